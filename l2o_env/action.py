@@ -1,0 +1,79 @@
+"""Actions and what they mean: one learning rate per layer group."""
+
+from __future__ import annotations
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError
+
+N_FACTORS = 11
+"""Factors of the discrete form: 0, 0.1, ..., 1 times the base rate."""
+
+
+def action_space(config: EnvConfig, n_layers: int) -> spaces.Box | spaces.MultiDiscrete:
+    """The space of one action: ``Box(-1, 1, (n_layers,))``, or ``MultiDiscrete([11] * n_layers)``."""
+    if config.action == "discrete":
+        return spaces.MultiDiscrete([N_FACTORS] * n_layers)
+    return spaces.Box(-1.0, 1.0, (n_layers,), np.float32)
+
+
+def decode(actions: NDArray, current: NDArray, config: EnvConfig) -> NDArray[np.float64]:
+    """Turns actions into physical learning rates.
+
+    Args:
+        actions: ``(..., n_layers)``. Continuous values are clipped to [-1, 1]: ``log`` goes log-uniformly from
+            `lr_min` to `lr_max`, ``relative`` multiplies the current rate by ``relative_scale ** action`` within
+            those limits. ``discrete`` takes integers 0 to 10, tenths of `base_lr`.
+        current: ``(..., n_layers)``, the rates of the last window.
+        config: The settings named above.
+
+    Returns:
+        Rates of the same shape.
+
+    Raises:
+        ConfigError: If the shape is wrong, a value is NaN, or a discrete action is no integer from 0 to 10.
+    """
+    actions = np.asarray(actions)
+    if actions.shape != current.shape:
+        raise ConfigError(
+            f"The action has shape {actions.shape}; expected {current.shape}, one value per layer group. "
+            "Sample env.action_space to see one."
+        )
+    if actions.dtype.kind not in "iuf" or np.isnan(actions).any():
+        raise ConfigError(
+            f"The action is {actions.tolist()}; expected numbers without NaN. "
+            "A NaN usually means that the policy's own weights have diverged."
+        )
+    if config.action == "discrete":
+        if actions.dtype.kind == "f" or (actions < 0).any() or (actions >= N_FACTORS).any():
+            raise ConfigError(f"The action is {actions.tolist()}; expected integers from 0 to {N_FACTORS - 1}.")
+        return actions * (config.base_lr / (N_FACTORS - 1))
+    actions = np.clip(actions.astype(np.float64), -1.0, 1.0)
+    if config.action == "relative":
+        return np.clip(current * config.relative_scale**actions, config.lr_min, config.lr_max)
+    low, high = np.log(config.lr_min), np.log(config.lr_max)
+    return np.exp(low + (actions + 1) / 2 * (high - low))
+
+
+def encode(rates: NDArray, config: EnvConfig) -> NDArray[np.float32]:
+    """The ``log`` action that stands for the given rates; rates outside the limits give the nearest action."""
+    low, high = np.log(config.lr_min), np.log(config.lr_max)
+    logs = np.log(np.clip(rates, config.lr_min, config.lr_max))
+    return (2 * (logs - low) / (high - low) - 1).astype(np.float32)
+
+
+def check_rates(rates: NDArray, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Checks physical learning rates that bypass the action forms.
+
+    Raises:
+        ConfigError: If the shape is wrong or a rate is negative or not finite.
+    """
+    rates = np.asarray(rates, dtype=np.float64)
+    if rates.shape != shape:
+        raise ConfigError(f"The learning rates have shape {rates.shape}; expected {shape}, one per layer group.")
+    if not np.isfinite(rates).all() or (rates < 0).any():
+        raise ConfigError(f"The learning rates are {rates.tolist()}; expected finite numbers >= 0.")
+    return rates

@@ -1,0 +1,141 @@
+"""Settings of the environment: frozen, validated on construction, and the same ones that the command line takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+import torch
+
+from l2o_env.errors import ConfigError, unknown_name
+
+ActionForm = Literal["log", "relative", "discrete"]
+RewardName = Literal["proxy_guided", "val_loss", "val_accuracy", "train_loss", "target_oracle"]
+GuidanceName = Literal["kl", "none"]
+Implementation = Literal["auto", "stacked", "looped"]
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """Everything that defines an environment; each field is a keyword of ``gym.make``.
+
+    Raises:
+        ConfigError: If a value cannot work, with what came, what was expected and what to do.
+    """
+
+    pairs: tuple[str, ...] = ("glyphs-digits",)
+    """Names of the pairs that episodes are drawn from (one string is taken as one name)."""
+    budget: int = 300
+    """Optimizer updates of an episode."""
+    window: int = 15
+    """Optimizer updates between two actions."""
+    action: ActionForm = "log"
+    """Action form: `log` (absolute rates), `relative` (to the current rates) or `discrete` (factors of `base_lr`)."""
+    reward: RewardName = "proxy_guided"
+    """What is rewarded."""
+    kl_weight: float = 1.0
+    """Weight w of the validation KL in V = -(CE_val + w KL_val)."""
+    divergence_penalty: float = 5.0
+    """Subtracted from the reward of the step at which an optimizee diverges."""
+    guidance: GuidanceName = "kl"
+    """Term that keeps the optimizee close to the proxy."""
+    guidance_weight: float = 0.3
+    """Weight lambda of the guidance term in the training loss."""
+    batch_size: int = 32
+    """Images per update."""
+    momentum: float = 0.9
+    """Momentum of the inner SGD."""
+    weight_decay: float = 5e-4
+    """Weight decay of the inner SGD."""
+    clip_norm: float = 5.0
+    """Gradients of an optimizee are scaled down to this norm."""
+    lr_min: float = 1e-4
+    """Smallest learning rate of the `log` and `relative` action forms."""
+    lr_max: float = 0.3
+    """Largest learning rate of the `log` and `relative` action forms."""
+    base_lr: float = 0.02
+    """Rate at the start of an episode, and the rate that `discrete` factors multiply."""
+    relative_scale: float = 2.0
+    """Largest factor by which one `relative` action can change a rate."""
+    common_random_numbers: bool = False
+    """Give all optimizees of a population the same pair, head initialisation and batches."""
+    random_init: bool = False
+    """Start from a randomly drawn backbone instead of the proxy's."""
+    implementation: Implementation = "auto"
+    """How a population runs: `stacked` (one batched graph), `looped` (any network), or `auto`."""
+    device: str = "auto"
+    """Torch device; `auto` takes a GPU if there is one."""
+
+    def __post_init__(self) -> None:
+        names = (self.pairs,) if isinstance(self.pairs, str) else tuple(self.pairs)
+        object.__setattr__(self, "pairs", names)
+        for kind, name, known in (
+            ("action form", self.action, get_args(ActionForm)),
+            ("reward", self.reward, get_args(RewardName)),
+            ("guidance", self.guidance, get_args(GuidanceName)),
+            ("implementation", self.implementation, get_args(Implementation)),
+        ):
+            if name not in known:
+                raise unknown_name(kind, name, known)
+        if not names:
+            raise ConfigError("pairs is empty; name at least one pair.")
+        for key in ("budget", "window", "batch_size"):
+            _require_integer(key, getattr(self, key))
+        if self.window > self.budget:
+            raise ConfigError(
+                f"window {self.window} is larger than the budget of {self.budget} updates; "
+                "choose a window of at most the budget."
+            )
+        for key in ("kl_weight", "divergence_penalty", "guidance_weight", "weight_decay"):
+            _require(key, getattr(self, key), "a finite number >= 0", lambda x: x >= 0)
+        for key in ("clip_norm", "lr_min", "lr_max", "base_lr"):
+            _require(key, getattr(self, key), "a finite number > 0", lambda x: x > 0)
+        _require("momentum", self.momentum, "a number in [0, 1)", lambda x: 0 <= x < 1)
+        _require("relative_scale", self.relative_scale, "a finite number > 1", lambda x: x > 1)
+        if self.lr_min >= self.lr_max:
+            raise ConfigError(f"lr_min {self.lr_min} must be smaller than lr_max {self.lr_max}.")
+
+    @property
+    def n_steps(self) -> int:
+        """Environment steps of an episode; the last window is shorter if the budget is no multiple of it."""
+        return -(-self.budget // self.window)
+
+    @classmethod
+    def from_kwargs(cls, kwargs: dict[str, Any]) -> EnvConfig:
+        """Builds the settings from keywords; an unknown keyword is an error that names the closest."""
+        known = [field.name for field in fields(cls)]
+        for key in kwargs:
+            if key not in known:
+                raise unknown_name("setting", key, known)
+        return cls(**kwargs)
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turns a device setting into a device that exists.
+
+    Raises:
+        ConfigError: If the name is no device or the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise ConfigError(
+            f"Device {name!r} is not there; this machine has {', '.join(found)}. Use one of them or 'auto'."
+        ) from error
+    return device
+
+
+def _require_integer(key: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{key} is {value!r}; expected an integer >= 1.")
+
+
+def _require(key: str, value: object, expected: str, accepts: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not accepts(value):
+        raise ConfigError(f"{key} is {value!r}; expected {expected}.")

@@ -1,0 +1,179 @@
+"""Episodes of a population: what the single and the vector environment have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from l2o_env import observation, pairs
+from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.looped import LoopedPopulation
+from l2o_env.population import Population, Start, Window
+from l2o_env.reward import Measurements, proxy_guided_value, reward
+from l2o_env.schedule import fixed_windows
+from l2o_env.stacked import StackedPopulation
+
+
+def make_population(config: EnvConfig, n: int, dtype: torch.dtype = torch.float32) -> Population:
+    """Builds the population that the settings name.
+
+    With ``implementation="auto"`` networks that can be stacked are, unless there is just one optimizee and the
+    network has no kernels of its own.
+    """
+    members = [pairs.make(name) for name in config.pairs]
+    kind = config.implementation
+    if kind == "auto":
+        models = [pair.make_model(torch.Generator()) for pair in members]
+        batched = models[0].batched_kernels(members[0].n_proxy_classes) is not None
+        same = len({tuple((k, p.shape) for k, p in m.named_parameters() if p.requires_grad) for m in models}) == 1
+        stackable = same and not list(models[0].buffers())
+        kind = "stacked" if stackable and (n > 1 or batched) else "looped"
+    cls = StackedPopulation if kind == "stacked" else LoopedPopulation
+    return cls(members, n, config, dtype)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step of N optimizees gives back; arrays are ``(N, ...)``."""
+
+    observations: NDArray[np.float32]
+    rewards: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    infos: dict[str, NDArray]
+
+
+class Episodes:
+    """Runs the episodes of N optimizees.
+
+    Args:
+        config: Settings.
+        n: Number of optimizees.
+    """
+
+    def __init__(self, config: EnvConfig, n: int) -> None:
+        self.config, self.n = config, n
+        self.population = make_population(config, n)
+        self.layout = self.population.layout
+        self.rates = np.full((n, self.layout.n_layers), config.base_lr)
+        self.previous: Measurements | None = None
+        self.observations: NDArray[np.float32] | None = None
+
+    def start(self, rngs: Sequence[np.random.Generator], indices: Sequence[int], pair: str | None) -> None:
+        """Draws new episodes for some optimizees; they begin with the next :meth:`advance`.
+
+        Args:
+            rngs: One generator per optimizee; with common random numbers the first one serves for all `indices`.
+            indices: The optimizees.
+            pair: Name of the pair, or None to draw one.
+        """
+        common = self._draw(rngs[indices[0]], pair) if self.config.common_random_numbers else None
+        self.population.start({i: common or self._draw(rngs[i], pair) for i in indices})
+        self.rates[list(indices)] = self.config.base_lr
+
+    def _draw(self, rng: np.random.Generator, pair: str | None) -> Start:
+        names = self.config.pairs
+        drawn = int(rng.integers(len(names)))
+        if pair is not None:
+            if pair not in names:
+                raise unknown_name("pair of this environment", pair, names)
+            drawn = names.index(pair)
+        init_seed, batch_seed = (int(x) for x in rng.integers(2**62, size=2))
+        return Start(drawn, init_seed, batch_seed)
+
+    def advance(
+        self, rates: NDArray[np.float64], fresh: NDArray[np.bool_], resting: NDArray[np.bool_] | None = None
+    ) -> StepResult:
+        """Makes one window of every optimizee that is neither `fresh` nor `resting`.
+
+        Args:
+            rates: Physical learning rates ``(N, n_layers)``; read for the optimizees that make a window.
+            fresh: ``(N,)``; optimizees that were just started: they are measured without an update.
+            resting: ``(N,)``; optimizees that stay as they are: they keep observation and measurements, at reward 0.
+        """
+        config, population = self.config, self.population
+        resting = np.zeros_like(fresh) if resting is None else resting
+        moving = ~fresh & ~resting
+        self.rates = np.where(moving[:, None], rates, self.rates)
+        lengths = np.where(moving, fixed_windows(population.done, config.window, config.budget), 0)
+        window = population.run(self.rates, lengths)
+        diverged = window.diverged & moving
+        before = window.measurements if self.previous is None else _select(fresh, window.measurements, self.previous)
+        after = _select(diverged | resting, before, window.measurements)
+        self.previous = after
+        seen = Window(window.layers, window.head, after, diverged)
+        progress = population.done / config.budget
+        encoded = observation.encode(observation.Inputs(seen, before, self.rates, progress, self.layout))
+        if self.observations is not None:
+            encoded = np.where(resting[:, None], self.observations, encoded)
+        self.observations = encoded
+        return StepResult(
+            observations=encoded.copy(),
+            rewards=np.where(moving, reward(before, after, diverged, config), 0.0),
+            terminated=moving & (diverged | (population.done >= config.budget)),
+            infos=self._infos(seen),
+        )
+
+    def _infos(self, window: Window) -> dict[str, NDArray]:
+        m = window.measurements
+        starts = [start for start in self.population.starts if start is not None]
+        infos: dict[str, NDArray] = {
+            "lr": self.rates.copy(),
+            "value": proxy_guided_value(m, self.config),
+            "train_ce": m.train_ce,
+            "train_kl": m.train_kl,
+            "val_ce": m.val_ce,
+            "val_kl": m.val_kl,
+            "val_accuracy": m.val_accuracy,
+            "updates": self.population.done.copy(),
+            "diverged": window.diverged,
+            "pair": np.array([self.config.pairs[start.pair] for start in starts], dtype=object),
+            **window.layers,
+        }
+        if self.config.reward == "target_oracle":
+            infos["target_accuracy"] = m.target_accuracy
+        return infos
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything of the running episodes."""
+        return {
+            "population": self.population.get_state(),
+            "rates": self.rates.copy(),
+            "previous": self.previous,
+            "observations": None if self.observations is None else self.observations.copy(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes up a state that :meth:`get_state` returned."""
+        self.population.set_state(state["population"])
+        self.rates = state["rates"].copy()
+        self.previous = state["previous"]
+        self.observations = deepcopy(state["observations"])
+
+
+def _select(mask: NDArray[np.bool_], yes: Measurements, no: Measurements) -> Measurements:
+    return Measurements(*(np.where(mask, a, b) for a, b in zip(vars(yes).values(), vars(no).values(), strict=True)))
+
+
+def generator_state(rng: np.random.Generator) -> dict[str, Any]:
+    """The state of a generator, to be restored by ``restore_generator``."""
+    return deepcopy(dict(rng.bit_generator.state))
+
+
+def restore_generator(state: dict[str, Any]) -> np.random.Generator:
+    """A generator that goes on where the state was taken.
+
+    Raises:
+        ConfigError: If the state is of another kind of generator than Gymnasium's PCG64.
+    """
+    if state.get("bit_generator") != "PCG64":
+        raise ConfigError(f"The generator state is of kind {state.get('bit_generator')!r}; expected 'PCG64'.")
+    rng = np.random.Generator(np.random.PCG64())
+    rng.bit_generator.state = state
+    return rng

@@ -1,0 +1,195 @@
+"""One fine-tuning run as a Gymnasium environment."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
+
+from l2o_env import action
+from l2o_env.config import EnvConfig
+from l2o_env.core import Episodes, StepResult, generator_state, restore_generator
+from l2o_env.observation import feature_table, observation_space
+from l2o_env.vector_env import check_options, check_render_mode
+
+
+class Syn2RealEnv(gymnasium.Env[NDArray[np.float32], NDArray[Any]]):
+    """Fine-tuning of one network on synthetic images, with learning rates that the agent sets.
+
+    ## Description
+    An episode is one fine-tuning run of an *optimizee* on a synthetic *source*. The network starts from a *proxy* that
+    was pretrained on real images, and a guidance term keeps it close to it (Chen et al., "Automated
+    Synthetic-to-Real Generalization", ICML 2020). A step is a window of optimizer updates; the agent sets the learning
+    rate of every layer group for it. The real target images are never read, neither for observations nor for rewards
+    (except by the reward ``"target_oracle"``, which says so).
+
+    ## Action Space
+    | `action` | space | meaning |
+    |---|---|---|
+    | `"log"` | `Box(-1, 1, (n_layers,))` | log-uniform from `lr_min` to `lr_max` |
+    | `"relative"` | `Box(-1, 1, (n_layers,))` | current rate times `relative_scale ** action`, within those limits |
+    | `"discrete"` | `MultiDiscrete([11] * n_layers)` | factor 0, 0.1, ..., 1 of `base_lr` |
+
+    Finite values outside the box are clipped to it. The physical rates are in ``info["lr"]``.
+
+    ## Observation Space
+    `Box` of shape `(n_layers * n_features,)`, layer after layer; ``l2o_env.split_layers`` gives the view
+    `(n_layers, n_features)`. Features from `train_ce` on are the same on every layer.
+
+    {features}
+
+    ## Rewards
+    Improvement of a value over the window, so that the undiscounted return is the value at the end minus that at the
+    start. The parts are in `info`.
+
+    | `reward` | value |
+    |---|---|
+    | `"proxy_guided"` | V = -(CE_val + `kl_weight` KL_val) on held-out synthetic images |
+    | `"val_loss"` | -CE_val |
+    | `"val_accuracy"` | accuracy on the held-out synthetic images |
+    | `"train_loss"` | -(CE + `guidance_weight` KL) of the window's training batches |
+    | `"target_oracle"` | accuracy on the real target: reads target labels, **not zero-shot** |
+
+    A step that diverges (non-finite loss or weights) gets `-divergence_penalty`.
+
+    ## Starting State
+    The proxy's backbone and frozen head, a newly drawn head, zero momentum, rates of `base_lr`. The first observation
+    holds the statistics of the first batch before any update.
+
+    ## Episode End
+    Terminated when the update budget is used up (it is part of the task and visible as `progress`) or when the
+    optimizee diverges; then ``info["diverged"]`` is True and the last finite weights are kept. Never truncated.
+
+    ## Arguments
+    The fields of :class:`l2o_env.config.EnvConfig`, and `render_mode` (`"rgb_array"` or None). ``reset`` takes
+    ``options={{"pair": name}}`` to pick the pair of this episode and the following ones (None: draw again).
+
+    ## Version History
+    - v0: first version.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}
+
+    def __init__(self, render_mode: str | None = None, **config: Any) -> None:
+        check_render_mode(render_mode)
+        self.config = EnvConfig.from_kwargs(config)
+        self.render_mode = render_mode
+        self.episodes = Episodes(self.config, 1)
+        n_layers = self.episodes.layout.n_layers
+        self.observation_space = observation_space(n_layers)
+        self.action_space = action.action_space(self.config, n_layers)
+        self._pair: str | None = None
+        self._running = False
+        self._history: list[dict[str, Any]] = []
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layer groups, from the input to the head."""
+        return self.episodes.layout.group_names
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Starts a new episode.
+
+        Args:
+            seed: Seed of the stream that pair, initialisation and batch order are drawn from; None goes on with it.
+            options: ``"pair"``: a name from ``config.pairs``, or None to draw again.
+
+        Raises:
+            ConfigError: If an option or the pair is unknown.
+        """
+        options = check_options(options, ("pair",))
+        super().reset(seed=seed)
+        if "pair" in options:
+            self._pair = options["pair"]
+        self.episodes.start([self.np_random], [0], self._pair)
+        self._running, self._history = True, []
+        observation, _, info = self._advance(self.episodes.rates, fresh=True)
+        return observation, info
+
+    def step(self, action_: NDArray[Any]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Makes one window of updates with the learning rates that the action stands for.
+
+        Args:
+            action_: ``(n_layers,)``.
+
+        Raises:
+            ConfigError: If the action has a wrong shape or holds a NaN.
+            ResetNeeded: If there is no running episode.
+        """
+        if not self._running:
+            raise ResetNeeded("There is no running episode: none was started or it has ended; call reset().")
+        rates = action.decode(action_, self.episodes.rates[0], self.config)
+        observation, result, info = self._advance(rates[None], fresh=False)
+        terminated = bool(result.terminated[0])
+        self._running = not terminated
+        return observation, float(result.rewards[0]), terminated, False, info
+
+    def _advance(
+        self, rates: NDArray[np.float64], *, fresh: bool
+    ) -> tuple[NDArray[np.float32], StepResult, dict[str, Any]]:
+        result = self.episodes.advance(rates, np.array([fresh]))
+        info = {key: _plain(value[0]) for key, value in result.infos.items()}
+        if self.render_mode == "rgb_array":
+            self._history.append(info)
+        return result.observations[0], result, info
+
+    def evaluate(self, split: str) -> float:
+        """Accuracy of the optimizee as it is now on its pair's ``"target"`` or ``"proxy_test"`` images.
+
+        Evaluation only: a policy must never see this. On ``"proxy_test"`` it is the accuracy of the proxy's head.
+        """
+        return float(self.episodes.population.evaluate(split).accuracy[0])
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """A picture ``(height, width, 3)`` of learning rates, losses and drift so far; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        from l2o_env.render import draw_episode
+
+        return draw_episode(self._history, self.layer_names)
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything of the running episode: restoring it and going on equals never having stopped."""
+        return {
+            "episodes": self.episodes.get_state(),
+            "rng": generator_state(self.np_random),
+            "pair": self._pair,
+            "running": self._running,
+            "history": list(self._history),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes up a state that ``get_state`` returned, here or in an environment of the same settings."""
+        self.episodes.set_state(state["episodes"])
+        self.np_random = restore_generator(state["rng"])
+        self._pair = state["pair"]
+        self._running = state["running"]
+        self._history = list(state["history"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Settings and state; the population is built anew where the pickle is loaded."""
+        return {
+            "arguments": {"render_mode": self.render_mode, **asdict(self.config)},
+            "spec": self.spec,
+            "state": self.get_state(),
+        }
+
+    def __setstate__(self, pickled: dict[str, Any]) -> None:
+        """Builds the environment again and takes up its state."""
+        self.__init__(**pickled["arguments"])  # type: ignore[misc]
+        self.spec = pickled["spec"]
+        self.set_state(pickled["state"])
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+if Syn2RealEnv.__doc__:
+    Syn2RealEnv.__doc__ = Syn2RealEnv.__doc__.format(features=feature_table().replace("\n", "\n    "))

@@ -1,0 +1,27 @@
+"""Error texts that are shared: what came, what was expected, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work; the message says what came, what was expected and what to do."""
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> ConfigError:
+    """The error for a name that is not known.
+
+    Args:
+        kind: What the name stands for, such as ``"reward"``.
+        name: What came.
+        known: The names that exist.
+
+    Returns:
+        An error that lists the known names and the closest one, to be raised by the caller.
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return ConfigError(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(map(repr, names))}.")

@@ -1,0 +1,106 @@
+"""A population of any network, one optimizee after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from l2o_env.config import EnvConfig
+from l2o_env.guidance import kl_divergence
+from l2o_env.models.base import Optimizee
+from l2o_env.pairs.base import Pair
+from l2o_env.population import EVALUATION_CHUNK, Gradients, Population
+
+
+class LoopedPopulation(Population):
+    """Each optimizee is a module with its own ``torch.optim.SGD``.
+
+    With constant rates an optimizee is, bit for bit on a CPU, what a plain PyTorch loop with parameter groups makes
+    of it. The parameters and gradients of the modules are views of ``(N, n_weights)`` tensors, so that statistics
+    are computed by the same code as for a stacked population.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], n: int, config: EnvConfig, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(pairs, n, config, dtype)
+        self._models: list[Optimizee] = [self._template] * n
+        self._params: list[list[nn.Parameter]] = [[] for _ in range(n)]
+        self._optimizers: list[torch.optim.SGD | None] = [None] * n
+        self._grads = torch.zeros_like(self.weights)
+
+    def _load_model(self, i: int, model: Optimizee) -> None:
+        named = dict(model.named_parameters())
+        self.weights[i] = self.layout.flatten({name: p.detach() for name, p in named.items()})
+        weights, grads = self.layout.unflatten(self.weights[i]), self.layout.unflatten(self._grads[i])
+        for name in self.layout.names:
+            named[name].data = weights[name]
+            named[name].grad = grads[name]
+        self._models[i] = model
+        self._params[i] = [named[name] for name in self.layout.names]
+        self._optimizers[i] = torch.optim.SGD(
+            [{"params": [named[name] for name in group]} for group in model.layer_groups().values()],
+            lr=0.0,
+            momentum=self.config.momentum,
+            weight_decay=self.config.weight_decay,
+        )
+
+    def _set_rates(self, rates: Tensor) -> None:
+        for optimizer, row in zip(self._optimizers, rates.tolist(), strict=True):
+            assert optimizer is not None
+            for group, rate in zip(optimizer.param_groups, row, strict=True):
+                group["lr"] = rate
+
+    def _gradients(self, index: Tensor, *, separate: bool) -> Gradients:
+        self._grads.zero_()
+        guidance = torch.zeros_like(self.weights) if separate else None
+        losses = [self._backward(i, index[i], guidance) for i in range(self.n)]
+        ce, kl = (torch.stack(column) for column in zip(*losses, strict=True))
+        return Gradients(self._grads.clone() if separate else self._grads, guidance, ce, kl)
+
+    def _backward(self, i: int, index: Tensor, guidance: Tensor | None) -> tuple[Tensor, Tensor]:
+        start = self.starts[i]
+        assert start is not None
+        data, params = self.data[start.pair], self._params[i]
+        logits, proxy_logits = self._models[i](data.train.images[index])
+        ce = F.cross_entropy(logits, data.train.labels[index])
+        kl = kl_divergence(proxy_logits, data.train_probs[index])
+        guided = self.config.guidance == "kl"
+        if guidance is not None and guided:
+            found = torch.autograd.grad(kl, params, retain_graph=True, allow_unused=True, materialize_grads=True)
+            guidance[i] = torch.cat([g.reshape(-1) for g in found])
+        (ce + self._guidance_weight * kl if guided else ce).backward()
+        return ce.detach(), kl.detach()
+
+    def _update(self, active: NDArray[np.bool_]) -> None:
+        for params, optimizer, is_active in zip(self._params, self._optimizers, active, strict=True):
+            if is_active:
+                assert optimizer is not None
+                torch.nn.utils.clip_grad_norm_(params, self.config.clip_norm)
+                optimizer.step()
+
+    def _momentum(self) -> Tensor:
+        momentum = torch.zeros_like(self.weights)
+        for row, params, optimizer in zip(momentum, self._params, self._optimizers, strict=True):
+            assert optimizer is not None
+            buffers = [optimizer.state[p].get("momentum_buffer") for p in params]
+            if buffers[0] is not None:
+                row.copy_(torch.cat([b.reshape(-1) for b in buffers]))
+        return momentum
+
+    def _set_momentum(self, momentum: Tensor) -> None:
+        for row, params, optimizer in zip(momentum, self._params, self._optimizers, strict=True):
+            assert optimizer is not None
+            for p, buffer in zip(params, self.layout.unflatten(row).values(), strict=True):
+                optimizer.state[p]["momentum_buffer"] = buffer.clone()
+
+    def _logits(self, rows: list[int], images: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            parts = [[self._models[i](chunk) for chunk in images.split(EVALUATION_CHUNK)] for i in rows]
+        return (
+            torch.stack([torch.cat([a for a, _ in row]) for row in parts]),
+            torch.stack([torch.cat([b for _, b in row]) for row in parts]),
+        )

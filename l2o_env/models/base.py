@@ -1,0 +1,110 @@
+"""What the inner loop asks of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+
+class BatchedKernels(Protocol):
+    """Hand-written CPU kernels of one network, batched over optimizees.
+
+    `weights` are ``(N, n_weights)``: the trainable parameters, flattened in the order of ``layer_groups()``; `frozen`
+    are the others by name, each ``(N, *shape)``. Everything is float32 but the int64 labels and indices.
+    """
+
+    def gradients(
+        self,
+        weights: NDArray[np.float32],
+        frozen: Mapping[str, NDArray[np.float32]],
+        images: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        proxy_probs: NDArray[np.float32],
+        index: NDArray[np.int64],
+        guidance_weight: float,
+        *,
+        separate: bool,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.float32], NDArray[np.float32]]:
+        """Gradient of CE + guidance_weight * KL, that of KL alone if `separate`, CE and KL.
+
+        Args:
+            weights: Trainable weights.
+            frozen: Frozen weights.
+            images: All images ``(n_images, channels, height, width)``.
+            labels: Their labels ``(n_images,)``.
+            proxy_probs: The proxy's probabilities ``(n_images, n_proxy_classes)``.
+            index: The batch of each optimizee ``(N, batch)``.
+            guidance_weight: Weight of the KL term.
+            separate: Whether the gradient of the KL term is wanted too.
+
+        Returns:
+            ``(N, n_weights)``, the same or None, ``(N,)`` and ``(N,)``; the losses are means over the batch.
+        """
+        ...
+
+    def logits(
+        self,
+        weights: NDArray[np.float32],
+        frozen: Mapping[str, NDArray[np.float32]],
+        images: NDArray[np.float32],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits ``(N, n_images, n_classes)`` and ``(N, n_images, n_proxy_classes)`` on the same images."""
+        ...
+
+
+class Optimizee(nn.Module):
+    """A network to fine-tune: a pretrained backbone, the proxy's frozen head, and a new head.
+
+    Subclasses implement :meth:`forward` and :meth:`layer_groups`. Parameters with
+    ``requires_grad=False`` (the proxy's head) are not trained. A network that a stacked population
+    runs keeps no batch statistics (GroupNorm, LayerNorm), because its forward pass is batched over
+    optimizees with ``torch.func``.
+    """
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes both heads on the same features.
+
+        Args:
+            images: ``(batch, channels, height, width)``.
+
+        Returns:
+            Logits of the new head ``(batch, n_classes)`` and of the proxy's frozen head
+            ``(batch, n_proxy_classes)``.
+        """
+        raise NotImplementedError
+
+    def layer_groups(self) -> dict[str, list[str]]:
+        """Names of the trainable parameters that share a learning rate, from the input to the head.
+
+        Every trainable parameter is in exactly one group; the last group is the head. The last
+        two-dimensional parameter of the last group is the weight matrix that the observation's
+        head statistics describe.
+        """
+        raise NotImplementedError
+
+    def batched_kernels(self, n_proxy_classes: int) -> BatchedKernels | None:
+        """Hand-written CPU kernels of this network, if it has any."""
+        return None
+
+
+def check_layer_groups(model: Optimizee) -> None:
+    """Raises ``ValueError`` unless every trainable parameter is in exactly one layer group."""
+    trainable = [name for name, p in model.named_parameters() if p.requires_grad]
+    grouped = [name for names in model.layer_groups().values() for name in names]
+    missing, extra = set(trainable) - set(grouped), set(grouped) - set(trainable)
+    twice = {name for name in grouped if grouped.count(name) > 1}
+    if missing or extra or twice:
+        raise ValueError(
+            f"layer_groups() of {type(model).__name__} must name every trainable parameter once: "
+            f"missing {sorted(missing)}, not trainable parameters {sorted(extra)}, named twice {sorted(twice)}."
+        )
+
+
+def new_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A local generator; the global ones are never touched."""
+    return torch.Generator(device=device).manual_seed(seed)

@@ -1,0 +1,141 @@
+"""The network of the embedded pairs: a residual network of 21 thousand weights for 16x16 images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from l2o_env.models.base import Optimizee
+
+FEATURES = 32
+_GROUPS = 4
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Draws every convolution and linear layer (Kaiming normal, zero bias); norms become the identity.
+
+    Args:
+        module: Changed in place; nothing is drawn from the global generators.
+        generator: Where the weights come from, in the order of ``module.modules()``.
+    """
+    with torch.no_grad():
+        for part in module.modules():
+            if isinstance(part, nn.Conv2d | nn.Linear):
+                std = (2.0 / part.weight[0].numel()) ** 0.5
+                part.weight.copy_(torch.randn(part.weight.shape, generator=generator) * std)
+                if part.bias is not None:
+                    part.bias.zero_()
+            elif isinstance(part, nn.GroupNorm):
+                part.weight.fill_(1.0)
+                part.bias.zero_()
+
+
+def _conv(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Conv2d:
+    # The constructor's own initialisation would draw from the global generator.
+    return nn.utils.skip_init(
+        nn.Conv2d, n_in, n_out, kernel_size=kernel, stride=stride, padding=kernel // 2, bias=False
+    )
+
+
+def _linear(n_in: int, n_out: int) -> nn.Linear:
+    return nn.utils.skip_init(nn.Linear, n_in, n_out)
+
+
+class _Stem(nn.Module):
+    """Convolution of stride 2, GroupNorm, ReLU."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.conv = _conv(n_in, n_out, 3, 2)
+        self.norm = nn.GroupNorm(_GROUPS, n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(x)))
+
+
+class _Block(nn.Module):
+    """Two convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = _conv(n_in, n_out, 3, stride)
+        self.norm1 = nn.GroupNorm(_GROUPS, n_out)
+        self.conv2 = _conv(n_out, n_out, 3, 1)
+        self.norm2 = nn.GroupNorm(_GROUPS, n_out)
+        self.shortcut = nn.Identity() if stride == 1 and n_in == n_out else _conv(n_in, n_out, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class _Backbone(nn.Module):
+    """Images ``(batch, 3, 16, 16)`` to features ``(batch, 32)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = _Stem(3, 8)
+        self.layer1 = _Block(8, 8, 1)
+        self.layer2 = _Block(8, 16, 2)
+        self.layer3 = _Block(16, FEATURES, 2)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features of ``images (batch, 3, 16, 16)``, averaged over the image: ``(batch, 32)``."""
+        return self.layer3(self.layer2(self.layer1(self.stem(images)))).mean((-2, -1))
+
+
+class SmallProxy(_Backbone):
+    """The backbone with the proxy's head alone: what is pretrained on real images.
+
+    Args:
+        n_proxy_classes: Classes of the proxy.
+        generator: Where the weights come from.
+    """
+
+    def __init__(self, n_proxy_classes: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.proxy_head = _linear(FEATURES, n_proxy_classes)
+        initialise(self, generator)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(batch, n_proxy_classes)`` of ``images (batch, 3, 16, 16)``."""
+        return self.proxy_head(self.features(images))
+
+
+class SmallNet(_Backbone, Optimizee):
+    """The optimizee of the embedded pairs.
+
+    Layer groups: ``stem``, ``layer1``, ``layer2``, ``layer3``, ``head``. Group normalisation instead of batch
+    normalisation and no in-place operation, so that ``torch.func.vmap`` can run a population of them.
+
+    Args:
+        n_classes: Classes of the task.
+        n_proxy_classes: Classes of the proxy; its head is not trained.
+        generator: Where the weights come from.
+    """
+
+    def __init__(self, n_classes: int, n_proxy_classes: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.proxy_head = _linear(FEATURES, n_proxy_classes)
+        self.head = nn.Sequential(_linear(FEATURES, 32), nn.ReLU(), _linear(32, n_classes))
+        initialise(self, generator)
+        self.proxy_head.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``(batch, n_classes)`` and ``(batch, n_proxy_classes)`` of ``images (batch, 3, 16, 16)``."""
+        features = self.features(images)
+        return self.head(features), self.proxy_head(features)
+
+    def layer_groups(self) -> dict[str, list[str]]:
+        """Parameter names of the groups ``stem``, ``layer1``, ``layer2``, ``layer3`` and ``head``."""
+        names = [name for name, _ in self.named_parameters()]
+        groups = ("stem", "layer1", "layer2", "layer3", "head")
+        return {group: [name for name in names if name.startswith(f"{group}.")] for group in groups}
+
+    def load_proxy(self, proxy: SmallProxy, *, backbone: bool = True) -> None:
+        """Takes over the proxy's head and, if ``backbone``, its backbone; the new head stays as it was drawn."""
+        self.proxy_head.load_state_dict(proxy.proxy_head.state_dict())
+        if backbone:
+            for group in ("stem", "layer1", "layer2", "layer3"):
+                self.get_submodule(group).load_state_dict(proxy.get_submodule(group).state_dict())

@@ -1,0 +1,139 @@
+"""Encodes what a window ended with into the observation, and takes observations apart again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from l2o_env.population import Window
+from l2o_env.reward import Measurements
+from l2o_env.statistics import Layout
+
+VERSION = 1
+"""Version of the features below; a policy file names the one that it was trained on."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What an observation is computed from, for N optimizees.
+
+    Attributes:
+        window: Statistics and losses of the last window.
+        previous: Losses before it.
+        rates: Current learning rates ``(N, n_layers)``.
+        progress: Share of the update budget that is used up ``(N,)``.
+        layout: The layer groups.
+    """
+
+    window: Window
+    previous: Measurements
+    rates: NDArray[np.float64]
+    progress: NDArray[np.float64]
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One number per layer of the observation.
+
+    Attributes:
+        name: Its name, as logs and ``FEATURES`` use it.
+        symbol: As formulas write it.
+        transform: What is done to the quantity, in words.
+        unit: Unit of the result.
+        low: Smallest value; smaller ones are clipped to it.
+        high: Largest value.
+        compute: Inputs to ``(N, n_layers)``, ``(N, 1)`` or ``(n_layers,)``.
+    """
+
+    name: str
+    symbol: str
+    transform: str
+    unit: str
+    low: float
+    high: float
+    compute: Callable[[Inputs], NDArray[np.float64]]
+
+
+def _log10(x: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
+    return np.log10(np.maximum(x, floor))
+
+
+def _layer(name: str, floor: float | None = None) -> Callable[[Inputs], NDArray[np.float64]]:
+    if floor is None:
+        return lambda x: x.window.layers[name]
+    return lambda x: _log10(x.window.layers[name], floor)
+
+
+def _loss(name: str) -> Callable[[Inputs], NDArray[np.float64]]:
+    return lambda x: getattr(x.window.measurements, name)[:, None]
+
+
+def _change(name: str) -> Callable[[Inputs], NDArray[np.float64]]:
+    return lambda x: (getattr(x.window.measurements, name) - getattr(x.previous, name))[:, None]
+
+
+def _depth(x: Inputs) -> NDArray[np.float64]:
+    return np.arange(x.layout.n_layers) / max(x.layout.n_layers - 1, 1)
+
+
+FEATURES: tuple[Feature, ...] = (
+    Feature("task_rms", "RMS(g_task)", "log10, from 1e-6 up", "decades", -6, 4, _layer("task_rms", 1e-6)),
+    Feature("guidance_rms", "RMS(g_KL)", "log10, from 1e-6 up", "decades", -6, 4, _layer("guidance_rms", 1e-6)),
+    Feature("cosine", "cos(g_task, g_KL)", "-", "-", -1, 1, _layer("cosine")),
+    Feature("update_ratio", "|Δθ|/|θ|", "log10, from 1e-5 up", "decades", -5, 3, _layer("update_ratio", 1e-5)),
+    Feature("drift", "|θ-θ⁰|/|θ⁰|", "log10, from 1e-4 up", "decades", -4, 3, _layer("drift", 1e-4)),
+    Feature("alignment", "cos(v, g)", "-", "-", -1, 1, _layer("alignment")),
+    Feature("lr", "lr", "log10, from 1e-6 up", "decades", -6, 2, lambda x: _log10(x.rates, 1e-6)),
+    Feature("depth", "l/(L-1)", "-", "-", 0, 1, _depth),
+    Feature("n_weights", "n", "log10", "decades", 0, 10, lambda x: np.log10(np.array(x.layout.group_sizes, float))),
+    Feature("train_ce", "CE", "mean of the window", "nats", 0, 10, _loss("train_ce")),
+    Feature("train_kl", "KL", "mean of the window", "nats", 0, 10, _loss("train_kl")),
+    Feature("val_ce", "CE_val", "-", "nats", 0, 10, _loss("val_ce")),
+    Feature("val_kl", "KL_val", "-", "nats", 0, 10, _loss("val_kl")),
+    Feature("train_ce_change", "ΔCE", "over the window", "nats", -5, 5, _change("train_ce")),
+    Feature("train_kl_change", "ΔKL", "over the window", "nats", -5, 5, _change("train_kl")),
+    Feature("val_ce_change", "ΔCE_val", "over the window", "nats", -5, 5, _change("val_ce")),
+    Feature("val_kl_change", "ΔKL_val", "over the window", "nats", -5, 5, _change("val_kl")),
+    Feature("progress", "t/T", "-", "-", 0, 1, lambda x: x.progress[:, None]),
+    Feature("head_mean", "mean(W)", "last head matrix", "-", -10, 10, lambda x: x.window.head["head_mean"][:, None]),
+    Feature("head_std", "std(W)", "last head matrix", "-", 0, 10, lambda x: x.window.head["head_std"][:, None]),
+)
+"""Features of one layer, in order. The first nine differ between layers; the others are repeated on every layer."""
+
+N_FEATURES = len(FEATURES)
+FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
+
+
+def observation_space(n_layers: int) -> spaces.Box:
+    """``Box`` of shape ``(n_layers * n_features,)``, layer after layer."""
+    low = np.tile(np.array([f.low for f in FEATURES], np.float32), n_layers)
+    high = np.tile(np.array([f.high for f in FEATURES], np.float32), n_layers)
+    return spaces.Box(low, high, dtype=np.float32)
+
+
+def encode(inputs: Inputs) -> NDArray[np.float32]:
+    """Observations of N optimizees, ``(N, n_layers * n_features)``, finite and within the declared bounds."""
+    shape = inputs.rates.shape
+    columns = [
+        np.clip(np.nan_to_num(np.broadcast_to(f.compute(inputs), shape), nan=f.high), f.low, f.high) for f in FEATURES
+    ]
+    return np.stack(columns, axis=-1).reshape(len(inputs.rates), -1).astype(np.float32)
+
+
+def split_layers(observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The view ``(..., n_layers, n_features)`` of observations ``(..., n_layers * n_features)``."""
+    return observation.reshape(*observation.shape[:-1], -1, N_FEATURES)
+
+
+def feature_table() -> str:
+    """A Markdown table of the features: index, name, symbol, transform, unit and bounds."""
+    rows = [
+        f"| {i} | `{f.name}` | {f.symbol} | {f.transform} | {f.unit} | [{f.low:g}, {f.high:g}] |"
+        for i, f in enumerate(FEATURES)
+    ]
+    return "\n".join(["| # | name | symbol | transform | unit | bounds |", "|---|---|---|---|---|---|", *rows])

@@ -1,0 +1,56 @@
+"""The named members of the embedded family: ten to train policies on, five held out for transfer."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from l2o_env.pairs.base import FamilySplit, Pair, register
+from l2o_env.pairs.glyphs import GlyphsConfig, make_glyphs
+
+_MONO: dict[str, Any] = {"train_fonts": "mono", "validation_fonts": "mono"}
+_SANS: dict[str, Any] = {"train_fonts": "sans", "validation_fonts": "sans"}
+_SERIF: dict[str, Any] = {"train_fonts": "serif", "validation_fonts": "serif"}
+
+TRAIN_MEMBERS: dict[str, dict[str, Any]] = {
+    "glyphs-digits": {},
+    "glyphs-sans": _SANS,
+    "glyphs-gradient": {"background": "gradient"},
+    "glyphs-noise": {"background": "noise"},
+    "glyphs-seven-segment": {"renderer": "seven_segment"},
+    "glyphs-stroke": {"renderer": "stroke"},
+    "glyphs-parity": {"proxy_labels": "parity"},
+    "glyphs-neighbours": {"proxy_labels": "neighbours"},
+    "glyphs-noise-target": {"target_background": "noise"},
+    "glyphs-painted-target": {"target_style": "paint"},
+}
+"""Settings that differ from :class:`GlyphsConfig`'s defaults, by name."""
+
+TEST_MEMBERS: dict[str, dict[str, Any]] = {
+    "glyphs-serif": _SERIF,
+    "glyphs-mono-gradient": {**_MONO, "background": "gradient"},
+    "glyphs-plain-target": {"target_background": "flat", "target_style": "paint"},
+    "glyphs-merge3": {"proxy_labels": "mod3"},
+    "glyphs-inverted": {"target_style": "inverted"},
+}
+"""Likewise; no policy is trained on these by default."""
+
+
+def register_members() -> None:
+    """Registers every member; builds none."""
+    splits: tuple[tuple[FamilySplit, dict[str, dict[str, Any]]], ...] = (
+        ("train", TRAIN_MEMBERS),
+        ("test", TEST_MEMBERS),
+    )
+    for split, members in splits:
+        for name in members:
+            register(name, partial(_make_member, name), split=split)
+
+
+def member_config(name: str) -> GlyphsConfig:
+    """Settings of a member by name."""
+    return GlyphsConfig(**{**TRAIN_MEMBERS, **TEST_MEMBERS}[name])
+
+
+def _make_member(name: str, **overrides: Any) -> Pair:
+    return make_glyphs(name, member_config(name), **overrides)

@@ -1,0 +1,142 @@
+"""Pretrains the proxy of a glyph pair on real digits, or takes it from the cache."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from l2o_env.errors import ConfigError
+from l2o_env.models.base import new_generator
+from l2o_env.models.small import SmallProxy
+from l2o_env.pairs.base import Split
+from l2o_env.pairs.cache import Tensors, cached
+
+# Part of the key of the cache. Raise it whenever data, network or training change, or old proxies are taken for new.
+FORMAT = 1
+_log = logging.getLogger("l2o_env")
+
+
+@dataclass(frozen=True)
+class ProxyTraining:
+    """How a proxy is pretrained: SGD with Nesterov momentum 0.9, warm-up and a cosine to zero.
+
+    Attributes:
+        epochs: Passes over the images, at least 1.
+        batch_size: Images per update, at least 1.
+        learning_rate: Highest learning rate, above 0.
+        weight_decay: Weight decay, at least 0.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    weight_decay: float = 5e-4
+
+    def __post_init__(self) -> None:
+        """Raises ``ConfigError`` if a value is outside its range."""
+        for field in ("epochs", "batch_size"):
+            if getattr(self, field) < 1:
+                raise ConfigError(f"{field} is {getattr(self, field)!r}; it must be at least 1.")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate is {self.learning_rate!r}; it must be above 0.")
+        if not self.weight_decay >= 0:
+            raise ConfigError(f"weight_decay is {self.weight_decay!r}; it must be at least 0.")
+
+
+def get_proxy(
+    data: Callable[[], Split], n_proxy_classes: int, seed: int, training: ProxyTraining, data_settings: dict[str, Any]
+) -> SmallProxy:
+    """The frozen proxy, from the cache if it is there.
+
+    Args:
+        data: Makes the images to pretrain on; called only if they are needed.
+        n_proxy_classes: Classes of the proxy.
+        seed: Determines weights and batches.
+        training: How to pretrain.
+        data_settings: All that determines ``data``; part of the key of the cache.
+
+    Returns:
+        A network in evaluation mode that needs no gradient.
+    """
+    proxy = SmallProxy(n_proxy_classes, new_generator(seed))
+    settings = {"format": FORMAT, "seed": seed, "n_proxy_classes": n_proxy_classes, "network": "small"}
+    settings |= {"training": asdict(training), "data": data_settings}
+    proxy.load_state_dict(
+        cached("proxy", settings, proxy.state_dict(), lambda: pretrain(data(), n_proxy_classes, seed, training))
+    )
+    return proxy.requires_grad_(False).eval()
+
+
+def pretrain(data: Split, n_proxy_classes: int, seed: int, training: ProxyTraining) -> Tensors:
+    """Trains a proxy on the CPU, on one thread, so that its weights are the same bits in every process.
+
+    Args:
+        data: Images and labels of the proxy.
+        n_proxy_classes: Classes of the proxy.
+        seed: Determines weights and batches.
+        training: How to train.
+
+    Returns:
+        The state of a :class:`SmallProxy`.
+    """
+    generator = new_generator(seed)
+    proxy = SmallProxy(n_proxy_classes, generator)
+    n = len(data)
+    per_epoch = -(-n // training.batch_size)
+    optimizer = torch.optim.SGD(
+        proxy.parameters(), training.learning_rate, momentum=0.9, nesterov=True, weight_decay=training.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_factor, total=training.epochs * per_epoch))
+    with _one_thread(), torch.enable_grad(), _progress(training.epochs) as advance:
+        for _ in range(training.epochs):
+            for batch in torch.randperm(n, generator=generator).split(training.batch_size):
+                optimizer.zero_grad()
+                F.cross_entropy(proxy(data.images[batch]), data.labels[batch]).backward()
+                optimizer.step()
+                schedule.step()
+            advance()
+    return {name: tensor.detach().clone() for name, tensor in proxy.state_dict().items()}
+
+
+def _factor(step: int, total: int) -> float:
+    """Linear from 0.05 to 1 over the first fifth of the updates, a cosine to 0 over the rest."""
+    warm_up = max(1, total // 5)
+    if step < warm_up:
+        return 0.05 + 0.95 * step / warm_up
+    return 0.5 + 0.5 * math.cos(math.pi * (step - warm_up) / max(1, total - warm_up))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on a terminal that vanishes at its end; a line in the log elsewhere."""
+    if not sys.stderr.isatty():
+        start = time.perf_counter()
+        yield lambda: None
+        _log.info("Pretrained a proxy on real images in %.1f s; it is kept for next time.", time.perf_counter() - start)
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("Pretraining the proxy on real images (once)", total=total)
+        yield lambda: progress.advance(task)

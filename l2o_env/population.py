@@ -1,0 +1,347 @@
+"""The inner loop: N optimizees, their updates, their statistics, their validation.
+
+Two implementations of one interface: :class:`StackedPopulation` runs all optimizees in one batched graph,
+:class:`LoopedPopulation` runs any network, one optimizee after the other, on ``torch.optim.SGD``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from torch import Tensor
+
+from l2o_env.config import EnvConfig, resolve_device
+from l2o_env.errors import ConfigError
+from l2o_env.guidance import kl_divergence
+from l2o_env.models.base import Optimizee, new_generator
+from l2o_env.pairs.base import Pair, Split
+from l2o_env.reward import Measurements
+from l2o_env.statistics import HEAD_FIELDS, LAYER_FIELDS, LayerStatistics, Layout, layer_statistics
+
+EVALUATION_CHUNK = 200
+"""Images per forward pass outside training; small enough for a CPU's caches."""
+
+
+class Start(NamedTuple):
+    """What an episode of one optimizee starts from.
+
+    Attributes:
+        pair: Index of the pair.
+        init_seed: Seed of the new head (and of a random backbone).
+        batch_seed: Seed of the order of the training images.
+    """
+
+    pair: int
+    init_seed: int
+    batch_seed: int
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a window of updates ends with, on the host.
+
+    Attributes:
+        layers: Per-layer statistics by name (see ``LayerStatistics``), each ``(N, n_layers)``.
+        head: Head statistics by name, each ``(N,)``.
+        measurements: Losses and accuracies.
+        diverged: ``(N,)``; weights, losses or validation values became non-finite. Such an optimizee is back at
+            the window's first weights.
+    """
+
+    layers: dict[str, NDArray[np.float64]]
+    head: dict[str, NDArray[np.float64]]
+    measurements: Measurements
+    diverged: NDArray[np.bool_]
+
+
+class Gradients(NamedTuple):
+    """Gradients ``(N, n_weights)`` and losses ``(N,)`` of one batch; ``guidance`` is None unless asked for."""
+
+    total: Tensor
+    guidance: Tensor | None
+    ce: Tensor
+    kl: Tensor
+
+
+class DeviceData:
+    """A pair's images on the device, with the proxy's outputs on the source, computed once."""
+
+    def __init__(self, pair: Pair, device: torch.device, dtype: torch.dtype, n_proxy_classes: int) -> None:
+        self.pair = pair
+        self._device, self._dtype = device, dtype
+        self._padding = n_proxy_classes - pair.n_proxy_classes
+        self.train = self._move(pair.train)
+        self.validation = self._move(pair.validation)
+        self.train_probs = self._proxy_probs(self.train.images)
+        self.validation_probs = self._proxy_probs(self.validation.images)
+
+    def _move(self, split: Split) -> Split:
+        return Split(split.images.to(self._device, self._dtype), split.labels.to(self._device))
+
+    def _proxy_probs(self, images: Tensor) -> Tensor:
+        proxy = self.pair.proxy.to(self._device, self._dtype).eval()
+        with torch.no_grad():
+            logits = torch.cat([proxy(chunk) for chunk in images.split(EVALUATION_CHUNK)])
+        return F.pad(logits.softmax(-1), (0, self._padding))
+
+    def evaluation_split(self, name: str) -> Split:
+        """The target or the proxy's test images, moved when they are asked for."""
+        split = getattr(self.pair, name)
+        if split is None:
+            raise ConfigError(f"Pair {self.pair.name!r} has no labelled {name} images, so there is no real accuracy.")
+        return self._move(split)
+
+
+class Population(ABC):
+    """N optimizees with one learning rate per layer group each.
+
+    Args:
+        pairs: The pairs that optimizees may be started on.
+        n: Number of optimizees.
+        config: Settings of the inner loop.
+        dtype: Floating-point type of weights and images.
+
+    Raises:
+        ConfigError: If the pairs cannot run in one population.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], n: int, config: EnvConfig, dtype: torch.dtype = torch.float32) -> None:
+        self.n, self.config, self.dtype = n, config, dtype
+        self.device = resolve_device(config.device)
+        self.pairs = tuple(pairs)
+        models = [pair.make_model(new_generator(0)) for pair in pairs]
+        self.layout = Layout.of(models[0])
+        for pair, model in zip(pairs, models, strict=True):
+            if Layout.of(model).group_names != self.layout.group_names:
+                raise ConfigError(
+                    f"Pairs of one environment need the same layer groups: {pairs[0].name!r} has "
+                    f"{self.layout.group_names}, {pair.name!r} has {Layout.of(model).group_names}. "
+                    "Make one environment for each network."
+                )
+        self._template = models[0]
+        self.n_proxy_classes = max(pair.n_proxy_classes for pair in pairs)
+        self.data = [DeviceData(pair, self.device, dtype, self._padded_classes(pair)) for pair in pairs]
+        self.starts: list[Start | None] = [None] * n
+        self.done = np.zeros(n, np.int64)
+        shape = (n, self.layout.n_weights)
+        self.weights = torch.zeros(shape, device=self.device, dtype=dtype)
+        self.reference = torch.zeros(shape, device=self.device, dtype=dtype)
+        self.order = torch.zeros((n, config.budget, config.batch_size), dtype=torch.int64, device=self.device)
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layer groups."""
+        return self.layout.n_layers
+
+    def start(self, starts: dict[int, Start]) -> None:
+        """Starts new episodes.
+
+        Args:
+            starts: What each of the optimizees (by index) starts from. The others go on.
+        """
+        for i, start in starts.items():
+            self._restart(i, start)
+            self.done[i] = 0
+
+    def _restart(self, i: int, start: Start) -> None:
+        pair = self.pairs[start.pair]
+        make = pair.make_random_model if self.config.random_init else pair.make_model
+        model = make(new_generator(start.init_seed)).to(self.device, self.dtype).eval()
+        self.starts[i] = start
+        self._load_model(i, model)
+        self.reference[i] = self.weights[i]
+        self.order[i] = batch_order(len(pair.train), self.config, start.batch_seed).to(self.device)
+
+    def run(self, rates: NDArray[np.float64], n_updates: NDArray[np.int64]) -> Window:
+        """Makes a window of updates, then validates.
+
+        Args:
+            rates: Learning rates ``(N, n_layers)``.
+            n_updates: Updates of each optimizee ``(N,)``; 0 measures without an update.
+
+        Returns:
+            The window's statistics. They are read back from the device once, at its end.
+        """
+        window_start = self.weights.clone()
+        learning_rates = torch.as_tensor(rates, dtype=torch.float64)
+        length = max(int(n_updates.max()), 1)
+        steps = np.minimum(self.done[:, None] + np.arange(length), self.config.budget - 1)
+        rows = torch.arange(self.n, device=self.device)[:, None]
+        index = self.order[rows, torch.as_tensor(steps, device=self.device)]
+        self._set_rates(learning_rates)
+        zeros = torch.zeros(self.n, device=self.device, dtype=self.dtype)
+        ce_sum, kl_sum, measured = zeros.clone(), zeros.clone(), None
+        for step in range(length):
+            counts = step < np.maximum(n_updates, 1)
+            last = step == np.maximum(n_updates, 1) - 1
+            gradients = self._gradients(index[:, step], separate=bool(last.any()))
+            weight = zeros + 1 if counts.all() else torch.as_tensor(counts, device=self.device).to(self.dtype)
+            ce_sum += gradients.ce * weight
+            kl_sum += gradients.kl * weight
+            if last.any():
+                found = (gradients.total, gradients.guidance, self._momentum())
+                measured = found if measured is None else _merge(measured, found, last)
+            self._update(step < n_updates)
+        self.done += n_updates
+        assert measured is not None
+        total, guidance, momentum = measured
+        statistics = layer_statistics(
+            self.layout,
+            weights=self.weights,
+            reference=self.reference,
+            window_start=window_start,
+            task_gradient=total - self._guidance_weight * guidance,
+            guidance_gradient=guidance,
+            gradient=total,
+            momentum=momentum,
+        )
+        lengths = torch.as_tensor(np.maximum(n_updates, 1), device=self.device)
+        return self._finish(statistics, window_start, ce_sum / lengths, kl_sum / lengths)
+
+    def _finish(self, statistics: LayerStatistics, window_start: Tensor, ce: Tensor, kl: Tensor) -> Window:
+        finite = self.weights.isfinite().all(-1) & ce.isfinite() & kl.isfinite()
+        # Validation of diverged weights would be meaningless, so it sees the last finite ones.
+        self.weights.copy_(torch.where(finite[:, None], self.weights, window_start))
+        validation = self.evaluate("validation")
+        values = torch.stack([ce, kl, validation.ce, validation.kl, validation.accuracy], dim=-1)
+        bad = ~(finite & validation.ce.isfinite() & validation.kl.isfinite())
+        self.weights.copy_(torch.where(bad[:, None], window_start, self.weights))
+        layers = torch.stack([getattr(statistics, name) for name in LAYER_FIELDS], dim=-1).flatten(1)
+        head = torch.stack([getattr(statistics, name) for name in HEAD_FIELDS], dim=-1)
+        host = torch.cat([values, bad[:, None].to(values), head, layers], dim=-1).double().cpu().numpy()
+        per_layer = host[:, 8:].reshape(self.n, self.n_layers, len(LAYER_FIELDS))
+        target = np.full(self.n, np.nan)
+        if self.config.reward == "target_oracle":
+            target = self.evaluate("target").accuracy.double().cpu().numpy()
+        return Window(
+            layers={name: per_layer[..., k] for k, name in enumerate(LAYER_FIELDS)},
+            head={name: host[:, 6 + k] for k, name in enumerate(HEAD_FIELDS)},
+            measurements=Measurements(*host[:, :5].T, target),
+            diverged=host[:, 5] > 0,
+        )
+
+    def evaluate(self, split: str) -> Evaluation:
+        """Losses and accuracies of all optimizees, each on its own pair.
+
+        Args:
+            split: ``"validation"``, ``"target"`` or ``"proxy_test"``. The accuracy on the last is that of the proxy's
+                head. Only ``"validation"`` has a KL term.
+        """
+        found = {k: self._evaluate_pair(k, rows, split) for k, rows in self._by_pair().items()}
+        result = Evaluation(*(torch.zeros(self.n, device=self.device, dtype=self.dtype) for _ in range(3)))
+        for k, rows in self._by_pair().items():
+            for mine, theirs in zip(result, found[k], strict=True):
+                mine[torch.as_tensor(rows, device=self.device)] = theirs
+        return result
+
+    def _by_pair(self) -> dict[int, list[int]]:
+        groups: dict[int, list[int]] = {}
+        for i, start in enumerate(self.starts):
+            if start is not None:
+                groups.setdefault(start.pair, []).append(i)
+        return groups
+
+    def _evaluate_pair(self, pair: int, rows: list[int], name: str) -> Evaluation:
+        data = self.data[pair]
+        split = data.validation if name == "validation" else data.evaluation_split(name)
+        logits, proxy_logits = self._logits(rows, split.images)
+        n_classes = data.pair.n_proxy_classes
+        scores = proxy_logits[..., :n_classes] if name == "proxy_test" else logits
+        labels = split.labels.expand(len(rows), -1)
+        ce = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="none").unflatten(0, labels.shape)
+        kl = torch.zeros(len(rows), device=self.device, dtype=self.dtype)
+        if name == "validation":
+            kl = kl_divergence(proxy_logits[..., :n_classes], data.validation_probs[:, :n_classes])
+        return Evaluation(ce.mean(-1), kl, (scores.argmax(-1) == labels).to(self.dtype).mean(-1))
+
+    def predictions(self, split: str) -> list[Tensor]:
+        """Predicted classes of every optimizee on its own pair's images, each ``(n_images,)``."""
+        result: list[Tensor] = [torch.empty(0)] * self.n
+        for pair, rows in self._by_pair().items():
+            images = self.data[pair].evaluation_split(split).images
+            for i, scores in zip(rows, self._logits(rows, images)[0], strict=True):
+                result[i] = scores.argmax(-1)
+        return result
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything that the coming updates depend on; tensors are copies on the host."""
+        return {
+            "starts": list(self.starts),
+            "done": self.done.copy(),
+            "weights": self.weights.cpu().clone(),
+            "reference": self.reference.cpu().clone(),
+            "momentum": self._momentum().cpu().clone(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes up a state that :meth:`get_state` returned."""
+        for i, start in enumerate(state["starts"]):
+            if start is not None:
+                self._restart(i, start)
+        self.done = state["done"].copy()
+        self.weights.copy_(state["weights"])
+        self.reference.copy_(state["reference"])
+        self._set_momentum(state["momentum"].to(self.device))
+
+    @property
+    def _guidance_weight(self) -> float:
+        return self.config.guidance_weight if self.config.guidance == "kl" else 0.0
+
+    def _padded_classes(self, pair: Pair) -> int:
+        return pair.n_proxy_classes
+
+    @abstractmethod
+    def _load_model(self, i: int, model: Optimizee) -> None:
+        """Makes `model` the i-th optimizee, with zero momentum."""
+
+    @abstractmethod
+    def _set_rates(self, rates: Tensor) -> None:
+        """Sets the learning rates ``(N, n_layers)`` of the updates to come."""
+
+    @abstractmethod
+    def _gradients(self, index: Tensor, *, separate: bool) -> Gradients:
+        """Gradients on the training images `index` ``(N, batch)``; with the guidance's own if `separate`."""
+
+    @abstractmethod
+    def _update(self, active: NDArray[np.bool_]) -> None:
+        """Clips the gradients and makes one SGD update of the optimizees that are `active` ``(N,)``."""
+
+    @abstractmethod
+    def _momentum(self) -> Tensor:
+        """The momentum buffers ``(N, n_weights)``, as a copy."""
+
+    @abstractmethod
+    def _set_momentum(self, momentum: Tensor) -> None:
+        """Replaces the momentum buffers."""
+
+    @abstractmethod
+    def _logits(self, rows: list[int], images: Tensor) -> tuple[Tensor, Tensor]:
+        """Both heads' logits ``(len(rows), n_images, classes)`` of some optimizees on the same images."""
+
+
+class Evaluation(NamedTuple):
+    """Mean losses and accuracy of each optimizee, ``(N,)``."""
+
+    ce: Tensor
+    kl: Tensor
+    accuracy: Tensor
+
+
+def batch_order(n_images: int, config: EnvConfig, seed: int) -> Tensor:
+    """Image indices of every update, ``(budget, batch_size)``: shuffled epochs, one after the other."""
+    generator = new_generator(seed)
+    wanted = config.budget * config.batch_size
+    epochs = [torch.randperm(n_images, generator=generator) for _ in range(-(-wanted // n_images))]
+    return torch.cat(epochs)[:wanted].view(config.budget, config.batch_size)
+
+
+def _merge(old: tuple[Any, ...], new: tuple[Any, ...], rows: NDArray[np.bool_]) -> tuple[Any, ...]:
+    mask = torch.as_tensor(rows, device=new[0].device)[:, None]
+    return tuple(torch.where(mask, b, a) for a, b in zip(old, new, strict=True))

@@ -1,0 +1,171 @@
+"""A population in one batched graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError
+from l2o_env.guidance import kl_divergence
+from l2o_env.models.base import BatchedKernels, Optimizee
+from l2o_env.pairs.base import Pair
+from l2o_env.population import EVALUATION_CHUNK, Gradients, Population
+
+_NO_CLASS = -1e4
+"""Logit of a class that a pair's proxy does not have; its probability is exactly 0."""
+
+
+class StackedPopulation(Population):
+    """All optimizees in one graph, batched with ``torch.func.vmap``.
+
+    Weights, gradients and momentum are ``(N, n_weights)`` tensors, so that clipping, SGD and statistics are a few
+    operations however many parameters there are. Networks that bring their own batched kernels use those on a CPU.
+
+    Raises:
+        ConfigError: If a network has buffers (batch statistics) or the networks of the pairs differ in shape.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        n: int,
+        config: EnvConfig,
+        dtype: torch.dtype = torch.float32,
+        *,
+        kernels: bool = True,
+    ) -> None:
+        super().__init__(pairs, n, config, dtype)
+        if list(self._template.buffers()):
+            raise ConfigError(
+                f"{type(self._template).__name__} has buffers, such as batch statistics, which cannot be stacked; "
+                "use implementation='looped'."
+            )
+        for data in self.data:
+            if data.train.images.shape[1:] != self.data[0].train.images.shape[1:]:
+                raise ConfigError("Stacked pairs need images of one shape; use implementation='looped'.")
+        sizes = np.cumsum([0, *(len(data.train) for data in self.data[:-1])])
+        self._offsets = torch.as_tensor(sizes, device=self.device)
+        self._images = torch.cat([data.train.images for data in self.data])
+        self._labels = torch.cat([data.train.labels for data in self.data])
+        self._probs = torch.cat([data.train_probs for data in self.data])
+        self._velocity = torch.zeros_like(self.weights)
+        self._rates = torch.zeros_like(self.weights)
+        self._gradient = torch.zeros_like(self.weights)
+        self._pair_index = torch.zeros(n, dtype=torch.int64, device=self.device)
+        self._frozen = {
+            name: torch.zeros(n, *self._padded(p).shape, device=self.device, dtype=dtype)
+            for name, p in self._template.named_parameters()
+            if not p.requires_grad
+        }
+        self._template.to("meta")
+        usable = kernels and self.device.type == "cpu" and dtype == torch.float32
+        self._kernels: BatchedKernels | None = self._template.batched_kernels(self.n_proxy_classes) if usable else None
+
+    def _padded_classes(self, pair: Pair) -> int:
+        return self.n_proxy_classes
+
+    def _padded(self, frozen: Tensor) -> Tensor:
+        """The proxy's head with a row for every class of the largest proxy of the population."""
+        missing = self.n_proxy_classes - len(frozen)
+        return torch.cat([frozen, frozen.new_full((missing, *frozen.shape[1:]), _NO_CLASS if frozen.dim() == 1 else 0)])
+
+    def _load_model(self, i: int, model: Optimizee) -> None:
+        params = {name: p.detach() for name, p in model.named_parameters()}
+        self.weights[i] = self.layout.flatten(params)
+        self._velocity[i] = 0
+        for name, stacked in self._frozen.items():
+            stacked[i] = self._padded(params[name])
+        start = self.starts[i]
+        assert start is not None
+        self._pair_index[i] = start.pair
+
+    def _set_rates(self, rates: Tensor) -> None:
+        self._rates = self.layout.expand(rates.to(self.device, self.dtype))
+
+    def _gradients(self, index: Tensor, *, separate: bool) -> Gradients:
+        index = index + self._offsets[self._pair_index][:, None]
+        found = self._kernel_gradients(index, separate) if self._kernels else self._graph_gradients(index, separate)
+        self._gradient = found.total
+        return found
+
+    def _kernel_gradients(self, index: Tensor, separate: bool) -> Gradients:
+        assert self._kernels is not None
+        found = self._kernels.gradients(
+            self.weights.numpy(),
+            {name: frozen.numpy() for name, frozen in self._frozen.items()},
+            self._images.numpy(),
+            self._labels.numpy(),
+            self._probs.numpy(),
+            index.numpy(),
+            self._guidance_weight,
+            separate=separate,
+        )
+        total, guidance, ce, kl = (None if x is None else torch.from_numpy(x) for x in found)
+        assert total is not None and ce is not None and kl is not None
+        if guidance is not None and self.config.guidance == "none":
+            guidance = torch.zeros_like(guidance)
+        return Gradients(total, guidance, ce, kl)
+
+    def _graph_gradients(self, index: Tensor, separate: bool) -> Gradients:
+        leaf = self.weights.detach().requires_grad_()
+
+        def losses(
+            params: dict[str, Tensor], frozen: dict[str, Tensor], images: Tensor, labels: Tensor, probs: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            logits, proxy_logits = functional_call(self._template, {**params, **frozen}, (images,))
+            return F.cross_entropy(logits, labels), kl_divergence(proxy_logits, probs)
+
+        batch = (self._images[index], self._labels[index], self._probs[index])
+        ce, kl = vmap(losses)(self.layout.unflatten(leaf), self._frozen, *batch)
+        guided = self.config.guidance == "kl"
+        loss = (ce + self._guidance_weight * kl if guided else ce).sum()
+        guidance = None
+        if separate:
+            guidance = torch.zeros_like(self.weights)
+            if guided:
+                (guidance,) = torch.autograd.grad(kl.sum(), leaf, retain_graph=True)
+        (total,) = torch.autograd.grad(loss, leaf)
+        return Gradients(total, guidance, ce.detach(), kl.detach())
+
+    def _update(self, active: NDArray[np.bool_]) -> None:
+        gradient, config = self._gradient, self.config
+        norm = gradient.square().sum(-1, keepdim=True).sqrt()
+        gradient = gradient * (config.clip_norm / (norm + 1e-6)).clamp(max=1)
+        gradient.add_(self.weights, alpha=config.weight_decay)
+        if active.all():
+            self._velocity.mul_(config.momentum).add_(gradient)
+            self.weights.addcmul_(self._rates, self._velocity, value=-1)
+            return
+        mask = torch.as_tensor(active, device=self.device)[:, None]
+        self._velocity = torch.where(mask, self._velocity * config.momentum + gradient, self._velocity)
+        self.weights.copy_(torch.where(mask, self.weights - self._rates * self._velocity, self.weights))
+
+    def _momentum(self) -> Tensor:
+        return self._velocity.clone()
+
+    def _set_momentum(self, momentum: Tensor) -> None:
+        self._velocity.copy_(momentum)
+
+    def _logits(self, rows: list[int], images: Tensor) -> tuple[Tensor, Tensor]:
+        weights = self.weights[rows]
+        frozen = {name: tensor[rows] for name, tensor in self._frozen.items()}
+        if self._kernels:
+            found = self._kernels.logits(
+                weights.numpy(), {name: tensor.numpy() for name, tensor in frozen.items()}, images.numpy()
+            )
+            return torch.from_numpy(found[0]), torch.from_numpy(found[1])
+
+        def forward(params: dict[str, Tensor], chunk: Tensor) -> tuple[Tensor, Tensor]:
+            return functional_call(self._template, params, (chunk,))
+
+        params = {**self.layout.unflatten(weights), **frozen}
+        with torch.no_grad():
+            parts = [vmap(forward, (0, None))(params, chunk) for chunk in images.split(EVALUATION_CHUNK)]
+        return torch.cat([a for a, _ in parts], 1), torch.cat([b for _, b in parts], 1)

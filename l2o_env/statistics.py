@@ -1,0 +1,175 @@
+"""Per-layer training statistics, from weights and gradients alone.
+
+Nothing here knows of environments: the same numbers can be had inside any training loop. All functions work on
+*flat* tensors ``(..., n_weights)`` in which the parameters of a layer group lie side by side; :class:`Layout` makes
+them from named tensors. The leading dimensions are optimizees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from l2o_env.models.base import Optimizee, check_layer_groups
+
+_TINY = 1e-12
+NOISE = 1e-6
+"""Norms up to this are taken for rounding errors."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each parameter and each layer group lies in a flat vector.
+
+    Attributes:
+        names: Parameter names, group after group, from the input to the head.
+        shapes: Their shapes.
+        group_names: Names of the layer groups.
+        group_sizes: Weights in each layer group.
+        head_weight: Name of the last weight matrix of the head.
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[torch.Size, ...]
+    group_names: tuple[str, ...]
+    group_sizes: tuple[int, ...]
+    head_weight: str
+
+    @classmethod
+    def of(cls, model: Optimizee) -> Layout:
+        """The layout of a network's trainable parameters."""
+        check_layer_groups(model)
+        groups, params = model.layer_groups(), dict(model.named_parameters())
+        names = [name for group in groups.values() for name in group]
+        head = list(groups.values())[-1]
+        matrices = [name for name in head if params[name].dim() >= 2]
+        if not matrices:
+            raise ValueError(f"The last layer group {list(groups)[-1]!r} has no weight matrix; it must be the head.")
+        return cls(
+            names=tuple(names),
+            shapes=tuple(params[name].shape for name in names),
+            group_names=tuple(groups),
+            group_sizes=tuple(sum(params[name].numel() for name in group) for group in groups.values()),
+            head_weight=matrices[-1],
+        )
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layer groups."""
+        return len(self.group_names)
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Weights of each parameter."""
+        return tuple(shape.numel() for shape in self.shapes)
+
+    @property
+    def n_weights(self) -> int:
+        """Weights altogether."""
+        return sum(self.sizes)
+
+    def flatten(self, named: Mapping[str, Tensor]) -> Tensor:
+        """Concatenates named tensors of the parameters' shapes to ``(n_weights,)``."""
+        return torch.cat([named[name].reshape(-1) for name in self.names])
+
+    def unflatten(self, flat: Tensor) -> dict[str, Tensor]:
+        """Views of ``(..., n_weights)`` as named tensors of shape ``(..., *parameter.shape)``."""
+        parts = flat.split(self.sizes, dim=-1)
+        return {
+            name: part.unflatten(-1, shape) if shape else part.squeeze(-1)
+            for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
+        }
+
+    def group_sums(self, flat: Tensor) -> Tensor:
+        """Sums over each layer group: ``(..., n_weights)`` to ``(..., n_layers)``."""
+        return torch.stack([part.sum(-1) for part in flat.split(self.group_sizes, dim=-1)], dim=-1)
+
+    def expand(self, per_group: Tensor) -> Tensor:
+        """One value per layer group to one per weight: ``(..., n_layers)`` to ``(..., n_weights)``."""
+        repeats = torch.tensor(self.group_sizes, device=per_group.device)
+        return per_group.repeat_interleave(repeats, dim=-1, output_size=self.n_weights)
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """Statistics of each layer group, and two of the head; fields are tensors.
+
+    Attributes:
+        task_rms: RMS of the gradient of the task loss, ``(..., n_layers)``.
+        guidance_rms: RMS of the gradient of the guidance term (without its weight), ``(..., n_layers)``.
+        cosine: Cosine between the two, ``(..., n_layers)``; 0 where the norm of one is at most ``NOISE``.
+        update_ratio: Norm of the window's change over the norm of the weights, ``(..., n_layers)``.
+        drift: Norm of the difference to the reference weights over the norm of those, ``(..., n_layers)``.
+        alignment: Cosine between momentum and gradient, ``(..., n_layers)``; 0 without momentum.
+        head_mean: Mean of the head's last weight matrix, ``(...)``.
+        head_std: Its standard deviation (biased), ``(...)``.
+    """
+
+    task_rms: Tensor
+    guidance_rms: Tensor
+    cosine: Tensor
+    update_ratio: Tensor
+    drift: Tensor
+    alignment: Tensor
+    head_mean: Tensor
+    head_std: Tensor
+
+
+LAYER_FIELDS = tuple(field.name for field in fields(LayerStatistics))[:6]
+HEAD_FIELDS = tuple(field.name for field in fields(LayerStatistics))[6:]
+
+
+def layer_statistics(
+    layout: Layout,
+    *,
+    weights: Tensor,
+    reference: Tensor,
+    window_start: Tensor,
+    task_gradient: Tensor,
+    guidance_gradient: Tensor,
+    gradient: Tensor,
+    momentum: Tensor,
+) -> LayerStatistics:
+    """Computes the statistics of a window.
+
+    Args:
+        layout: Where the layer groups lie.
+        weights: Weights at the end of the window, ``(..., n_weights)``, like all that follow.
+        reference: Weights that the run started from (the proxy's, and the new head's first draw).
+        window_start: Weights at the start of the window.
+        task_gradient: Gradient of the task loss on the window's last batch.
+        guidance_gradient: Gradient of the guidance term on the same batch, without its weight.
+        gradient: Gradient of the whole training loss on that batch.
+        momentum: Momentum buffer before that batch's update; zeros if there is none.
+
+    Returns:
+        The statistics.
+    """
+    counts = torch.tensor(layout.group_sizes, dtype=weights.dtype, device=weights.device)
+
+    def squares(flat: Tensor) -> Tensor:
+        return layout.group_sums(flat.square())
+
+    task2, guidance2, momentum2 = squares(task_gradient), squares(guidance_gradient), squares(momentum)
+    head = layout.unflatten(weights)[layout.head_weight].flatten(weights.dim() - 1)
+    return LayerStatistics(
+        task_rms=(task2 / counts).sqrt(),
+        guidance_rms=(guidance2 / counts).sqrt(),
+        cosine=_cosine(layout.group_sums(task_gradient * guidance_gradient), task2, guidance2),
+        update_ratio=(squares(weights - window_start) / (squares(window_start) + _TINY)).sqrt(),
+        drift=(squares(weights - reference) / (squares(reference) + _TINY)).sqrt(),
+        alignment=_cosine(layout.group_sums(momentum * gradient), momentum2, squares(gradient)),
+        head_mean=head.mean(-1),
+        head_std=head.std(-1, correction=0),
+    )
+
+
+def _cosine(product: Tensor, a2: Tensor, b2: Tensor) -> Tensor:
+    # Square roots first: the product of two small squares underflows in float32.
+    a, b = a2.sqrt(), b2.sqrt()
+    # An optimizee that equals its proxy has a guidance gradient of rounding errors; their direction says nothing.
+    return torch.where((a > NOISE) & (b > NOISE), product / (a * b + _TINY), 0.0).clamp(-1, 1)

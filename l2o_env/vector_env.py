@@ -1,0 +1,284 @@
+"""A population of fine-tuning runs as a Gymnasium vector environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from l2o_env import action
+from l2o_env.config import EnvConfig
+from l2o_env.core import Episodes, StepResult, generator_state, restore_generator
+from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.observation import observation_space
+
+
+class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
+    """N fine-tuning runs in one batched graph; see :class:`l2o_env.env.Syn2RealEnv` for what one run is.
+
+    ``gymnasium.make_vec("l2o_env/Syn2Real-v0", num_envs=16, vectorization_mode="vector_entry_point", ...)`` makes it.
+
+    Seeding: ``reset(seed=s)`` derives one independent stream per optimizee from ``SeedSequence(s)``, or one stream
+    for all with ``common_random_numbers=True``; ``reset(seed=[s0, s1, ...])`` gives each optimizee the stream that a
+    single environment gets from that seed. ``options={"pair": name}`` picks the pair of all optimizees, also for the
+    episodes that auto-reset starts; ``options={"reset_mask": mask}`` resets some of them.
+
+    Args:
+        num_envs: Number of optimizees, at least 1.
+        autoreset_mode: When optimizees whose episode has ended start the next: ``NEXT_STEP`` (in the next call of
+            ``step``, whose action and reward do not count for them), ``SAME_STEP`` (at once; the last observation and
+            info are in ``info["final_obs"]`` and ``info["final_info"]``), or ``DISABLED``.
+        render_mode: ``"rgb_array"`` or None; ``render`` returns one picture per optimizee.
+        **config: Fields of :class:`l2o_env.config.EnvConfig`.
+
+    Raises:
+        ConfigError: If a setting cannot work.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.NEXT_STEP}
+
+    def __init__(
+        self,
+        num_envs: int = 16,
+        *,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        **config: Any,
+    ) -> None:
+        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
+            raise ConfigError(f"num_envs is {num_envs!r}; expected an integer >= 1.")
+        check_render_mode(render_mode)
+        self.num_envs = num_envs
+        self.config = EnvConfig.from_kwargs(config)
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self.render_mode = render_mode
+        self.episodes = Episodes(self.config, num_envs)
+        n_layers = self.episodes.layout.n_layers
+        self.single_observation_space = observation_space(n_layers)
+        self.single_action_space = action.action_space(self.config, n_layers)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._rngs: list[np.random.Generator] = []
+        self._pair: str | None = None
+        self._ended = np.zeros(num_envs, np.bool_)
+        self._history: list[list[dict[str, Any]]] = [[] for _ in range(num_envs)]
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layer groups, from the input to the head."""
+        return self.episodes.layout.group_names
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Starts new episodes.
+
+        Args:
+            seed: See the class; None goes on with the streams there are.
+            options: ``"pair"`` (a name, or None to draw again) and ``"reset_mask"`` (``(num_envs,)``, bool).
+
+        Returns:
+            Observations ``(num_envs, n_layers * n_features)`` and infos.
+
+        Raises:
+            ConfigError: If an option is unknown or has the wrong form.
+        """
+        options = check_options(options, ("pair", "reset_mask"))
+        fresh = self._reset_mask(options.get("reset_mask"))
+        self._seed(seed)
+        if "pair" in options:
+            self._pair = options["pair"]
+        result = self._restart(fresh, resting=~fresh)
+        return result.observations, self._info(result, fresh)
+
+    def step(
+        self, actions: NDArray[Any]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Makes one window of updates with the learning rates that the actions stand for.
+
+        Args:
+            actions: ``(num_envs, n_layers)``.
+
+        Raises:
+            ConfigError: If the actions have a wrong shape or hold a NaN.
+            ResetNeeded: If there is no running episode.
+        """
+        self._require_episode()
+        return self._step(action.decode(actions, self.episodes.rates, self.config))
+
+    def step_rates(
+        self, rates: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Like :meth:`step`, with physical learning rates ``(num_envs, n_layers)``; 0 freezes a layer group."""
+        self._require_episode()
+        return self._step(action.check_rates(rates, self.episodes.rates.shape))
+
+    def _step(
+        self, rates: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        waiting, self._ended = self._ended, np.zeros(self.num_envs, np.bool_)
+        if waiting.any():
+            self._start(waiting)
+        result = self._advance(rates, waiting)
+        info = self._info(result, np.ones(self.num_envs, np.bool_))
+        observations, ended = result.observations, result.terminated
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
+            info = self._add_final(info, observations, ended)
+            restarted = self._restart(ended, resting=~ended)
+            observations = restarted.observations
+            for key, value in restarted.infos.items():
+                info[key] = np.where(_like(ended, value), value, info[key])
+        else:
+            self._ended = ended
+        return observations, result.rewards, ended, np.zeros(self.num_envs, np.bool_), info
+
+    def _start(self, fresh: NDArray[np.bool_]) -> None:
+        indices = [int(i) for i in np.flatnonzero(fresh)]
+        self.episodes.start(self._rngs, indices, self._pair)
+        for i in indices:
+            self._history[i] = []
+
+    def _restart(self, fresh: NDArray[np.bool_], resting: NDArray[np.bool_]) -> StepResult:
+        self._start(fresh)
+        self._ended = self._ended & ~fresh
+        return self._advance(self.episodes.rates, fresh, resting)
+
+    def _advance(
+        self, rates: NDArray[np.float64], fresh: NDArray[np.bool_], resting: NDArray[np.bool_] | None = None
+    ) -> StepResult:
+        result = self.episodes.advance(rates, fresh, resting)
+        if self.render_mode == "rgb_array":
+            for i in range(self.num_envs):
+                if resting is None or not resting[i]:
+                    self._history[i].append({key: value[i] for key, value in result.infos.items()})
+        return result
+
+    def _info(self, result: StepResult, present: NDArray[np.bool_]) -> dict[str, Any]:
+        return {**result.infos, **{f"_{key}": present.copy() for key in result.infos}}
+
+    def _add_final(
+        self, info: dict[str, Any], observations: NDArray[np.float32], ended: NDArray[np.bool_]
+    ) -> dict[str, Any]:
+        final_obs = np.full(self.num_envs, None, dtype=object)
+        for i in np.flatnonzero(ended):
+            final_obs[i] = observations[i].copy()
+        final = {key: (ended.copy() if key.startswith("_") else value) for key, value in info.items()}
+        return {
+            **info,
+            "final_obs": final_obs,
+            "_final_obs": ended.copy(),
+            "final_info": final,
+            "_final_info": ended.copy(),
+        }
+
+    def _require_episode(self) -> None:
+        if self.episodes.observations is None:
+            raise ResetNeeded("There is no episode yet; call reset() before step().")
+        if self.autoreset_mode == AutoresetMode.DISABLED and self._ended.any():
+            raise ResetNeeded(
+                f"The episodes of the optimizees {np.flatnonzero(self._ended).tolist()} have ended; call "
+                "reset(options={'reset_mask': mask}) before step()."
+            )
+
+    def _reset_mask(self, mask: Any) -> NDArray[np.bool_]:
+        if mask is None:
+            return np.ones(self.num_envs, np.bool_)
+        mask = np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
+            raise ConfigError(
+                f"reset_mask has shape {mask.shape} and type {mask.dtype}; expected ({self.num_envs},) booleans with "
+                "at least one True."
+            )
+        if self.episodes.observations is None and not mask.all():
+            raise ConfigError("The first reset must reset every optimizee; leave out reset_mask.")
+        return mask
+
+    def _seed(self, seed: int | Sequence[int | None] | None) -> None:
+        if isinstance(seed, Sequence):
+            if len(seed) != self.num_envs:
+                raise ConfigError(f"Got {len(seed)} seeds for {self.num_envs} environments; expected one for each.")
+            fresh = [None if s is None else seeding.np_random(s)[0] for s in seed]
+            old = self._rngs or [seeding.np_random()[0] for _ in fresh]
+            self._rngs = [b if a is None else a for a, b in zip(fresh, old, strict=True)]
+        elif seed is not None or not self._rngs:
+            streams = np.random.SeedSequence(seed).spawn(self.num_envs)
+            self._rngs = [np.random.Generator(np.random.PCG64(stream)) for stream in streams]
+
+    def evaluate(self, split: str) -> NDArray[np.float64]:
+        """Accuracy of every optimizee as it is now on its pair's ``"target"`` or ``"proxy_test"`` images.
+
+        Evaluation only: a policy must never see this. On ``"proxy_test"`` it is the accuracy of the proxy's head.
+        """
+        return self.episodes.population.evaluate(split).accuracy.double().cpu().numpy()
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+        """One picture ``(height, width, 3)`` of each running episode: learning rates, losses and drift so far."""
+        if self.render_mode is None:
+            return None
+        from l2o_env.render import draw_episode
+
+        return tuple(draw_episode(history, self.layer_names) for history in self._history)
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything of the running episodes: restoring it and going on equals never having stopped."""
+        return {
+            "episodes": self.episodes.get_state(),
+            "rngs": [generator_state(rng) for rng in self._rngs],
+            "pair": self._pair,
+            "ended": self._ended.copy(),
+            "history": [list(history) for history in self._history],
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes up a state that ``get_state`` returned, here or in an environment of the same settings."""
+        self.episodes.set_state(state["episodes"])
+        self._rngs = [restore_generator(rng) for rng in state["rngs"]]
+        self._pair = state["pair"]
+        self._ended = state["ended"].copy()
+        self._history = [list(history) for history in state["history"]]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Settings and state; the population is built anew where the pickle is loaded."""
+        return {
+            "arguments": {
+                "num_envs": self.num_envs,
+                "autoreset_mode": self.autoreset_mode,
+                "render_mode": self.render_mode,
+            },
+            "config": asdict(self.config),
+            "spec": self.spec,
+            "state": self.get_state(),
+        }
+
+    def __setstate__(self, pickled: dict[str, Any]) -> None:
+        """Builds the environment again and takes up its state."""
+        self.__init__(**pickled["arguments"], **pickled["config"])  # type: ignore[misc]
+        self.spec = pickled["spec"]
+        self.set_state(pickled["state"])
+
+
+def _like(mask: NDArray[np.bool_], value: NDArray[Any]) -> NDArray[np.bool_]:
+    return mask.reshape(-1, *[1] * (value.ndim - 1))
+
+
+def check_render_mode(render_mode: str | None) -> None:
+    """Raises ConfigError unless the render mode is ``"rgb_array"`` or None."""
+    if render_mode not in (None, "rgb_array"):
+        raise unknown_name("render mode", render_mode, ("rgb_array",))
+
+
+def check_options(options: dict[str, Any] | None, known: Sequence[str]) -> dict[str, Any]:
+    """The options of ``reset`` as a dictionary; an unknown one is an error that names the known ones."""
+    options = {} if options is None else options
+    for key in options:
+        if key not in known:
+            raise unknown_name("reset option", key, known)
+    return options

@@ -1,0 +1,126 @@
+"""A pair that is built in milliseconds: three kinds of noisy blobs, a micro network with a proxy head."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from l2o_env import pairs
+from l2o_env.models.base import Optimizee, new_generator
+from l2o_env.models.small import initialise
+
+N_CLASSES = 3
+N_PROXY_CLASSES = 2
+SIZE = 8
+_CHANNELS = 4
+
+
+class TinyNet(Optimizee):
+    """Stem and one more convolution of 4 channels, GroupNorm(2), average pool, a proxy head and a new head.
+
+    Layer groups: ``stem``, ``layer1``, ``head``. Every weight is drawn from the generator.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        skip_init = nn.utils.skip_init  # a constructor's own initialisation draws from the global generator
+        self.stem = skip_init(nn.Conv2d, 3, _CHANNELS, kernel_size=3, stride=2, padding=1, bias=False)
+        self.stem_norm = nn.GroupNorm(2, _CHANNELS)
+        self.layer1 = skip_init(nn.Conv2d, _CHANNELS, _CHANNELS, kernel_size=3, padding=1, bias=False)
+        self.layer1_norm = nn.GroupNorm(2, _CHANNELS)
+        self.proxy_head = skip_init(nn.Linear, _CHANNELS, N_PROXY_CLASSES)
+        self.head = skip_init(nn.Linear, _CHANNELS, N_CLASSES)
+        initialise(self, generator)
+        self.proxy_head.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the new head ``(batch, 3)`` and of the proxy head ``(batch, 2)``."""
+        x = F.relu(self.stem_norm(self.stem(images)))
+        x = F.relu(x + self.layer1_norm(self.layer1(x)))
+        features = x.mean((-2, -1))
+        return self.head(features), self.proxy_head(features)
+
+    def layer_groups(self) -> dict[str, list[str]]:
+        """The groups ``stem``, ``layer1`` and ``head``."""
+        return {
+            "stem": ["stem.weight", "stem_norm.weight", "stem_norm.bias"],
+            "layer1": ["layer1.weight", "layer1_norm.weight", "layer1_norm.bias"],
+            "head": ["head.weight", "head.bias"],
+        }
+
+
+class _TinyProxy(nn.Module):
+    """The proxy: the same network, of which only the proxy head is read."""
+
+    def __init__(self, net: TinyNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(batch, 2)``."""
+        return self.net(images)[1]
+
+
+def _blobs(n: int, noise: float, generator: torch.Generator) -> pairs.Split:
+    """Blobs whose place and colour tell the class, under noise."""
+    labels = torch.arange(n) % N_CLASSES
+    grid = torch.arange(SIZE, dtype=torch.float32)
+    centre = 1.5 + 2.0 * labels[:, None] + 0.5 * torch.randn(n, 2, generator=generator)
+    dy = (grid[None, :, None] - centre[:, 0, None, None]) ** 2
+    dx = (grid[None, None, :] - centre[:, 1, None, None]) ** 2
+    colour = 0.5 + torch.rand(n, 3, generator=generator) + F.one_hot(labels, 3)
+    images = colour[:, :, None, None] * torch.exp(-(dx + dy) / 4.0)[:, None] - 0.5
+    images = images + noise * torch.randn(images.shape, generator=generator)
+    return pairs.Split(images.float(), labels)
+
+
+def _make_model(proxy_net: TinyNet, pretrained: bool, generator: torch.Generator) -> TinyNet:
+    model = TinyNet(generator)
+    taken = {k: v for k, v in proxy_net.state_dict().items() if k.startswith("proxy_head.") or pretrained}
+    model.load_state_dict({k: v for k, v in taken.items() if not k.startswith("head.")}, strict=False)
+    return model
+
+
+def tiny_pair(
+    seed: int = 0, n_train: int = 60, n_validation: int = 30, n_target: int = 30, name: str = "tiny"
+) -> pairs.Pair:
+    """Builds the tiny pair.
+
+    Args:
+        seed: Determines images and proxy.
+        n_train: Training images, ``(n_train, 3, 8, 8)``.
+        n_validation: Validation images.
+        n_target: Target images, and as many proxy test images.
+        name: The pair's name.
+    """
+    generator = new_generator(seed)
+    train = _blobs(n_train, 0.2, generator)
+    validation = _blobs(n_validation, 0.3, generator)
+    target = _blobs(n_target, 0.5, generator)
+    proxy_images = _blobs(n_target, 0.5, generator)
+    proxy_net = TinyNet(generator).requires_grad_(False).eval()
+    return pairs.Pair(
+        name=name,
+        train=train,
+        validation=validation,
+        target=target,
+        proxy_test=pairs.Split(proxy_images.images, proxy_images.labels % N_PROXY_CLASSES),
+        proxy=_TinyProxy(proxy_net),
+        make_model=partial(_make_model, proxy_net, True),
+        make_random_model=partial(_make_model, proxy_net, False),
+        n_classes=N_CLASSES,
+        n_proxy_classes=N_PROXY_CLASSES,
+    )
+
+
+def register_tiny(name: str = "tiny", split: Literal["train", "test"] | None = None) -> None:
+    """Registers the tiny pair under a name; keywords of ``pairs.make`` go to :func:`tiny_pair`."""
+
+    def factory(**kwargs: int) -> pairs.Pair:
+        return tiny_pair(**{"name": name, **kwargs})  # type: ignore[arg-type]
+
+    pairs.register(name, factory, split=split)
