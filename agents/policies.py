@@ -1,0 +1,94 @@
+"""Policies: networks from the observation to a distribution over learning rates."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from l2o_env.observation import FEATURES, N_FEATURES
+
+
+class Normaliser(nn.Module):
+    """Running mean and variance of each feature, shared by all layers; frozen unless :meth:`update` is called.
+
+    It starts from the declared bounds of the features, so that the very first actions see sane inputs too.
+    """
+
+    mean: Tensor
+    var: Tensor
+    count: Tensor
+
+    def __init__(self, clip: float) -> None:
+        super().__init__()
+        low, high = (torch.tensor([getattr(f, side) for f in FEATURES]) for side in ("low", "high"))
+        self.clip = clip
+        self.register_buffer("mean", (low + high) / 2)
+        self.register_buffer("var", ((high - low) / 4) ** 2)
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalises ``(..., n_features)`` and clips to ``[-clip, clip]``."""
+        return ((features - self.mean) / (self.var + 1e-4).sqrt()).clamp(-self.clip, self.clip)
+
+    def update(self, features: Tensor) -> None:
+        """Takes in ``(..., n_features)`` by Chan's parallel formula; the initial bounds drop out at the first call."""
+        rows = features.reshape(-1, N_FEATURES).double()
+        n, mean, var = len(rows), rows.mean(0), rows.var(0, correction=0)
+        total = self.count.double() + n
+        delta = mean - self.mean
+        moments = self.var * self.count + var * n + delta**2 * self.count * n / total
+        self.mean.copy_(self.mean + delta * n / total)
+        self.var.copy_(moments / total)
+        self.count.copy_(total)
+
+
+class LayerPolicy(nn.Module):
+    """A recurrent policy that every layer group shares: one row of the observation in, one action out.
+
+    A layer is told from the others by its features (depth, size, statistics), so the same weights run on a network
+    with any number of layer groups. Each layer also sees the mean over the layers of what the first linear map makes
+    of them.
+
+    Args:
+        n_outputs: Numbers per layer: 1 (mean of a Gaussian) or the number of categories.
+        hidden_size: Width of the recurrent state.
+        n_heads: Number of layer groups with an output map each (the form of ASG's policy), or None to share one.
+        generator: Where the initial weights come from.
+    """
+
+    def __init__(self, n_outputs: int, hidden_size: int, n_heads: int | None, generator: torch.Generator) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        # skip_init, because the constructors' own initialisation would draw from the global generator.
+        self.encoder = nn.utils.skip_init(nn.Linear, N_FEATURES, hidden_size)
+        self.context = nn.utils.skip_init(nn.Linear, N_FEATURES, hidden_size)
+        self.cell = nn.utils.skip_init(nn.GRU, hidden_size, hidden_size)
+        self.heads = nn.Parameter(torch.empty(n_heads or 1, hidden_size, n_outputs))
+        self.bias = nn.Parameter(torch.zeros(n_heads or 1, 1, n_outputs))
+        with torch.no_grad():
+            for part, fan_in in ((self.encoder, N_FEATURES), (self.context, N_FEATURES), (self.cell, hidden_size)):
+                for p in part.parameters():
+                    p.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+            # Small, so that training starts from the middle of the action range on every layer.
+            self.heads.normal_(std=0.01, generator=generator)
+
+    def initial_state(self, n: int, n_layers: int) -> Tensor:
+        """The recurrent state at the start of an episode, ``(n, n_layers, hidden_size)``."""
+        return torch.zeros(n, n_layers, self.cell.hidden_size)
+
+    def forward(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Runs over a stretch of an episode.
+
+        Args:
+            features: Normalised, ``(time, n, n_layers, n_features)``.
+            state: ``(n, n_layers, hidden_size)``.
+
+        Returns:
+            Outputs ``(time, n, n_layers, n_outputs)`` and the state after the stretch.
+        """
+        time, n, n_layers, _ = features.shape
+        encoded = torch.tanh(self.encoder(features) + self.context(features.mean(-2, keepdim=True)))
+        hidden, last = self.cell(encoded.reshape(time, n * n_layers, -1), state.reshape(1, n * n_layers, -1))
+        hidden = hidden.reshape(time, n, n_layers, 1, -1)
+        outputs = (hidden @ self.heads).squeeze(-2) + self.bias.squeeze(-2)
+        return outputs, last.reshape(n, n_layers, -1)

@@ -1,0 +1,435 @@
+"""REINFORCE on a population of optimizees: the default agent."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from agents.policies import LayerPolicy, Normaliser
+from l2o_env import observation
+from l2o_env.action import N_FACTORS
+from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError
+from l2o_env.files import atomic_path
+from l2o_env.models.base import new_generator
+from l2o_env.observation import split_layers
+from l2o_env.vector_env import Syn2RealVectorEnv
+
+
+@dataclass(frozen=True)
+class ReinforceConfig:
+    """Settings of REINFORCE; the names are Stable-Baselines3's where it has one."""
+
+    learning_rate: float = 1e-2
+    """Learning rate of the policy's optimizer."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Optimizer of the policy; `sgd` has momentum 0.9."""
+    gamma: float = 1.0
+    """Discount per step of the return-to-go."""
+    baseline: Literal["leave_one_out", "none"] = "leave_one_out"
+    """What is subtracted from a return: the mean of the other optimizees at the same step, or nothing."""
+    normalize_advantage: bool = True
+    """Divide advantages by their standard deviation over the batch."""
+    max_advantage: float = 3.0
+    """Normalised advantages are clipped to this; one diverged run would else outweigh all others."""
+    n_steps: int | None = None
+    """Environment steps between two updates of the policy; None: the whole episode."""
+    ent_coef: float = 0.0
+    """Weight of the entropy bonus."""
+    max_grad_norm: float = 1.0
+    """Gradients of the policy are scaled down to this norm."""
+    hidden_size: int = 32
+    """Width of the recurrent state."""
+    per_layer_heads: bool = False
+    """One output map per layer group, as ASG has it; such a policy runs only on networks of as many layer groups."""
+    noise_std: float = 0.3
+    """Initial standard deviation of the exploration noise, in units of the action box [-1, 1]."""
+    noise_correlation: float = 0.9
+    """Correlation of the noise between two steps (AR(1)); noise that holds its direction tells rates apart."""
+    clip_observation: float = 5.0
+    """Normalised features are clipped to this."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.noise_correlation < 1:
+            raise ConfigError(f"noise_correlation is {self.noise_correlation}; expected a number in [0, 1).")
+        if not 0 <= self.gamma <= 1:
+            raise ConfigError(f"gamma is {self.gamma}; expected a number in [0, 1].")
+        for key in ("learning_rate", "max_advantage", "max_grad_norm", "noise_std", "clip_observation"):
+            if not getattr(self, key) > 0:
+                raise ConfigError(f"{key} is {getattr(self, key)}; expected a number > 0.")
+
+
+PRESETS: dict[str, ReinforceConfig] = {
+    "default": ReinforceConfig(),
+    # ASG's policy training is unreleased; these are the clues in its code.
+    "asg": ReinforceConfig(
+        learning_rate=7e-4,
+        optimizer="sgd",
+        gamma=0.0,
+        baseline="none",
+        normalize_advantage=False,
+        n_steps=5,
+        noise_correlation=0.0,
+        per_layer_heads=True,
+    ),
+}
+"""Settings by name."""
+
+
+class State(NamedTuple):
+    """What a policy remembers within an episode.
+
+    Attributes:
+        hidden: Recurrent state ``(N, n_layers, hidden_size)``.
+        noise: Last standardised noise ``(N, n_layers)``; None at the start of an episode.
+    """
+
+    hidden: Tensor
+    noise: Tensor | None
+
+
+class Reinforce:
+    """A layer-shared recurrent policy, trained by REINFORCE (Williams, 1992).
+
+    With Gaussian actions the exploration noise is an AR(1) process in time, whose exact log-probability is used:
+    ``a_t = mu_t + sigma z_t`` with ``z_t = rho z_(t-1) + sqrt(1 - rho^2) xi_t``.
+
+    Args:
+        env_config: Settings of the environment: the action form and what its actions mean.
+        config: Settings.
+        seed: Seed of the initial weights and of the exploration noise.
+        n_layers: Number of layer groups; needed with `per_layer_heads`.
+        name: As tables and pictures call it.
+    """
+
+    output: Literal["action", "rates"] = "action"
+
+    def __init__(
+        self,
+        env_config: EnvConfig,
+        config: ReinforceConfig = PRESETS["default"],
+        seed: int = 0,
+        n_layers: int | None = None,
+        name: str = "reinforce",
+    ) -> None:
+        if config.per_layer_heads and n_layers is None:
+            raise ConfigError("per_layer_heads needs the number of layer groups; pass n_layers.")
+        self.name, self.config = name, config
+        self.action_settings = action_settings(env_config)
+        self.discrete = env_config.action == "discrete"
+        self.generator = new_generator(seed)
+        n_heads = n_layers if config.per_layer_heads else None
+        self.policy = LayerPolicy(N_FACTORS if self.discrete else 1, config.hidden_size, n_heads, self.generator)
+        self.log_std = torch.nn.Parameter(torch.tensor(math.log(config.noise_std)))
+        self.normaliser = Normaliser(config.clip_observation)
+        parameters = [*self.policy.parameters(), self.log_std]
+        self.optimizer: torch.optim.Optimizer = (
+            torch.optim.Adam(parameters, lr=config.learning_rate)
+            if config.optimizer == "adam"
+            else torch.optim.SGD(parameters, lr=config.learning_rate, momentum=0.9)
+        )
+        self.episodes = 0
+
+    def act(
+        self, observations: NDArray[np.float32], state: State | None, deterministic: bool
+    ) -> tuple[NDArray[Any], State]:
+        """Chooses actions ``(N, n_layers)`` for observations ``(N, n_layers * n_features)``; see ``agents.base``."""
+        features = torch.from_numpy(split_layers(observations))
+        n, n_layers, _ = features.shape
+        self._check_layers(n_layers)
+        state = state or State(self.policy.initial_state(n, n_layers), None)
+        with torch.no_grad():
+            outputs, hidden = self.policy(self.normaliser(features)[None], state.hidden)
+        if self.discrete:
+            return self._act_discrete(outputs[0], deterministic), State(hidden, None)
+        mean = outputs[0, ..., 0]
+        noise = torch.zeros_like(mean) if deterministic else self._next_noise(state.noise, mean.shape)
+        return (mean + self.log_std.detach().exp() * noise).numpy(), State(hidden, noise)
+
+    def _act_discrete(self, logits: Tensor, deterministic: bool) -> NDArray[np.int64]:
+        if deterministic:
+            return logits.argmax(-1).numpy()
+        drawn = torch.multinomial(logits.softmax(-1).flatten(0, 1), 1, generator=self.generator)
+        return drawn.view(logits.shape[:-1]).numpy()
+
+    def _next_noise(self, last: Tensor | None, shape: torch.Size) -> Tensor:
+        fresh = torch.randn(shape, generator=self.generator)
+        rho = self.config.noise_correlation
+        return fresh if last is None else rho * last + math.sqrt(1 - rho**2) * fresh
+
+    def predict(
+        self,
+        observation: NDArray[np.float32],
+        state: State | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[Any], State]:
+        """Stable-Baselines3's form of :meth:`act`, for one observation or a batch.
+
+        Args:
+            observation: ``(n_layers * n_features,)`` or ``(N, n_layers * n_features)``.
+            state: What the last call returned.
+            episode_start: ``(N,)``; rows whose state is forgotten.
+            deterministic: Whether to take the most likely action.
+        """
+        batch = np.atleast_2d(observation)
+        if state is not None and episode_start is not None and np.any(episode_start):
+            keep = torch.as_tensor(~np.atleast_1d(episode_start))[:, None]
+            noise = state.noise
+            if noise is not None:
+                noise = torch.where(keep, noise, self._next_noise(None, noise.shape))
+            state = State(state.hidden * keep[..., None], noise)
+        actions, state = self.act(batch, state, deterministic)
+        return (actions[0] if observation.ndim == 1 else actions), state
+
+    def log_prob(
+        self, actions: Tensor, outputs: Tensor, previous_noise: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities of a stretch of actions, each given those before it.
+
+        Args:
+            actions: ``(time, N, n_layers)``.
+            outputs: The policy's outputs ``(time, N, n_layers, n_outputs)``.
+            previous_noise: Noise before the stretch ``(N, n_layers)``; None at the start of an episode.
+
+        Returns:
+            Log-probabilities and entropies ``(time, N)``, summed over layers, and the last noise ``(N, n_layers)``.
+        """
+        if self.discrete:
+            distribution = torch.distributions.Categorical(logits=outputs)
+            return distribution.log_prob(actions).sum(-1), distribution.entropy().sum(-1), torch.zeros(0)
+        z = (actions - outputs[..., 0]) / self.log_std.exp()
+        rho, first = self.config.noise_correlation, previous_noise is None
+        before = torch.cat([(torch.zeros_like(z[0]) if previous_noise is None else previous_noise)[None], z[:-1]])
+        scale = torch.full((len(z), 1, 1), math.sqrt(1 - rho**2))
+        if first:
+            scale[0] = 1.0
+        residual = (z - rho * before) / scale
+        entropy = 0.5 * math.log(2 * math.pi * math.e) + scale.log() + self.log_std
+        log_prob = -0.5 * (residual**2 + math.log(2 * math.pi)) - scale.log() - self.log_std
+        return log_prob.sum(-1), entropy.expand(z.shape).sum(-1), z[-1].detach()
+
+    def learn(
+        self,
+        venv: Syn2RealVectorEnv,
+        episodes: int,
+        *,
+        pairs: Sequence[str] | None = None,
+        callback: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Reinforce:
+        """Trains on a population.
+
+        Args:
+            venv: The population; with ``common_random_numbers=True`` the baseline takes away the luck of the draw.
+                Optimizees that diverge do not count for the rest of the episode.
+            episodes: Episodes to train for, over all optimizees; a multiple of their number, or rounded up to one.
+            pairs: Pairs that batches of episodes go through in turn, each time in a new order; None leaves the
+                choice to the environment.
+            callback: Called after each batch with a record of it. It may raise ``KeyboardInterrupt``: the policy
+                is as the last update left it.
+
+        Returns:
+            Itself.
+        """
+        order: list[str] = []
+        started = time.perf_counter()
+        batches = -(-episodes // venv.num_envs)
+        for _ in range(batches):
+            if pairs and not order:
+                order = [pairs[i] for i in torch.randperm(len(pairs), generator=self.generator)]
+            record = self._batch(venv, order.pop(0) if pairs else None)
+            self.episodes += venv.num_envs
+            record |= {"episode": self.episodes, "seconds": time.perf_counter() - started}
+            if callback is not None:
+                callback(record)
+        return self
+
+    def _batch(self, venv: Syn2RealVectorEnv, pair: str | None) -> dict[str, Any]:
+        observations, info = venv.reset(options={"pair": pair})
+        pairs = info["pair"]
+        state: State | None = None
+        seen: list[NDArray[np.float32]] = [observations]
+        alive, total, losses = np.ones(venv.num_envs, np.bool_), np.zeros(venv.num_envs), []
+        diverged = np.zeros(venv.num_envs, np.bool_)
+        value = info["value"]
+        while alive.any():
+            segment = _Segment(state)
+            while alive.any() and len(segment.rewards) != self.config.n_steps:
+                actions, state = self.act(observations, state, deterministic=False)
+                segment.add(observations, actions, alive)
+                observations, rewards, terminated, _, info = venv.step(actions)
+                segment.rewards.append(np.where(alive, rewards, 0.0))
+                total += segment.rewards[-1]
+                value = np.where(alive, info["value"], value)
+                diverged |= alive & info["diverged"]
+                alive = alive & ~terminated
+                seen.append(observations)
+            losses.append(self._update(segment))
+        self.normaliser.update(torch.from_numpy(split_layers(np.stack(seen))))
+        return {
+            "return_mean": float(total.mean()),
+            "return_std": float(total.std()),
+            "value_mean": float(value.mean()),
+            "diverged": int(diverged.sum()),
+            "pair": "+".join(sorted(set(pairs))),
+            **{key: float(np.mean([loss[key] for loss in losses])) for key in losses[0]},
+        }
+
+    def _update(self, segment: _Segment) -> dict[str, float]:
+        config = self.config
+        features = torch.from_numpy(split_layers(np.stack(segment.observations)))
+        actions = torch.from_numpy(np.stack(segment.actions))
+        alive = torch.from_numpy(np.stack(segment.alive))
+        advantages = self.advantages(torch.from_numpy(np.stack(segment.rewards)), alive).float()
+        n, n_layers = actions.shape[1:]
+        start = segment.state or State(self.policy.initial_state(n, n_layers), None)
+        outputs, _ = self.policy(self.normaliser(features), start.hidden)
+        log_prob, entropy, _ = self.log_prob(actions, outputs, start.noise)
+        weight = alive / alive.sum()
+        policy_loss = -(advantages * log_prob * weight).sum()
+        entropy_loss = -(entropy * weight).sum()
+        self.optimizer.zero_grad()
+        (policy_loss + config.ent_coef * entropy_loss).backward()
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+        self.optimizer.step()
+        return {
+            "policy_loss": policy_loss.item(),
+            "entropy": -entropy_loss.item() / n_layers,
+            "grad_norm": norm.item(),
+            "std": self.log_std.exp().item(),
+        }
+
+    def advantages(self, rewards: Tensor, alive: Tensor) -> Tensor:
+        """Return-to-go minus baseline.
+
+        Args:
+            rewards: ``(time, N)``, 0 where not alive.
+            alive: ``(time, N)``; whether a step was made.
+
+        Returns:
+            ``(time, N)``, 0 where not alive.
+        """
+        config = self.config
+        returns = torch.zeros_like(rewards)
+        following = torch.zeros_like(rewards[0])
+        for t in reversed(range(len(rewards))):
+            following = rewards[t] + config.gamma * following
+            returns[t] = following
+        if config.baseline == "leave_one_out":
+            counts = alive.sum(1, keepdim=True) - 1
+            others = ((returns * alive).sum(1, keepdim=True) - returns) / counts.clamp(min=1)
+            # A lone survivor has nothing to be compared with, so it teaches nothing.
+            returns = torch.where(counts > 0, returns - others, 0.0)
+        if config.normalize_advantage:
+            scale = returns[alive].square().mean().sqrt()
+            returns = (returns / (scale + 1e-8)).clamp(-config.max_advantage, config.max_advantage)
+        return returns * alive
+
+    def _check_layers(self, n_layers: int) -> None:
+        if self.policy.n_heads not in (None, n_layers):
+            raise ConfigError(
+                f"This policy has heads for {self.policy.n_heads} layer groups and got {n_layers}; only a policy "
+                "without per_layer_heads runs on networks with another number."
+            )
+
+    def check_env(self, env_config: EnvConfig) -> None:
+        """Raises ConfigError unless the environment's actions mean what they meant in training."""
+        found = action_settings(env_config)
+        if found != self.action_settings:
+            raise ConfigError(
+                f"This policy was trained with {self.action_settings} and the environment has {found}; "
+                "make the environment with the policy's settings."
+            )
+
+    def save(self, folder: Path) -> None:
+        """Writes ``policy.safetensors`` and ``policy.json``."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        description = {
+            "agent": "reinforce",
+            "name": self.name,
+            "observation_version": observation.VERSION,
+            "features": list(observation.FEATURE_NAMES),
+            "action": self.action_settings,
+            "n_heads": self.policy.n_heads,
+            "episodes": self.episodes,
+            "config": asdict(self.config),
+        }
+        with atomic_path(folder / "policy.safetensors") as path:
+            save_file(self._tensors(), path)
+        with atomic_path(folder / "policy.json") as path:
+            path.write_text(json.dumps(description, indent=2))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        named = {f"policy.{k}": v for k, v in self.policy.state_dict().items()}
+        named |= {f"normaliser.{k}": v for k, v in self.normaliser.state_dict().items()}
+        return {k: v.detach().clone().contiguous() for k, v in {**named, "log_std": self.log_std}.items()}
+
+    @classmethod
+    def load(cls, folder: Path) -> Reinforce:
+        """Reads a policy that :meth:`save` wrote; nothing in the files is executed.
+
+        Raises:
+            ConfigError: If the folder holds no policy, or one for other features.
+        """
+        folder = Path(folder)
+        try:
+            description = json.loads((folder / "policy.json").read_text())
+            tensors = load_file(folder / "policy.safetensors")
+        except FileNotFoundError as error:
+            raise ConfigError(
+                f"{folder} holds no policy ({Path(error.filename or '').name} is missing); "
+                "give the folder `policy` of a finished run."
+            ) from error
+        if tuple(description["features"]) != observation.FEATURE_NAMES:
+            raise ConfigError(
+                f"The policy in {folder} expects the features {description['features']}; this version has "
+                f"{list(observation.FEATURE_NAMES)}. Use the version it was trained with."
+            )
+        env_config = EnvConfig(**description["action"])
+        config = ReinforceConfig(**description["config"])
+        agent = cls(env_config, config, 0, description["n_heads"], description["name"])
+        agent.policy.load_state_dict(_part(tensors, "policy."))
+        agent.normaliser.load_state_dict(_part(tensors, "normaliser."))
+        agent.log_std.data.copy_(tensors["log_std"])
+        agent.episodes = description["episodes"]
+        return agent
+
+
+@dataclass
+class _Segment:
+    """What happened between two updates of the policy."""
+
+    state: State | None
+    observations: list[NDArray[np.float32]] = field(default_factory=list)
+    actions: list[NDArray[Any]] = field(default_factory=list)
+    alive: list[NDArray[np.bool_]] = field(default_factory=list)
+    rewards: list[NDArray[np.float64]] = field(default_factory=list)
+
+    def add(self, observations: NDArray[np.float32], actions: NDArray[Any], alive: NDArray[np.bool_]) -> None:
+        """Appends what a step started from."""
+        self.observations.append(observations)
+        self.actions.append(actions)
+        self.alive.append(alive.copy())
+
+
+def action_settings(config: EnvConfig) -> dict[str, Any]:
+    """The settings that give actions their meaning."""
+    keys = ("action", "lr_min", "lr_max", "base_lr", "relative_scale")
+    return {key: getattr(config, key) for key in keys}
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
