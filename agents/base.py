@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 @runtime_checkable
 class Agent(Protocol):
     """Maps observations to actions, for any number of optimizees at once.
+
+    An agent may also have an attribute ``config_overrides``: settings of the environment by name (fields of
+    ``EnvConfig``) that evaluation runs it with, such as ``{"random_init": True}``.
 
     Attributes:
         name: As tables and pictures call it.
@@ -38,3 +42,48 @@ class Agent(Protocol):
     def save(self, folder: Path) -> None:
         """Writes the agent to a folder, without pickle."""
         ...
+
+
+class Predictor(ABC):
+    """Gives an agent Stable-Baselines3's ``predict`` on top of its own :meth:`act`."""
+
+    @abstractmethod
+    def act(self, observations: NDArray[np.float32], state: Any, deterministic: bool) -> tuple[NDArray[Any], Any]:
+        """See :meth:`Agent.act`."""
+
+    def forget(self, state: Any, rows: NDArray[np.bool_]) -> Any:
+        """The state in which some rows are as at the start of an episode.
+
+        Args:
+            state: What :meth:`act` returned; never None.
+            rows: ``(N,)``, at least one of them True and one False.
+        """
+        raise NotImplementedError(f"{type(self).__name__} keeps a state and does not say how to forget parts of it.")
+
+    def predict(
+        self,
+        observation: NDArray[np.float32],
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[Any], Any]:
+        """Stable-Baselines3's form of :meth:`act`, for one observation or a batch.
+
+        Args:
+            observation: ``(n_layers * n_features,)`` or ``(N, n_layers * n_features)``.
+            state: What the last call returned; None at the start of an episode.
+            episode_start: ``(N,)``; rows whose episode begins here, so that their state is forgotten.
+            deterministic: Whether to take the most likely action instead of a sample.
+
+        Returns:
+            What :meth:`act` chooses, ``(n_layers,)`` or ``(N, n_layers)``, and the state for the next call. An agent
+            with ``output="rates"`` returns rates here too; ``l2o_env.action.encode`` makes `log` actions of them.
+        """
+        if state is not None and episode_start is not None:
+            rows = np.atleast_1d(np.asarray(episode_start, np.bool_))
+            if rows.all():
+                state = None
+            elif rows.any():
+                state = self.forget(state, rows)
+        chosen, state = self.act(np.atleast_2d(observation), state, deterministic)
+        return (chosen[0] if np.ndim(observation) == 1 else chosen), state

@@ -59,10 +59,10 @@ class LayerPolicy(nn.Module):
     def __init__(self, n_outputs: int, hidden_size: int, n_heads: int | None, generator: torch.Generator) -> None:
         super().__init__()
         self.n_heads = n_heads
-        # skip_init, because the constructors' own initialisation would draw from the global generator.
-        self.encoder = nn.utils.skip_init(nn.Linear, N_FEATURES, hidden_size)
-        self.context = nn.utils.skip_init(nn.Linear, N_FEATURES, hidden_size)
-        self.cell = nn.utils.skip_init(nn.GRU, hidden_size, hidden_size)
+        # Made empty, because the constructors' own initialisation would draw from the global generator.
+        self.encoder = nn.Linear(N_FEATURES, hidden_size, device="meta").to_empty(device="cpu")
+        self.context = nn.Linear(N_FEATURES, hidden_size, device="meta").to_empty(device="cpu")
+        self.cell = nn.GRU(hidden_size, hidden_size, device="meta").to_empty(device="cpu")
         self.heads = nn.Parameter(torch.empty(n_heads or 1, hidden_size, n_outputs))
         self.bias = nn.Parameter(torch.zeros(n_heads or 1, 1, n_outputs))
         with torch.no_grad():

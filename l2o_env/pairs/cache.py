@@ -60,7 +60,7 @@ def cached(
     path = cache_path(kind, settings)
     try:
         return _read(path, settings, template)
-    except (OSError, _Damaged):
+    except (OSError, _DamagedError):
         pass  # absent, or damaged: looked at again under the lock, where nobody else is mending it
     lock = FileLock(f"{path}.lock")
     try:
@@ -75,7 +75,7 @@ def cached(
         lock.release()
 
 
-class _Damaged(Exception):
+class _DamagedError(Exception):
     """What a cache file holds is not what was written there."""
 
 
@@ -86,7 +86,7 @@ def _read_or_build(
         return _read(path, settings, template)
     except FileNotFoundError:
         pass
-    except (OSError, _Damaged) as error:
+    except (OSError, _DamagedError) as error:
         warnings.warn(f"The cache file {path} is damaged ({error}); it is built anew.", RuntimeWarning, stacklevel=4)
     tensors = build()
     try:
@@ -101,7 +101,7 @@ def _read(path: Path, settings: Mapping[str, object], template: Mapping[str, Ten
 
     Raises:
         FileNotFoundError: If there is none.
-        _Damaged: If it cannot be read, or is not what ``template`` and its own checksum say.
+        _DamagedError: If it cannot be read, or is not what ``template`` and its own checksum say.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -113,14 +113,14 @@ def _read(path: Path, settings: Mapping[str, object], template: Mapping[str, Ten
             # Copied, because safetensors maps the file: what is mended later must not change under us.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise _Damaged(f"not a readable safetensors file: {error}") from error
+        raise _DamagedError(f"not a readable safetensors file: {error}") from error
     if metadata.get("sha256") != checksum(tensors):
-        raise _Damaged("its checksum does not fit its content")
+        raise _DamagedError("its checksum does not fit its content")
     if metadata.get("settings") != _as_json(settings):
-        raise _Damaged("it was written for other settings")
+        raise _DamagedError("it was written for other settings")
     expected = {name: (tuple(t.shape), t.dtype) for name, t in template.items()}
     if {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()} != expected:
-        raise _Damaged("names, shapes or types of its tensors are not those of the network")
+        raise _DamagedError("names, shapes or types of its tensors are not those of the network")
     return tensors
 
 

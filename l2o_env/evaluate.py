@@ -1,0 +1,226 @@
+"""Policies x pairs x seeds -> one tidy table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from l2o_env import pairs as pair_registry
+from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.rollout import MAX_OPTIMIZEES, AgentLike, Outcome, Progress, Step, episode_seeds, run_episodes
+from l2o_env.vector_env import Syn2RealVectorEnv
+
+StepCallback = Callable[[str, str, int, NDArray[np.float32], dict[str, Any]], None]
+"""Called with policy, pair, step (0: the reset), observations ``(N, ...)`` and info; see :func:`evaluate`."""
+
+COLUMNS = (
+    "policy",
+    "pair",
+    "seed",
+    "v_start",
+    "v_end",
+    "v_return",
+    "real_accuracy",
+    "proxy_accuracy",
+    "validation_accuracy",
+    "updates",
+    "diverged",
+    "return",
+)
+"""Columns of :func:`evaluate`."""
+
+SUMMARISED = ("v_end", "v_return", "real_accuracy", "proxy_accuracy")
+"""Columns of which :func:`summarise` gives mean and interval."""
+
+_HEADINGS = {
+    "policy": "policy",
+    "pair": "pair",
+    "v_end": "V",
+    "v_return": "V-return",
+    "real_accuracy": "real accuracy",
+    "proxy_accuracy": "proxy accuracy kept",
+    "diverged": "diverged",
+}
+
+
+def evaluate(
+    agents: Mapping[str, AgentLike],
+    pairs: Sequence[str],
+    n_seeds: int,
+    config: EnvConfig,
+    *,
+    seed: int = 0,
+    deterministic: bool = True,
+    progress: Progress | None = None,
+    on_step: StepCallback | None = None,
+) -> pd.DataFrame:
+    """Runs every agent on every pair, on the same seeds.
+
+    The seeds are those of ``SeedSequence([seed, "evaluation"])``: they have nothing in common with those of training
+    and tuning, and they are the same for all policies and pairs, so that differences between policies are paired.
+    ``Syn2RealEnv(...).reset(seed=s)`` with a seed of the table makes the same episode again. Agents with an attribute
+    ``config_overrides`` are run with these settings in place of the ones of `config`.
+
+    Args:
+        agents: Agents by the name that the table gives them.
+        pairs: Names of pairs.
+        n_seeds: Outcome of each policy on each pair.
+        config: Settings of the environment; ``pairs`` and ``common_random_numbers`` are not read.
+        seed: Seed of the evaluation seeds.
+        deterministic: Whether agents take their most likely action.
+        progress: Called after each step with steps made and planned (an upper bound, until the last one).
+        on_step: Called after each reset and step with policy, pair, step, observations and info. ``info["seed"]`` is
+            the seed of each row, and ``info["_lr"]`` (or any other mask) tells the rows that count; more than 16
+            seeds come as several populations.
+
+    Returns:
+        One row per policy, pair and seed, with the columns ``COLUMNS``: V at the start, at the end (of the last
+        finite weights, if it diverged) and their difference; accuracy on the real target, of the proxy's head on the
+        proxy's test images, and on the held-out synthetic images; updates made; whether it diverged; sum of the
+        rewards. Without target images the real accuracy is NaN.
+
+    Raises:
+        ConfigError: If there is nothing to evaluate or a pair is unknown.
+    """
+    if isinstance(n_seeds, bool) or not isinstance(n_seeds, int) or n_seeds < 1:
+        raise ConfigError(f"n_seeds is {n_seeds!r}; expected an integer >= 1.")
+    names = [pairs] if isinstance(pairs, str) else list(pairs)
+    if not agents or not names:
+        raise ConfigError(f"Got {len(agents)} agents and {len(names)} pairs to evaluate; expected at least one each.")
+    for name in names:
+        if name not in pair_registry.names():
+            raise unknown_name("pair", name, pair_registry.names())
+    batches = _batches(episode_seeds(seed, "evaluation", n_seeds))
+    frames: list[pd.DataFrame] = []
+    total = len(names) * len(agents) * len(batches) * config.n_steps
+    for pair, policy, agent, venv in _populations(agents, names, config, len(batches[0][0])):
+        for row_seeds, n_rows in batches:
+            report = _reporter(progress, len(frames) * config.n_steps, total, f"{policy} on {pair}")
+            has_target = venv.episodes.population.pairs[0].target is not None
+            found = run_episodes(
+                venv,
+                agent,
+                seeds=row_seeds,
+                deterministic=deterministic,
+                splits=("target", "proxy_test") if has_target else ("proxy_test",),
+                on_step=_observer(policy, pair, row_seeds, n_rows, on_step, report),
+            )
+            frames.append(_frame(policy, pair, row_seeds, found).iloc[:n_rows])
+            report(config.n_steps)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _batches(seeds: list[int]) -> list[tuple[list[int], int]]:
+    """Splits seeds evenly into populations of one size: their rows' seeds, and how many of them count."""
+    n_batches = -(-len(seeds) // MAX_OPTIMIZEES)
+    size = -(-len(seeds) // n_batches)
+    parts = [seeds[i : i + size] for i in range(0, len(seeds), size)]
+    return [(part + part[-1:] * (size - len(part)), len(part)) for part in parts]
+
+
+def _populations(
+    agents: Mapping[str, AgentLike], pairs: Sequence[str], config: EnvConfig, n: int
+) -> Iterator[tuple[str, str, AgentLike, Syn2RealVectorEnv]]:
+    """Every agent on every pair; agents of the same settings share a population."""
+    for pair in pairs:
+        venvs: dict[EnvConfig, Syn2RealVectorEnv] = {}
+        for policy, agent in agents.items():
+            overrides = getattr(agent, "config_overrides", {})
+            settings = replace(config, **{**overrides, "pairs": (pair,), "common_random_numbers": False})
+            if settings not in venvs:
+                venvs[settings] = Syn2RealVectorEnv(n, **asdict(settings))
+            yield pair, policy, agent, venvs[settings]
+
+
+def _observer(
+    policy: str,
+    pair: str,
+    seeds: list[int],
+    n_rows: int,
+    on_step: StepCallback | None,
+    report: Callable[[int], None],
+) -> Callable[[Step], None]:
+    """Passes the steps of a rollout on, with what a recorder wants to know besides."""
+    counts = np.arange(len(seeds)) < n_rows
+
+    def observe(step: Step) -> None:
+        report(step.number)
+        if on_step is not None:
+            info = {key: value & counts if key.startswith("_") else value for key, value in step.info.items()}
+            info |= {"seed": np.array(seeds), "_seed": step.running & counts}
+            on_step(policy, pair, step.number, step.observations, info)
+
+    return observe
+
+
+def _reporter(progress: Progress | None, done: int, total: int, text: str) -> Callable[[int], None]:
+    if progress is None:
+        return lambda index: None
+    return lambda index: progress(done + index, total, text)
+
+
+def _frame(policy: str, pair: str, seeds: list[int], found: Outcome) -> pd.DataFrame:
+    columns = {
+        "policy": policy,
+        "pair": pair,
+        "seed": seeds,
+        "v_start": found.v_start,
+        "v_end": found.v_end,
+        "v_return": found.v_end - found.v_start,
+        "real_accuracy": found.accuracy.get("target", np.nan),
+        "proxy_accuracy": found.accuracy["proxy_test"],
+        "validation_accuracy": found.validation_accuracy,
+        "updates": found.updates,
+        "diverged": found.diverged,
+        "return": found.returns,
+    }
+    return pd.DataFrame(columns, columns=list(COLUMNS))
+
+
+def summarise(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean and 95 % confidence interval over seeds, of each policy on each pair.
+
+    Args:
+        frame: What :func:`evaluate` returned.
+
+    Returns:
+        Columns ``policy``, ``pair``, ``n_seeds``, each of ``SUMMARISED`` with the half-width of its Student t interval
+        as ``<column>_ci`` (NaN for one seed), and ``diverged``, the number of runs that did. Policies and pairs keep
+        the order of their first row.
+    """
+    from scipy.stats import t
+
+    rows = []
+    for (policy, pair), group in frame.groupby(["policy", "pair"], sort=False):
+        row: dict[str, Any] = {"policy": policy, "pair": pair, "n_seeds": len(group)}
+        for column in SUMMARISED:
+            values = group[column].to_numpy(float)
+            n = len(values)
+            row[column] = values.mean()
+            row[f"{column}_ci"] = t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+        rows.append({**row, "diverged": int(group["diverged"].sum())})
+    return pd.DataFrame(rows)
+
+
+def to_markdown(summary: pd.DataFrame) -> str:
+    """The table of a :func:`summarise`, as Markdown whose columns also line up in a terminal."""
+    cells = [list(_HEADINGS.values())]
+    for _, row in summary.iterrows():
+        numbers = [_with_interval(row[column], row[f"{column}_ci"]) for column in SUMMARISED]
+        cells.append([row["policy"], row["pair"], *numbers, f"{row['diverged']}/{row['n_seeds']}"])
+    widths = [max(len(line[k]) for line in cells) for k in range(len(_HEADINGS))]
+    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in cells]
+    lines = [f"| {' | '.join(line)} |" for line in padded]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def _with_interval(mean: float, half_width: float) -> str:
+    if np.isnan(mean):
+        return "–"
+    return f"{mean:.3f}" if np.isnan(half_width) else f"{mean:.3f} ± {half_width:.3f}"

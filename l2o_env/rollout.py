@@ -1,0 +1,166 @@
+"""Whole episodes of an agent on a population: the one loop that evaluation and tuning share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from l2o_env.errors import ConfigError
+from l2o_env.vector_env import Syn2RealVectorEnv
+
+MAX_OPTIMIZEES = 16
+"""Optimizees of one population in evaluation and tuning; more gain little on a CPU."""
+
+Progress = Callable[[int, int, str], None]
+"""Called with the environment steps made, those planned, and what is going on, in words."""
+
+
+class AgentLike(Protocol):
+    """What a rollout asks of an agent; ``agents.base.Agent`` has it."""
+
+    @property
+    def output(self) -> Literal["action", "rates"]:
+        """Whether :meth:`act` returns actions of the environment or physical learning rates."""
+        ...
+
+    def act(self, observations: NDArray[np.float32], state: Any, deterministic: bool) -> tuple[NDArray[Any], Any]:
+        """Actions or rates ``(N, n_layers)`` for observations ``(N, n_layers * n_features)``, and the next state."""
+        ...
+
+
+class Step(NamedTuple):
+    """One step of a population, as a rollout's observer sees it.
+
+    Attributes:
+        number: Steps made so far in these episodes; 0 is the reset, before any update.
+        running: ``(N,)``; optimizees whose episode was going on when the step began. Nothing else counts: the others
+            have diverged before and do as their agent likes until the last of the population ends.
+        ended: ``(N,)``; those of them that ended with this step.
+        observations: What the step ended with, ``(N, n_layers * n_features)``.
+        rewards: ``(N,)``.
+        info: As the environment gave it, but each mask ``info["_key"]`` is `running`.
+    """
+
+    number: int
+    running: NDArray[np.bool_]
+    ended: NDArray[np.bool_]
+    observations: NDArray[np.float32]
+    rewards: NDArray[np.float64]
+    info: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one episode of each of N optimizees came to; every field is ``(N,)``.
+
+    Attributes:
+        v_start: V = -(CE_val + w KL_val) before the first update.
+        v_end: V at the end; of the last finite weights if the optimizee diverged.
+        returns: Sum of the rewards.
+        validation_accuracy: On the held-out synthetic images, at the end.
+        updates: Updates made.
+        diverged: Whether the episode ended by divergence.
+        accuracy: By split, the accuracy of the final weights; only of the splits that were asked for.
+    """
+
+    v_start: NDArray[np.float64]
+    v_end: NDArray[np.float64]
+    returns: NDArray[np.float64]
+    validation_accuracy: NDArray[np.float64]
+    updates: NDArray[np.int64]
+    diverged: NDArray[np.bool_]
+    accuracy: dict[str, NDArray[np.float64]]
+
+
+def episode_seeds(seed: int, stream: str, n: int) -> list[int]:
+    """Seeds of `n` episodes, for ``reset(seed=...)``; those of a smaller `n` are the first of a larger.
+
+    Args:
+        seed: The seed of the whole experiment.
+        stream: What the episodes are for. Streams of different names have nothing in common.
+        n: How many.
+    """
+    return [int(word) for word in seed_sequence(seed, stream).generate_state(n)]
+
+
+def seed_sequence(seed: int, stream: str) -> np.random.SeedSequence:
+    """The root of all randomness of one purpose; see :func:`episode_seeds`."""
+    return np.random.SeedSequence([seed, int.from_bytes(stream.encode(), "little")])
+
+
+def run_episodes(
+    venv: Syn2RealVectorEnv,
+    agent: AgentLike,
+    *,
+    seeds: Sequence[int] | None = None,
+    deterministic: bool = True,
+    splits: Sequence[str] = (),
+    on_step: Callable[[Step], None] | None = None,
+) -> Outcome:
+    """Runs one episode of each optimizee.
+
+    The population goes on until the last episode has ended. What an optimizee that diverged earlier does in the
+    meantime (the environment restarts it) counts for nothing.
+
+    Args:
+        venv: The population, with auto-reset mode ``NEXT_STEP``: it keeps the final weights of an episode until the
+            next step, so that they can be evaluated.
+        agent: Sets the learning rates.
+        seeds: One seed per optimizee; None goes on with the population's own streams.
+        deterministic: Whether the agent takes its most likely action.
+        splits: Splits on which the final weights are evaluated (``"target"``, ``"proxy_test"``).
+        on_step: Called after the reset and after each step.
+
+    Raises:
+        ConfigError: If the population has another auto-reset mode.
+    """
+    if venv.autoreset_mode != AutoresetMode.NEXT_STEP:
+        raise ConfigError(
+            f"The population has the auto-reset mode {venv.autoreset_mode.value}; expected NextStep (the default), "
+            "because the final weights of an episode are evaluated before the next one starts."
+        )
+    observations, info = venv.reset(seed=seeds)
+    n, index, state = venv.num_envs, 0, None
+    running, ended, rewards = np.ones(n, np.bool_), np.zeros(n, np.bool_), np.zeros(n)
+    found = Outcome(
+        v_start=info["value"].copy(),
+        v_end=np.full(n, np.nan),
+        returns=np.zeros(n),
+        validation_accuracy=np.full(n, np.nan),
+        updates=np.zeros(n, np.int64),
+        diverged=np.zeros(n, np.bool_),
+        accuracy={split: np.full(n, np.nan) for split in splits},
+    )
+    while True:
+        if on_step is not None:
+            masks = {key: running.copy() for key in info if key.startswith("_")}
+            on_step(Step(index, running.copy(), ended, observations, rewards, {**info, **masks}))
+        running &= ~ended
+        if not running.any():
+            return found
+        chosen, state = agent.act(observations, state, deterministic)
+        step = venv.step_rates if agent.output == "rates" else venv.step
+        observations, rewards, terminated, truncated, info = step(chosen)
+        index += 1
+        ended = running & (terminated | truncated)
+        found.returns[running] += rewards[running]
+        if ended.any():
+            _note_end(found, ended, info, {split: venv.evaluate(split) for split in splits})
+
+
+def _note_end(
+    found: Outcome, ended: NDArray[np.bool_], info: dict[str, Any], accuracy: dict[str, NDArray[np.float64]]
+) -> None:
+    for mine, theirs in (
+        (found.v_end, info["value"]),
+        (found.validation_accuracy, info["val_accuracy"]),
+        (found.updates, info["updates"]),
+        (found.diverged, info["diverged"]),
+        *((found.accuracy[split], accuracy[split]) for split in accuracy),
+    ):
+        mine[ended] = theirs[ended]
