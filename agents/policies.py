@@ -63,7 +63,7 @@ class LayerPolicy(nn.Module):
         self.encoder = nn.Linear(N_FEATURES, hidden_size, device="meta").to_empty(device="cpu")
         self.context = nn.Linear(N_FEATURES, hidden_size, device="meta").to_empty(device="cpu")
         self.cell = nn.GRU(hidden_size, hidden_size, device="meta").to_empty(device="cpu")
-        self.heads = nn.Parameter(torch.empty(n_heads or 1, hidden_size, n_outputs))
+        self.heads = nn.Parameter(torch.empty(n_heads or 1, 2 * hidden_size, n_outputs))
         self.bias = nn.Parameter(torch.zeros(n_heads or 1, 1, n_outputs))
         with torch.no_grad():
             for part, fan_in in ((self.encoder, N_FEATURES), (self.context, N_FEATURES), (self.cell, hidden_size)):
@@ -89,6 +89,7 @@ class LayerPolicy(nn.Module):
         time, n, n_layers, _ = features.shape
         encoded = torch.tanh(self.encoder(features) + self.context(features.mean(-2, keepdim=True)))
         hidden, last = self.cell(encoded.reshape(time, n * n_layers, -1), state.reshape(1, n * n_layers, -1))
-        hidden = hidden.reshape(time, n, n_layers, 1, -1)
-        outputs = (hidden @ self.heads).squeeze(-2) + self.bias.squeeze(-2)
+        # The encoding itself goes to the output too: it tells layers apart from the first update on.
+        joined = torch.cat([encoded, hidden.reshape(encoded.shape)], dim=-1)
+        outputs = (joined.unsqueeze(-2) @ self.heads).squeeze(-2) + self.bias.squeeze(-2)
         return outputs, last.reshape(n, n_layers, -1)

@@ -57,6 +57,9 @@ class ReinforceConfig:
     """Initial standard deviation of the exploration noise, in units of the action box [-1, 1]."""
     noise_correlation: float = 0.9
     """Correlation of the noise between two steps (AR(1)); noise that holds its direction tells rates apart."""
+    mirror_noise: bool = True
+    """The second half of a population explores with the first half's noise, negated: this cancels the even part of
+    its effect on the return, which says nothing about the direction to go."""
     clip_observation: float = 5.0
     """Normalised features are clipped to this."""
 
@@ -165,6 +168,9 @@ class Reinforce:
 
     def _next_noise(self, last: Tensor | None, shape: torch.Size) -> Tensor:
         fresh = torch.randn(shape, generator=self.generator)
+        half = len(fresh) // 2
+        if self.config.mirror_noise and half:
+            fresh[half : 2 * half] = -fresh[:half]
         rho = self.config.noise_correlation
         return fresh if last is None else rho * last + math.sqrt(1 - rho**2) * fresh
 

@@ -36,7 +36,11 @@ def decode(actions: NDArray, current: NDArray, config: EnvConfig) -> NDArray[np.
     Raises:
         ConfigError: If the shape is wrong, a value is NaN, or a discrete action is no integer from 0 to 10.
     """
-    actions = np.asarray(actions)
+    try:
+        actions = np.asarray(actions)
+    except ValueError as error:
+        expected = f"shape {current.shape}, one value per layer group"
+        raise ConfigError(f"The action is no array of numbers but ragged; expected {expected}.") from error
     if actions.shape != current.shape:
         raise ConfigError(
             f"The action has shape {actions.shape}; expected {current.shape}, one value per layer group. "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -69,8 +68,11 @@ class EnvConfig:
     """Torch device; `auto` takes a GPU if there is one."""
 
     def __post_init__(self) -> None:
-        names = (self.pairs,) if isinstance(self.pairs, str) else tuple(self.pairs)
-        object.__setattr__(self, "pairs", names)
+        given: object = self.pairs
+        names = (given,) if isinstance(given, str) else given
+        if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
+            raise ConfigError(f"pairs is {given!r}; expected the name of at least one pair.")
+        object.__setattr__(self, "pairs", tuple(names))
         for kind, name, known in (
             ("action form", self.action, get_args(ActionForm)),
             ("reward", self.reward, get_args(RewardName)),
@@ -79,10 +81,11 @@ class EnvConfig:
         ):
             if name not in known:
                 raise unknown_name(kind, name, known)
-        if not names:
-            raise ConfigError("pairs is empty; name at least one pair.")
         for key in ("budget", "window", "batch_size"):
             _require_integer(key, getattr(self, key))
+        for key in ("common_random_numbers", "random_init"):
+            if not isinstance(getattr(self, key), bool):
+                raise ConfigError(f"{key} is {getattr(self, key)!r}; expected True or False.")
         if self.window > self.budget:
             raise ConfigError(
                 f"window {self.window} is larger than the budget of {self.budget} updates; "
@@ -101,6 +104,11 @@ class EnvConfig:
     def n_steps(self) -> int:
         """Environment steps of an episode; the last window is shorter if the budget is no multiple of it."""
         return -(-self.budget // self.window)
+
+    @property
+    def kl_loss_weight(self) -> float:
+        """Weight of the KL term in the training loss: `guidance_weight`, or 0 without guidance."""
+        return self.guidance_weight if self.guidance == "kl" else 0.0
 
     @classmethod
     def from_kwargs(cls, kwargs: dict[str, Any]) -> EnvConfig:
@@ -122,8 +130,8 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).cpu()  # "meta" and the like are devices, but hold nothing
+    except (RuntimeError, AssertionError, TypeError) as error:
         found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         raise ConfigError(
             f"Device {name!r} is not there; this machine has {', '.join(found)}. Use one of them or 'auto'."

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from l2o_env import observation, pairs
-from l2o_env.config import EnvConfig
+from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.looped import LoopedPopulation
 from l2o_env.population import Population, Start, Window
@@ -27,13 +28,18 @@ def make_population(config: EnvConfig, n: int, dtype: torch.dtype = torch.float3
     With ``implementation="auto"`` networks that can be stacked are, unless there is just one optimizee and the
     network has no kernels of its own.
     """
+    # What can be wrong is found out before a pair is built, because that may take the training of a proxy.
+    resolve_device(config.device)
+    for name in config.pairs:
+        if name not in pairs.names():
+            raise unknown_name("pair", name, pairs.names())
     members = [pairs.make(name) for name in config.pairs]
     kind = config.implementation
     if kind == "auto":
         models = [pair.make_model(torch.Generator()) for pair in members]
         batched = models[0].batched_kernels(members[0].n_proxy_classes) is not None
-        same = len({tuple((k, p.shape) for k, p in m.named_parameters() if p.requires_grad) for m in models}) == 1
-        stackable = same and not list(models[0].buffers())
+        same_images = len({pair.train.images.shape[1:] for pair in members}) == 1
+        stackable = same_images and not list(models[0].buffers())
         kind = "stacked" if stackable and (n > 1 or batched) else "looped"
     cls = StackedPopulation if kind == "stacked" else LoopedPopulation
     return cls(members, n, config, dtype)
@@ -71,7 +77,7 @@ class Episodes:
         Args:
             rngs: One generator per optimizee; with common random numbers the first one serves for all `indices`.
             indices: The optimizees.
-            pair: Name of the pair, or None to draw one.
+            pair: Name of the pair, one of the settings', or None to draw one.
         """
         common = self._draw(rngs[indices[0]], pair) if self.config.common_random_numbers else None
         self.population.start({i: common or self._draw(rngs[i], pair) for i in indices})
@@ -79,10 +85,8 @@ class Episodes:
 
     def _draw(self, rng: np.random.Generator, pair: str | None) -> Start:
         names = self.config.pairs
-        drawn = int(rng.integers(len(names)))
+        drawn = int(rng.integers(len(names)))  # also for a given pair, so that it leaves the stream where it was
         if pair is not None:
-            if pair not in names:
-                raise unknown_name("pair of this environment", pair, names)
             drawn = names.index(pair)
         init_seed, batch_seed = (int(x) for x in rng.integers(2**62, size=2))
         return Start(drawn, init_seed, batch_seed)
@@ -126,19 +130,30 @@ class Episodes:
         infos: dict[str, NDArray] = {
             "lr": self.rates.copy(),
             "value": proxy_guided_value(m, self.config),
-            "train_ce": m.train_ce,
-            "train_kl": m.train_kl,
-            "val_ce": m.val_ce,
-            "val_kl": m.val_kl,
-            "val_accuracy": m.val_accuracy,
+            # Copies, because the next reward is computed from the measurements.
+            "train_ce": m.train_ce.copy(),
+            "train_kl": m.train_kl.copy(),
+            "val_ce": m.val_ce.copy(),
+            "val_kl": m.val_kl.copy(),
+            "val_accuracy": m.val_accuracy.copy(),
             "updates": self.population.done.copy(),
             "diverged": window.diverged,
             "pair": np.array([self.config.pairs[start.pair] for start in starts], dtype=object),
             **window.layers,
         }
         if self.config.reward == "target_oracle":
-            infos["target_accuracy"] = m.target_accuracy
+            infos["target_accuracy"] = m.target_accuracy.copy()
         return infos
+
+    def accuracy(self, split: str) -> NDArray[np.float64]:
+        """Accuracy ``(N,)`` of every optimizee as it is now; see ``Population.evaluate``.
+
+        Raises:
+            ResetNeeded: If no episode was started yet.
+        """
+        if self.observations is None:
+            raise ResetNeeded("There is no optimizee to evaluate yet; call reset() first.")
+        return self.population.evaluate(split).accuracy.double().cpu().numpy()
 
     def get_state(self) -> dict[str, Any]:
         """Everything of the running episodes."""

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from l2o_env import action
+from l2o_env.action import action_space, decode
 from l2o_env.config import EnvConfig
 from l2o_env.core import Episodes, StepResult, generator_state, restore_generator
 from l2o_env.observation import feature_table, observation_space
 from l2o_env.vector_env import check_options, check_render_mode
 
 
-class Syn2RealEnv(gymnasium.Env[NDArray[np.float32], NDArray[Any]]):
+class Syn2RealEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
     """Fine-tuning of one network on synthetic images, with learning rates that the agent sets.
 
     ## Description
@@ -72,7 +72,7 @@ class Syn2RealEnv(gymnasium.Env[NDArray[np.float32], NDArray[Any]]):
     - v0: first version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 2}
 
     def __init__(self, render_mode: str | None = None, **config: Any) -> None:
         check_render_mode(render_mode)
@@ -81,7 +81,7 @@ class Syn2RealEnv(gymnasium.Env[NDArray[np.float32], NDArray[Any]]):
         self.episodes = Episodes(self.config, 1)
         n_layers = self.episodes.layout.n_layers
         self.observation_space = observation_space(n_layers)
-        self.action_space = action.action_space(self.config, n_layers)
+        self.action_space = action_space(self.config, n_layers)
         self._pair: str | None = None
         self._running = False
         self._history: list[dict[str, Any]] = []
@@ -103,7 +103,7 @@ class Syn2RealEnv(gymnasium.Env[NDArray[np.float32], NDArray[Any]]):
         Raises:
             ConfigError: If an option or the pair is unknown.
         """
-        options = check_options(options, ("pair",))
+        options = check_options(options, ("pair",), self.config.pairs)
         super().reset(seed=seed)
         if "pair" in options:
             self._pair = options["pair"]
@@ -112,11 +112,11 @@ class Syn2RealEnv(gymnasium.Env[NDArray[np.float32], NDArray[Any]]):
         observation, _, info = self._advance(self.episodes.rates, fresh=True)
         return observation, info
 
-    def step(self, action_: NDArray[Any]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[Any]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Makes one window of updates with the learning rates that the action stands for.
 
         Args:
-            action_: ``(n_layers,)``.
+            action: ``(n_layers,)``.
 
         Raises:
             ConfigError: If the action has a wrong shape or holds a NaN.
@@ -124,7 +124,7 @@ class Syn2RealEnv(gymnasium.Env[NDArray[np.float32], NDArray[Any]]):
         """
         if not self._running:
             raise ResetNeeded("There is no running episode: none was started or it has ended; call reset().")
-        rates = action.decode(action_, self.episodes.rates[0], self.config)
+        rates = decode(action, self.episodes.rates[0], self.config)
         observation, result, info = self._advance(rates[None], fresh=False)
         terminated = bool(result.terminated[0])
         self._running = not terminated
@@ -144,9 +144,9 @@ class Syn2RealEnv(gymnasium.Env[NDArray[np.float32], NDArray[Any]]):
 
         Evaluation only: a policy must never see this. On ``"proxy_test"`` it is the accuracy of the proxy's head.
         """
-        return float(self.episodes.population.evaluate(split).accuracy[0])
+        return float(self.episodes.accuracy(split)[0])
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """A picture ``(height, width, 3)`` of learning rates, losses and drift so far; None without a render mode."""
         if self.render_mode is None:
             return None

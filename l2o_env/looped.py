@@ -72,10 +72,10 @@ class LoopedPopulation(Population):
         if guidance is not None and guided:
             found = torch.autograd.grad(kl, params, retain_graph=True, allow_unused=True, materialize_grads=True)
             guidance[i] = torch.cat([g.reshape(-1) for g in found])
-        (ce + self._guidance_weight * kl if guided else ce).backward()
+        (ce + self.config.kl_loss_weight * kl if guided else ce).backward()
         return ce.detach(), kl.detach()
 
-    def _update(self, active: NDArray[np.bool_]) -> None:
+    def _update(self, active: NDArray[np.bool_], mask: Tensor) -> None:
         for params, optimizer, is_active in zip(self._params, self._optimizers, active, strict=True):
             if is_active:
                 assert optimizer is not None
@@ -85,7 +85,8 @@ class LoopedPopulation(Population):
     def _momentum(self) -> Tensor:
         momentum = torch.zeros_like(self.weights)
         for row, params, optimizer in zip(momentum, self._params, self._optimizers, strict=True):
-            assert optimizer is not None
+            if optimizer is None:  # not started yet
+                continue
             buffers = [optimizer.state[p].get("momentum_buffer") for p in params]
             if buffers[0] is not None:
                 row.copy_(torch.cat([b.reshape(-1) for b in buffers]))
@@ -93,7 +94,8 @@ class LoopedPopulation(Population):
 
     def _set_momentum(self, momentum: Tensor) -> None:
         for row, params, optimizer in zip(momentum, self._params, self._optimizers, strict=True):
-            assert optimizer is not None
+            if optimizer is None:
+                continue
             for p, buffer in zip(params, self.layout.unflatten(row).values(), strict=True):
                 optimizer.state[p]["momentum_buffer"] = buffer.clone()
 

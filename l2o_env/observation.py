@@ -107,22 +107,21 @@ FEATURES: tuple[Feature, ...] = (
 
 N_FEATURES = len(FEATURES)
 FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
+_LOW = np.array([feature.low for feature in FEATURES], np.float32)
+_HIGH = np.array([feature.high for feature in FEATURES], np.float32)
 
 
 def observation_space(n_layers: int) -> spaces.Box:
     """``Box`` of shape ``(n_layers * n_features,)``, layer after layer."""
-    low = np.tile(np.array([f.low for f in FEATURES], np.float32), n_layers)
-    high = np.tile(np.array([f.high for f in FEATURES], np.float32), n_layers)
-    return spaces.Box(low, high, dtype=np.float32)
+    return spaces.Box(np.tile(_LOW, n_layers), np.tile(_HIGH, n_layers), dtype=np.float32)
 
 
 def encode(inputs: Inputs) -> NDArray[np.float32]:
     """Observations of N optimizees, ``(N, n_layers * n_features)``, finite and within the declared bounds."""
     shape = inputs.rates.shape
-    columns = [
-        np.clip(np.nan_to_num(np.broadcast_to(f.compute(inputs), shape), nan=f.high), f.low, f.high) for f in FEATURES
-    ]
-    return np.stack(columns, axis=-1).reshape(len(inputs.rates), -1).astype(np.float32)
+    features = np.stack([np.broadcast_to(f.compute(inputs), shape) for f in FEATURES], axis=-1)
+    features = np.clip(np.where(np.isnan(features), _HIGH, features), _LOW, _HIGH)
+    return features.reshape(len(features), -1).astype(np.float32)
 
 
 def split_layers(observation: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -81,7 +81,7 @@ def plot_actions(
     shown = list(recorded if pairs is None else pairs)[:MAX_PANELS]
     n_columns = min(3, len(shown))
     n_rows = -(-len(shown) // n_columns)
-    figure = new_figure(1.4 + 3.5 * n_columns, 0.9 + 2.7 * n_rows, layout="constrained")
+    figure = new_figure(max(1.4 + 3.5 * n_columns, 6.4), 0.9 + 2.7 * n_rows, layout="constrained")
     axes = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
     for axis, name in zip(axes.flat, shown, strict=False):
         _draw_rates(axis, frame[frame["pair"] == name])
@@ -93,7 +93,7 @@ def plot_actions(
     figure.supylabel("learning rate (log scale)", fontsize=10)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     # Head first, as it usually lies on top in the panels too.
-    figure.legend(handles[::-1], labels[::-1], loc="outside right upper", frameon=False, title="layer group")
+    figure.legend(handles[::-1], labels[::-1], loc="outside right center", frameon=False, title="layer group")
     figure.suptitle(f"{policy}: learning rates per layer group (mean, 10-90 % band)", fontsize=11)
     save_figure(figure, path)
 
@@ -105,7 +105,7 @@ def _draw_rates(axis: Axes, frame: pd.DataFrame) -> None:
         logs = np.log10(mine["lr"]).groupby(mine["updates"].to_numpy())
         mean = logs.mean()
         # A rate holds for the window that ends at `updates`, so the first one starts at 0.
-        ends = np.concatenate([[0.0], mean.index.to_numpy(float)])
+        ends = np.concatenate([[0.0], mean.index.to_numpy(float)])[: len(mean) and None]
         axis.step(ends, _held(mean.to_numpy()), where="pre", color=colour, lw=1.8, label=layer)
         low, high = (_held(logs.quantile(q).to_numpy()) for q in BAND)
         axis.fill_between(ends, low, high, step="pre", color=colour, alpha=0.22, lw=0)
@@ -123,15 +123,20 @@ def _count(frame: pd.DataFrame) -> int:
 
 
 def plot_learning_curve(
-    records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], *, smoothing: int | None = None
+    records: Sequence[Mapping[str, Any]],
+    path: str | os.PathLike[str],
+    *,
+    smoothing: int | None = None,
+    unit: str = "nats",
 ) -> None:
-    """Draws the return of training episodes, with a running mean, and a point per update in the colour of its pair.
+    """Draws the return of training episodes: a point per update in the colour of its pair, and a running mean.
 
     Args:
-        records: What ``learn`` hands to its callback: ``episode`` (episodes so far), ``return_mean``, ``return_std``
-            and ``pair`` of each update.
+        records: What ``learn`` hands to its callback: ``episode`` (episodes so far), ``return_mean`` and ``pair`` of
+            each update.
         path: Where the PNG goes.
-        smoothing: Updates that the running mean reaches over; None takes a tenth of them.
+        smoothing: Updates that the running mean reaches over; None takes a tenth of them, at least 3.
+        unit: Unit of the reward.
 
     Raises:
         OSError: If the picture cannot be written; nothing is left behind then.
@@ -147,12 +152,12 @@ def plot_learning_curve(
         colour, marker = CATEGORICAL[i % len(CATEGORICAL)], markers[i % len(markers)]
         axis.plot(episodes[mine], returns[mine], marker, color=colour, ms=4, alpha=0.75, label=name or None)
     if len(records):
-        width = max(1, len(records) // 10) if smoothing is None else smoothing
+        width = max(3, len(records) // 10) if smoothing is None else smoothing
         label = f"running mean of {width} updates"
         axis.plot(episodes, running_mean(returns, width), color="black", lw=2, label=label)
         axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     axis.set_xlabel("training episodes")
-    axis.set_ylabel("return, mean of an update's episodes (nats)")
+    axis.set_ylabel(f"return, mean of an update's episodes ({unit})")
     axis.grid(alpha=0.3, lw=0.5)
     save_figure(figure, path)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l2o_env.config import EnvConfig, resolve_device
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.guidance import kl_divergence
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.pairs.base import Pair, Split
@@ -27,6 +28,8 @@ from l2o_env.statistics import HEAD_FIELDS, LAYER_FIELDS, LayerStatistics, Layou
 
 EVALUATION_CHUNK = 200
 """Images per forward pass outside training; small enough for a CPU's caches."""
+EVALUATION_SPLITS = ("validation", "target", "proxy_test")
+"""What optimizees can be evaluated on."""
 
 
 class Start(NamedTuple):
@@ -86,7 +89,8 @@ class DeviceData:
         return Split(split.images.to(self._device, self._dtype), split.labels.to(self._device))
 
     def _proxy_probs(self, images: Tensor) -> Tensor:
-        proxy = self.pair.proxy.to(self._device, self._dtype).eval()
+        # A copy, because the pair is shared by all environments of the process.
+        proxy = deepcopy(self.pair.proxy).to(self._device, self._dtype).eval()
         with torch.no_grad():
             logits = torch.cat([proxy(chunk) for chunk in images.split(EVALUATION_CHUNK)])
         return F.pad(logits.softmax(-1), (0, self._padding))
@@ -95,7 +99,7 @@ class DeviceData:
         """The target or the proxy's test images, moved when they are asked for."""
         split = getattr(self.pair, name)
         if split is None:
-            raise ConfigError(f"Pair {self.pair.name!r} has no labelled {name} images, so there is no real accuracy.")
+            raise _no_images(self.pair, name)
         return self._move(split)
 
 
@@ -119,12 +123,15 @@ class Population(ABC):
         models = [pair.make_model(new_generator(0)) for pair in pairs]
         self.layout = Layout.of(models[0])
         for pair, model in zip(pairs, models, strict=True):
-            if Layout.of(model).group_names != self.layout.group_names:
+            if Layout.of(model) != self.layout:
                 raise ConfigError(
-                    f"Pairs of one environment need the same layer groups: {pairs[0].name!r} has "
-                    f"{self.layout.group_names}, {pair.name!r} has {Layout.of(model).group_names}. "
+                    f"Pairs of one environment need the same network up to the proxy's head; {pairs[0].name!r} and "
+                    f"{pair.name!r} differ in their layer groups ({', '.join(self.layout.group_names)} and "
+                    f"{', '.join(Layout.of(model).group_names)}) or in the shapes of their weights. "
                     "Make one environment for each network."
                 )
+            if config.reward == "target_oracle" and pair.target is None:
+                raise _no_images(pair, "target")
         self._template = models[0]
         self.n_proxy_classes = max(pair.n_proxy_classes for pair in pairs)
         self.data = [DeviceData(pair, self.device, dtype, self._padded_classes(pair)) for pair in pairs]
@@ -170,25 +177,24 @@ class Population(ABC):
             The window's statistics. They are read back from the device once, at its end.
         """
         window_start = self.weights.clone()
-        learning_rates = torch.as_tensor(rates, dtype=torch.float64)
-        length = max(int(n_updates.max()), 1)
-        steps = np.minimum(self.done[:, None] + np.arange(length), self.config.budget - 1)
-        rows = torch.arange(self.n, device=self.device)[:, None]
-        index = self.order[rows, torch.as_tensor(steps, device=self.device)]
-        self._set_rates(learning_rates)
-        zeros = torch.zeros(self.n, device=self.device, dtype=self.dtype)
-        ce_sum, kl_sum, measured = zeros.clone(), zeros.clone(), None
-        for step in range(length):
-            counts = step < np.maximum(n_updates, 1)
-            last = step == np.maximum(n_updates, 1) - 1
-            gradients = self._gradients(index[:, step], separate=bool(last.any()))
-            weight = zeros + 1 if counts.all() else torch.as_tensor(counts, device=self.device).to(self.dtype)
-            ce_sum += gradients.ce * weight
-            kl_sum += gradients.kl * weight
-            if last.any():
+        lengths = np.maximum(n_updates, 1)
+        batches = np.arange(lengths.max())
+        index = self._batches(batches)
+        updates, last = batches[:, None] < n_updates, batches[:, None] == lengths - 1
+        # On the device before the first update: a copy from the host would wait for the updates that are under way.
+        masks = torch.as_tensor(np.stack([updates, last, batches[:, None] < lengths]), device=self.device)
+        self._set_rates(torch.as_tensor(rates, dtype=torch.float64))
+        ce_sum = torch.zeros(self.n, device=self.device, dtype=self.dtype)
+        kl_sum = ce_sum.clone()
+        measured: tuple[Any, ...] | None = None
+        for step in batches:
+            gradients = self._gradients(index[:, step], separate=bool(last[step].any()))
+            ce_sum += torch.where(masks[2, step], gradients.ce, 0.0)
+            kl_sum += torch.where(masks[2, step], gradients.kl, 0.0)
+            if last[step].any():
                 found = (gradients.total, gradients.guidance, self._momentum())
-                measured = found if measured is None else _merge(measured, found, last)
-            self._update(step < n_updates)
+                measured = found if measured is None else _merge(measured, found, masks[1, step])
+            self._update(updates[step], masks[0, step])
         self.done += n_updates
         assert measured is not None
         total, guidance, momentum = measured
@@ -197,13 +203,19 @@ class Population(ABC):
             weights=self.weights,
             reference=self.reference,
             window_start=window_start,
-            task_gradient=total - self._guidance_weight * guidance,
+            task_gradient=total - self.config.kl_loss_weight * guidance,
             guidance_gradient=guidance,
             gradient=total,
             momentum=momentum,
         )
-        lengths = torch.as_tensor(np.maximum(n_updates, 1), device=self.device)
-        return self._finish(statistics, window_start, ce_sum / lengths, kl_sum / lengths)
+        counts = torch.as_tensor(lengths, device=self.device)
+        return self._finish(statistics, window_start, ce_sum / counts, kl_sum / counts)
+
+    def _batches(self, ahead: NDArray[np.int64]) -> Tensor:
+        """Training images ``(N, len(ahead), batch)`` of the updates to come; ``ahead`` counts from the next one."""
+        steps = np.minimum(self.done[:, None] + ahead, self.config.budget - 1)
+        rows = torch.arange(self.n, device=self.device)[:, None]
+        return self.order[rows, torch.as_tensor(steps, device=self.device)]
 
     def _finish(self, statistics: LayerStatistics, window_start: Tensor, ce: Tensor, kl: Tensor) -> Window:
         finite = self.weights.isfinite().all(-1) & ce.isfinite() & kl.isfinite()
@@ -216,6 +228,7 @@ class Population(ABC):
         layers = torch.stack([getattr(statistics, name) for name in LAYER_FIELDS], dim=-1).flatten(1)
         head = torch.stack([getattr(statistics, name) for name in HEAD_FIELDS], dim=-1)
         host = torch.cat([values, bad[:, None].to(values), head, layers], dim=-1).double().cpu().numpy()
+        train_ce, train_kl, val_ce, val_kl, val_accuracy = host[:, :5].T
         per_layer = host[:, 8:].reshape(self.n, self.n_layers, len(LAYER_FIELDS))
         target = np.full(self.n, np.nan)
         if self.config.reward == "target_oracle":
@@ -223,7 +236,7 @@ class Population(ABC):
         return Window(
             layers={name: per_layer[..., k] for k, name in enumerate(LAYER_FIELDS)},
             head={name: host[:, 6 + k] for k, name in enumerate(HEAD_FIELDS)},
-            measurements=Measurements(*host[:, :5].T, target),
+            measurements=Measurements(train_ce, train_kl, val_ce, val_kl, val_accuracy, target),
             diverged=host[:, 5] > 0,
         )
 
@@ -233,12 +246,16 @@ class Population(ABC):
         Args:
             split: ``"validation"``, ``"target"`` or ``"proxy_test"``. The accuracy on the last is that of the proxy's
                 head. Only ``"validation"`` has a KL term.
+
+        Raises:
+            ConfigError: If there is no such split, or a pair has no images of it.
         """
-        found = {k: self._evaluate_pair(k, rows, split) for k, rows in self._by_pair().items()}
+        if split not in EVALUATION_SPLITS:
+            raise unknown_name("split", split, EVALUATION_SPLITS)
         result = Evaluation(*(torch.zeros(self.n, device=self.device, dtype=self.dtype) for _ in range(3)))
-        for k, rows in self._by_pair().items():
-            for mine, theirs in zip(result, found[k], strict=True):
-                mine[torch.as_tensor(rows, device=self.device)] = theirs
+        for pair, rows in self._by_pair().items():
+            for mine, theirs in zip(result, self._evaluate_pair(pair, rows, split), strict=True):
+                mine[rows] = theirs
         return result
 
     def _by_pair(self) -> dict[int, list[int]]:
@@ -290,10 +307,6 @@ class Population(ABC):
         self.reference.copy_(state["reference"])
         self._set_momentum(state["momentum"].to(self.device))
 
-    @property
-    def _guidance_weight(self) -> float:
-        return self.config.guidance_weight if self.config.guidance == "kl" else 0.0
-
     def _padded_classes(self, pair: Pair) -> int:
         return pair.n_proxy_classes
 
@@ -310,8 +323,13 @@ class Population(ABC):
         """Gradients on the training images `index` ``(N, batch)``; with the guidance's own if `separate`."""
 
     @abstractmethod
-    def _update(self, active: NDArray[np.bool_]) -> None:
-        """Clips the gradients and makes one SGD update of the optimizees that are `active` ``(N,)``."""
+    def _update(self, active: NDArray[np.bool_], mask: Tensor) -> None:
+        """Clips the gradients and makes one SGD update of the `active` optimizees ``(N,)``.
+
+        Args:
+            active: Which optimizees, on the host.
+            mask: The same on the device.
+        """
 
     @abstractmethod
     def _momentum(self) -> Tensor:
@@ -342,6 +360,9 @@ def batch_order(n_images: int, config: EnvConfig, seed: int) -> Tensor:
     return torch.cat(epochs)[:wanted].view(config.budget, config.batch_size)
 
 
-def _merge(old: tuple[Any, ...], new: tuple[Any, ...], rows: NDArray[np.bool_]) -> tuple[Any, ...]:
-    mask = torch.as_tensor(rows, device=new[0].device)[:, None]
-    return tuple(torch.where(mask, b, a) for a, b in zip(old, new, strict=True))
+def _merge(old: tuple[Any, ...], new: tuple[Any, ...], mask: Tensor) -> tuple[Any, ...]:
+    return tuple(torch.where(mask[:, None], b, a) for a, b in zip(old, new, strict=True))
+
+
+def _no_images(pair: Pair, split: str) -> ConfigError:
+    return ConfigError(f"Pair {pair.name!r} has no labelled {split} images, so there is no accuracy on them.")

@@ -50,9 +50,9 @@ def draw_episode(history: Sequence[Mapping[str, Any]], layer_names: Sequence[str
         rates.step(updates[: len(held)], _positive(held), where="pre", color=colour, lw=1.8, label=name + frozen)
         moved = np.array([info["drift"][i] for info in history], float)
         drift.plot(updates, _positive(moved), ".-", color=colour, lw=1.5, ms=4)
-    for colour, (key, label, style) in zip(CATEGORICAL, _LOSSES, strict=False):
+    for (key, label, style), line_colour in zip(_LOSSES, CATEGORICAL, strict=False):
         values = np.array([info[key] for info in history], float)
-        losses.plot(updates, values, f".{style}", color=colour, lw=1.5, ms=4, label=label)
+        losses.plot(updates, values, f".{style}", color=line_colour, lw=1.5, ms=4, label=label)
     losses.axhline(0.0, color="0.6", lw=0.8)
     losses.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.21), frameon=False)
     for axis, title in ((rates, "learning rate"), (losses, "nats"), (drift, "drift |θ-θ⁰|/|θ⁰|")):
@@ -61,6 +61,7 @@ def draw_episode(history: Sequence[Mapping[str, Any]], layer_names: Sequence[str
         *(items[::-1] for items in rates.get_legend_handles_labels()),
         loc="center right", fontsize=8, frameon=False, title="layer group", title_fontsize=8,
     )  # fmt: skip
+    rates.set_xlim(0.0, max([*updates, 1.0]))
     figure.suptitle(_title(history), fontsize=10, y=0.985)
     canvas: Any = figure.canvas
     canvas.draw()
@@ -79,6 +80,8 @@ def _decorate(axis: Axes, title: str, *, log: bool) -> None:
     axis.grid(alpha=0.3, lw=0.5)
     if log:
         axis.set_yscale("log")
+        if not np.isfinite(axis.dataLim.minposy):  # nothing above 0 so far, which a logarithmic axis cannot scale to
+            axis.set_ylim(1e-4, 1.0)
 
 
 def _title(history: Sequence[Mapping[str, Any]]) -> str:

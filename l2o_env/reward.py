@@ -41,7 +41,7 @@ VALUES: dict[str, Callable[[Measurements, EnvConfig], NDArray[np.float64]]] = {
     "proxy_guided": proxy_guided_value,
     "val_loss": lambda m, config: -m.val_ce,
     "val_accuracy": lambda m, config: m.val_accuracy,
-    "train_loss": lambda m, config: -(m.train_ce + config.guidance_weight * m.train_kl),
+    "train_loss": lambda m, config: -(m.train_ce + config.kl_loss_weight * m.train_kl),
     "target_oracle": lambda m, config: m.target_accuracy,
 }
 """The value whose improvement each reward pays. ``target_oracle`` reads target labels: it is not zero-shot."""

@@ -8,7 +8,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,11 @@ class RunFolder:
                 f"The run folder {path} cannot be used: {_reason(error)}. Name a folder that you may write to."
             ) from error
         return cls(path)
+
+    def remove_if_empty(self) -> None:
+        """Takes the folder away again if nothing was written to it."""
+        with suppress(OSError):
+            self.path.rmdir()
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:

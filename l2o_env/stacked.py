@@ -29,7 +29,7 @@ class StackedPopulation(Population):
     operations however many parameters there are. Networks that bring their own batched kernels use those on a CPU.
 
     Raises:
-        ConfigError: If a network has buffers (batch statistics) or the networks of the pairs differ in shape.
+        ConfigError: If a network has buffers (batch statistics) or the images of the pairs differ in shape.
     """
 
     def __init__(
@@ -50,15 +50,14 @@ class StackedPopulation(Population):
         for data in self.data:
             if data.train.images.shape[1:] != self.data[0].train.images.shape[1:]:
                 raise ConfigError("Stacked pairs need images of one shape; use implementation='looped'.")
-        sizes = np.cumsum([0, *(len(data.train) for data in self.data[:-1])])
-        self._offsets = torch.as_tensor(sizes, device=self.device)
+        self._first = np.cumsum([0, *(len(data.train) for data in self.data[:-1])])
         self._images = torch.cat([data.train.images for data in self.data])
         self._labels = torch.cat([data.train.labels for data in self.data])
         self._probs = torch.cat([data.train_probs for data in self.data])
         self._velocity = torch.zeros_like(self.weights)
         self._rates = torch.zeros_like(self.weights)
         self._gradient = torch.zeros_like(self.weights)
-        self._pair_index = torch.zeros(n, dtype=torch.int64, device=self.device)
+        self._offset = torch.zeros((n, 1), dtype=torch.int64, device=self.device)
         self._frozen = {
             name: torch.zeros(n, *self._padded(p).shape, device=self.device, dtype=dtype)
             for name, p in self._template.named_parameters()
@@ -84,34 +83,37 @@ class StackedPopulation(Population):
             stacked[i] = self._padded(params[name])
         start = self.starts[i]
         assert start is not None
-        self._pair_index[i] = start.pair
+        self._offset[i] = int(self._first[start.pair])
 
     def _set_rates(self, rates: Tensor) -> None:
         self._rates = self.layout.expand(rates.to(self.device, self.dtype))
 
     def _gradients(self, index: Tensor, *, separate: bool) -> Gradients:
-        index = index + self._offsets[self._pair_index][:, None]
+        index = index + self._offset
         found = self._kernel_gradients(index, separate) if self._kernels else self._graph_gradients(index, separate)
         self._gradient = found.total
         return found
 
     def _kernel_gradients(self, index: Tensor, separate: bool) -> Gradients:
         assert self._kernels is not None
-        found = self._kernels.gradients(
+        total, ce, kl, guidance = self._kernels.gradients(
             self.weights.numpy(),
-            {name: frozen.numpy() for name, frozen in self._frozen.items()},
+            *self._proxy_head(slice(None)),
             self._images.numpy(),
             self._labels.numpy(),
             self._probs.numpy(),
             index.numpy(),
-            self._guidance_weight,
+            self.config.kl_loss_weight,
             separate=separate,
         )
-        total, guidance, ce, kl = (None if x is None else torch.from_numpy(x) for x in found)
-        assert total is not None and ce is not None and kl is not None
-        if guidance is not None and self.config.guidance == "none":
-            guidance = torch.zeros_like(guidance)
-        return Gradients(total, guidance, ce, kl)
+        found = (None if x is None else torch.from_numpy(x) for x in (total, guidance, ce, kl))
+        gradients = Gradients(*found)  # type: ignore[arg-type]
+        if gradients.guidance is not None and self.config.guidance == "none":
+            gradients.guidance.zero_()
+        return gradients
+
+    def _proxy_head(self, rows: list[int] | slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self._frozen["proxy_head.weight"][rows].numpy(), self._frozen["proxy_head.bias"][rows].numpy()
 
     def _graph_gradients(self, index: Tensor, separate: bool) -> Gradients:
         leaf = self.weights.detach().requires_grad_()
@@ -125,7 +127,7 @@ class StackedPopulation(Population):
         batch = (self._images[index], self._labels[index], self._probs[index])
         ce, kl = vmap(losses)(self.layout.unflatten(leaf), self._frozen, *batch)
         guided = self.config.guidance == "kl"
-        loss = (ce + self._guidance_weight * kl if guided else ce).sum()
+        loss = (ce + self.config.kl_loss_weight * kl if guided else ce).sum()
         guidance = None
         if separate:
             guidance = torch.zeros_like(self.weights)
@@ -134,7 +136,7 @@ class StackedPopulation(Population):
         (total,) = torch.autograd.grad(loss, leaf)
         return Gradients(total, guidance, ce.detach(), kl.detach())
 
-    def _update(self, active: NDArray[np.bool_]) -> None:
+    def _update(self, active: NDArray[np.bool_], mask: Tensor) -> None:
         gradient, config = self._gradient, self.config
         norm = gradient.square().sum(-1, keepdim=True).sqrt()
         gradient = gradient * (config.clip_norm / (norm + 1e-6)).clamp(max=1)
@@ -143,9 +145,9 @@ class StackedPopulation(Population):
             self._velocity.mul_(config.momentum).add_(gradient)
             self.weights.addcmul_(self._rates, self._velocity, value=-1)
             return
-        mask = torch.as_tensor(active, device=self.device)[:, None]
-        self._velocity = torch.where(mask, self._velocity * config.momentum + gradient, self._velocity)
-        self.weights.copy_(torch.where(mask, self.weights - self._rates * self._velocity, self.weights))
+        rows = mask[:, None]
+        self._velocity = torch.where(rows, self._velocity * config.momentum + gradient, self._velocity)
+        self.weights.copy_(torch.where(rows, self.weights - self._rates * self._velocity, self.weights))
 
     def _momentum(self) -> Tensor:
         return self._velocity.clone()
@@ -157,9 +159,7 @@ class StackedPopulation(Population):
         weights = self.weights[rows]
         frozen = {name: tensor[rows] for name, tensor in self._frozen.items()}
         if self._kernels:
-            found = self._kernels.logits(
-                weights.numpy(), {name: tensor.numpy() for name, tensor in frozen.items()}, images.numpy()
-            )
+            found = self._kernels.logits(weights.numpy(), *self._proxy_head(rows), images.numpy())
             return torch.from_numpy(found[0]), torch.from_numpy(found[1])
 
         def forward(params: dict[str, Tensor], chunk: Tensor) -> tuple[Tensor, Tensor]:

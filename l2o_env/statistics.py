@@ -172,4 +172,4 @@ def _cosine(product: Tensor, a2: Tensor, b2: Tensor) -> Tensor:
     # Square roots first: the product of two small squares underflows in float32.
     a, b = a2.sqrt(), b2.sqrt()
     # An optimizee that equals its proxy has a guidance gradient of rounding errors; their direction says nothing.
-    return torch.where((a > NOISE) & (b > NOISE), product / (a * b + _TINY), 0.0).clamp(-1, 1)
+    return torch.where((a > NOISE) & (b > NOISE), product / (a * b).clamp(min=NOISE**2), 0.0).clamp(-1, 1)

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from l2o_env import action
+from l2o_env.action import action_space, check_rates, decode
 from l2o_env.config import EnvConfig
 from l2o_env.core import Episodes, StepResult, generator_state, restore_generator
 from l2o_env.errors import ConfigError, unknown_name
@@ -25,9 +25,10 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
 
     ``gymnasium.make_vec("l2o_env/Syn2Real-v0", num_envs=16, vectorization_mode="vector_entry_point", ...)`` makes it.
 
-    Seeding: ``reset(seed=s)`` derives one independent stream per optimizee from ``SeedSequence(s)``, or one stream
-    for all with ``common_random_numbers=True``; ``reset(seed=[s0, s1, ...])`` gives each optimizee the stream that a
-    single environment gets from that seed. ``options={"pair": name}`` picks the pair of all optimizees, also for the
+    Seeding: ``reset(seed=s)`` derives one independent stream per optimizee from ``SeedSequence(s)``;
+    ``reset(seed=[s0, s1, ...])`` gives each optimizee the stream that a single environment gets from that seed. With
+    ``common_random_numbers=True`` optimizees that start together all start from the stream of the first of them.
+    ``options={"pair": name}`` picks the pair of all optimizees, also for the
     episodes that auto-reset starts; ``options={"reset_mask": mask}`` resets some of them.
 
     Args:
@@ -57,13 +58,16 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         check_render_mode(render_mode)
         self.num_envs = num_envs
         self.config = EnvConfig.from_kwargs(config)
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        try:
+            self.autoreset_mode = AutoresetMode(autoreset_mode)
+        except ValueError as error:
+            raise unknown_name("auto-reset mode", autoreset_mode, [mode.value for mode in AutoresetMode]) from error
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = render_mode
         self.episodes = Episodes(self.config, num_envs)
         n_layers = self.episodes.layout.n_layers
         self.single_observation_space = observation_space(n_layers)
-        self.single_action_space = action.action_space(self.config, n_layers)
+        self.single_action_space = action_space(self.config, n_layers)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._rngs: list[np.random.Generator] = []
@@ -91,9 +95,9 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         Raises:
             ConfigError: If an option is unknown or has the wrong form.
         """
-        options = check_options(options, ("pair", "reset_mask"))
+        options = check_options(options, ("pair", "reset_mask"), self.config.pairs)
         fresh = self._reset_mask(options.get("reset_mask"))
-        self._seed(seed)
+        self._seed(seed, fresh)
         if "pair" in options:
             self._pair = options["pair"]
         result = self._restart(fresh, resting=~fresh)
@@ -112,14 +116,14 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
             ResetNeeded: If there is no running episode.
         """
         self._require_episode()
-        return self._step(action.decode(actions, self.episodes.rates, self.config))
+        return self._step(decode(actions, self.episodes.rates, self.config))
 
     def step_rates(
         self, rates: NDArray[np.float64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Like :meth:`step`, with physical learning rates ``(num_envs, n_layers)``; 0 freezes a layer group."""
         self._require_episode()
-        return self._step(action.check_rates(rates, self.episodes.rates.shape))
+        return self._step(check_rates(rates, self.episodes.rates.shape))
 
     def _step(
         self, rates: NDArray[np.float64]
@@ -201,23 +205,27 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
             raise ConfigError("The first reset must reset every optimizee; leave out reset_mask.")
         return mask
 
-    def _seed(self, seed: int | Sequence[int | None] | None) -> None:
-        if isinstance(seed, Sequence):
+    def _seed(self, seed: int | Sequence[int | None] | None, fresh: NDArray[np.bool_]) -> None:
+        """Gives new streams to those that start; the others keep theirs, as do those without a seed."""
+        if seed is None and self._rngs:
+            return
+        streams: list[np.random.Generator | None]
+        if seed is None or isinstance(seed, int | np.integer):
+            children = np.random.SeedSequence(seed).spawn(self.num_envs)
+            streams = [np.random.Generator(np.random.PCG64(child)) for child in children]
+        else:
             if len(seed) != self.num_envs:
                 raise ConfigError(f"Got {len(seed)} seeds for {self.num_envs} environments; expected one for each.")
-            fresh = [None if s is None else seeding.np_random(s)[0] for s in seed]
-            old = self._rngs or [seeding.np_random()[0] for _ in fresh]
-            self._rngs = [b if a is None else a for a, b in zip(fresh, old, strict=True)]
-        elif seed is not None or not self._rngs:
-            streams = np.random.SeedSequence(seed).spawn(self.num_envs)
-            self._rngs = [np.random.Generator(np.random.PCG64(stream)) for stream in streams]
+            streams = [None if s is None else seeding.np_random(int(s))[0] for s in seed]
+        old = self._rngs or [seeding.np_random()[0] for _ in streams]
+        self._rngs = [a if a is not None and new else b for a, b, new in zip(streams, old, fresh, strict=True)]
 
     def evaluate(self, split: str) -> NDArray[np.float64]:
         """Accuracy of every optimizee as it is now on its pair's ``"target"`` or ``"proxy_test"`` images.
 
         Evaluation only: a policy must never see this. On ``"proxy_test"`` it is the accuracy of the proxy's head.
         """
-        return self.episodes.population.evaluate(split).accuracy.double().cpu().numpy()
+        return self.episodes.accuracy(split)
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """One picture ``(height, width, 3)`` of each running episode: learning rates, losses and drift so far."""
@@ -275,10 +283,21 @@ def check_render_mode(render_mode: str | None) -> None:
         raise unknown_name("render mode", render_mode, ("rgb_array",))
 
 
-def check_options(options: dict[str, Any] | None, known: Sequence[str]) -> dict[str, Any]:
-    """The options of ``reset`` as a dictionary; an unknown one is an error that names the known ones."""
+def check_options(options: dict[str, Any] | None, known: Sequence[str], pairs: Sequence[str]) -> dict[str, Any]:
+    """The options of ``reset`` as a dictionary.
+
+    Args:
+        options: What came.
+        known: Names of the options that exist.
+        pairs: Names that the option ``"pair"`` may have beside None.
+
+    Raises:
+        ConfigError: If an option or the pair is unknown.
+    """
     options = {} if options is None else options
     for key in options:
         if key not in known:
             raise unknown_name("reset option", key, known)
+    if options.get("pair") is not None and options["pair"] not in pairs:
+        raise unknown_name("pair of this environment", options["pair"], pairs)
     return options

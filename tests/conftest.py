@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 
-from l2o_env import pairs
-from tests.tiny import register_tiny
+from l2o_env.env import Syn2RealEnv
+from l2o_env.vector_env import Syn2RealVectorEnv
+from tests.tiny import TINY, register_tinies
 
 torch.set_num_threads(1)
 
@@ -28,6 +30,30 @@ def _cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny() -> str:
     """The name of a registered pair that is built in milliseconds."""
-    if "tiny" not in pairs.names():
-        register_tiny()
-    return "tiny"
+    return register_tinies()[0]
+
+
+@pytest.fixture(scope="session")
+def tinies() -> tuple[str, str]:
+    """The names of two such pairs, with different numbers of proxy classes and images."""
+    return register_tinies()
+
+
+@pytest.fixture
+def make_env(tiny: str) -> Callable[..., Syn2RealEnv]:
+    """Makes an environment on the tiny pair, without Gymnasium's wrappers."""
+
+    def make(**config: Any) -> Syn2RealEnv:
+        return Syn2RealEnv(**{**TINY, **config})
+
+    return make
+
+
+@pytest.fixture
+def make_vec(tiny: str) -> Callable[..., Syn2RealVectorEnv]:
+    """Makes a population of environments on the tiny pair."""
+
+    def make(num_envs: int = 3, **config: Any) -> Syn2RealVectorEnv:
+        return Syn2RealVectorEnv(num_envs, **{**TINY, **config})
+
+    return make

@@ -83,10 +83,10 @@ def _same(a: pairs.Split, b: pairs.Split) -> bool:
 
 @pytest.mark.parametrize("name", ["glyphs-digits", "glyphs-stroke", "glyphs-seven-segment", "glyphs-mono-gradient"])
 def test_the_seed_alone_determines_the_images(name: str, untrained: list[int]) -> None:
-    states = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()
     first, again, other = (pairs.make(name, seed=seed, **SMALL) for seed in (3, 3, 4))
     assert torch.equal(states[0], torch.get_rng_state())
-    assert (states[1] == np.random.get_state()[1]).all()  # noqa: NPY002
+    assert (states[1] == np.random.get_state()[1]).all()
     for part in ("train", "validation", "target", "proxy_test"):
         assert _same(getattr(first, part), getattr(again, part)), part
         assert not torch.equal(getattr(first, part).images, getattr(other, part).images), part
@@ -175,7 +175,7 @@ def test_backgrounds(kind: str) -> None:
     assert 0.0 <= images.min() < images.max() <= 1.0
     assert abs(images.mean() - 0.5) < 0.03
     spread = images.std((1, 2)).mean()
-    assert {"flat": spread == 0.0, "gradient": 0.05 < spread < 0.15, "noise": 0.15 < spread < 0.3}[kind]
+    assert {"flat": spread < 1e-6, "gradient": 0.05 < spread < 0.15, "noise": 0.08 < spread < 0.15}[kind]
 
 
 def test_styles_by_hand() -> None:
@@ -278,8 +278,8 @@ def test_pretraining_learns_and_says_so(caplog: pytest.LogCaptureFixture) -> Non
     data = glyphs._real_split(config, pretraining, 1, "left", "proxy_train", classes)
     test = glyphs._real_split(config, held_out, 2, "left", "proxy_test", classes)
     with caplog.at_level(logging.INFO, "l2o_env"):
-        state = proxy.pretrain(data, 5, 0, ProxyTraining(epochs=12))
-    assert "Pretrained a proxy on real images" in caplog.text
+        state = proxy.pretrain(data, 5, 0, ProxyTraining(epochs=8))
+    assert "Pretraining a proxy on real images" in caplog.text
     net = SmallProxy(5, new_generator(1))
     net.load_state_dict(state)
     accuracy = (net(test.images).argmax(1) == test.labels).float().mean().item()
@@ -288,24 +288,23 @@ def test_pretraining_learns_and_says_so(caplog: pytest.LogCaptureFixture) -> Non
 
 _CHECKSUM = """
 import sys, torch
-torch.set_num_threads(int(sys.argv[1])); torch.manual_seed(int(sys.argv[1]))
-from l2o_env import pairs
+torch.set_num_threads(int(sys.argv[1]))
+torch.manual_seed(5)
+from l2o_env.models import new_generator
+from l2o_env.pairs import Split
 from l2o_env.pairs.cache import checksum
-from l2o_env.pairs.proxy import ProxyTraining
-pair = pairs.make("glyphs-digits", n_train_per_class=1, n_validation_per_class=1,
-                  proxy=ProxyTraining(epochs=1, batch_size=256))
-print(checksum(pair.proxy.state_dict()), checksum({"x": pair.target.images}), torch.get_num_threads())
+from l2o_env.pairs.proxy import ProxyTraining, pretrain
+data = Split(torch.randn(256, 3, 16, 16, generator=new_generator(0)), torch.arange(256) % 5)
+print(checksum(pretrain(data, 5, 0, ProxyTraining(epochs=3))), torch.get_num_threads())
 """
 
 
-def test_a_proxy_is_the_same_bits_in_every_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    lines = []
-    for threads in ("1", "2"):
-        monkeypatch.setenv("L2O_ENV_CACHE", str(tmp_path / threads))
-        out = subprocess.run([sys.executable, "-c", _CHECKSUM, threads], capture_output=True, text=True, check=True)
-        lines.append(out.stdout.split())
-    assert lines[0][:2] == lines[1][:2]
-    assert [line[2] for line in lines] == ["1", "2"]
+def test_a_proxy_is_the_same_bits_in_every_process_and_with_any_number_of_threads() -> None:
+    command = [sys.executable, "-c", _CHECKSUM, "2"]
+    theirs, threads = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    data = pairs.Split(torch.randn(256, 3, 16, 16, generator=new_generator(0)), torch.arange(256) % 5)
+    assert theirs == cache.checksum(proxy.pretrain(data, 5, 0, ProxyTraining(epochs=3)))
+    assert threads == "2"  # the caller's threads are given back
 
 
 def test_the_cached_proxy_is_the_trained_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
+import gymnasium
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -18,6 +19,9 @@ N_PROXY_CLASSES = 2
 SIZE = 8
 _CHANNELS = 4
 
+TINY: dict[str, Any] = {"pairs": "tiny", "budget": 7, "window": 3, "batch_size": 8, "device": "cpu"}
+"""Settings of an episode of three steps, the last one shorter, in some ten milliseconds."""
+
 
 class TinyNet(Optimizee):
     """Stem and one more convolution of 4 channels, GroupNorm(2), average pool, a proxy head and a new head.
@@ -25,20 +29,20 @@ class TinyNet(Optimizee):
     Layer groups: ``stem``, ``layer1``, ``head``. Every weight is drawn from the generator.
     """
 
-    def __init__(self, generator: torch.Generator) -> None:
+    def __init__(self, generator: torch.Generator, n_proxy_classes: int = N_PROXY_CLASSES) -> None:
         super().__init__()
         skip_init = nn.utils.skip_init  # a constructor's own initialisation draws from the global generator
         self.stem = skip_init(nn.Conv2d, 3, _CHANNELS, kernel_size=3, stride=2, padding=1, bias=False)
         self.stem_norm = nn.GroupNorm(2, _CHANNELS)
         self.layer1 = skip_init(nn.Conv2d, _CHANNELS, _CHANNELS, kernel_size=3, padding=1, bias=False)
         self.layer1_norm = nn.GroupNorm(2, _CHANNELS)
-        self.proxy_head = skip_init(nn.Linear, _CHANNELS, N_PROXY_CLASSES)
+        self.proxy_head = skip_init(nn.Linear, _CHANNELS, n_proxy_classes)
         self.head = skip_init(nn.Linear, _CHANNELS, N_CLASSES)
         initialise(self, generator)
         self.proxy_head.requires_grad_(False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the new head ``(batch, 3)`` and of the proxy head ``(batch, 2)``."""
+        """Logits of the new head ``(batch, 3)`` and of the proxy head ``(batch, n_proxy_classes)``."""
         x = F.relu(self.stem_norm(self.stem(images)))
         x = F.relu(x + self.layer1_norm(self.layer1(x)))
         features = x.mean((-2, -1))
@@ -61,7 +65,7 @@ class _TinyProxy(nn.Module):
         self.net = net
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(batch, 2)``."""
+        """Logits ``(batch, n_proxy_classes)``."""
         return self.net(images)[1]
 
 
@@ -79,14 +83,19 @@ def _blobs(n: int, noise: float, generator: torch.Generator) -> pairs.Split:
 
 
 def _make_model(proxy_net: TinyNet, pretrained: bool, generator: torch.Generator) -> TinyNet:
-    model = TinyNet(generator)
+    model = TinyNet(generator, proxy_net.proxy_head.out_features)
     taken = {k: v for k, v in proxy_net.state_dict().items() if k.startswith("proxy_head.") or pretrained}
     model.load_state_dict({k: v for k, v in taken.items() if not k.startswith("head.")}, strict=False)
     return model
 
 
 def tiny_pair(
-    seed: int = 0, n_train: int = 60, n_validation: int = 30, n_target: int = 30, name: str = "tiny"
+    seed: int = 0,
+    n_train: int = 60,
+    n_validation: int = 30,
+    n_target: int = 30,
+    name: str = "tiny",
+    n_proxy_classes: int = N_PROXY_CLASSES,
 ) -> pairs.Pair:
     """Builds the tiny pair.
 
@@ -96,31 +105,47 @@ def tiny_pair(
         n_validation: Validation images.
         n_target: Target images, and as many proxy test images.
         name: The pair's name.
+        n_proxy_classes: Classes of the proxy.
     """
     generator = new_generator(seed)
     train = _blobs(n_train, 0.2, generator)
     validation = _blobs(n_validation, 0.3, generator)
     target = _blobs(n_target, 0.5, generator)
     proxy_images = _blobs(n_target, 0.5, generator)
-    proxy_net = TinyNet(generator).requires_grad_(False).eval()
+    proxy_net = TinyNet(generator, n_proxy_classes).requires_grad_(False).eval()
     return pairs.Pair(
         name=name,
         train=train,
         validation=validation,
         target=target,
-        proxy_test=pairs.Split(proxy_images.images, proxy_images.labels % N_PROXY_CLASSES),
+        proxy_test=pairs.Split(proxy_images.images, proxy_images.labels % n_proxy_classes),
         proxy=_TinyProxy(proxy_net),
         make_model=partial(_make_model, proxy_net, True),
         make_random_model=partial(_make_model, proxy_net, False),
         n_classes=N_CLASSES,
-        n_proxy_classes=N_PROXY_CLASSES,
+        n_proxy_classes=n_proxy_classes,
     )
 
 
-def register_tiny(name: str = "tiny", split: Literal["train", "test"] | None = None) -> None:
-    """Registers the tiny pair under a name; keywords of ``pairs.make`` go to :func:`tiny_pair`."""
+def register_tiny(name: str = "tiny", split: Literal["train", "test"] | None = None, **defaults: int) -> None:
+    """Registers the tiny pair under a name; keywords of ``pairs.make`` go to :func:`tiny_pair`, over `defaults`."""
 
     def factory(**kwargs: int) -> pairs.Pair:
-        return tiny_pair(**{"name": name, **kwargs})  # type: ignore[arg-type]
+        return tiny_pair(**{"name": name, **defaults, **kwargs})  # type: ignore[arg-type]
 
     pairs.register(name, factory, split=split)
+
+
+def register_tinies() -> tuple[str, str]:
+    """Registers two tiny pairs with different numbers of proxy classes, once, and returns their names."""
+    if "tiny" not in pairs.names():
+        register_tiny()
+    if "tiny-4" not in pairs.names():
+        register_tiny("tiny-4", seed=1, n_train=45, n_validation=33, n_proxy_classes=4)
+    return "tiny", "tiny-4"
+
+
+def make_tiny_env(**config: Any) -> gymnasium.Env[Any, Any]:
+    """An environment on the tiny pair, also in a worker process that has not registered it yet."""
+    register_tinies()
+    return gymnasium.make("l2o_env/Syn2Real-v0", **{**TINY, **config})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -12,45 +11,48 @@ from torch import Tensor, nn
 
 
 class BatchedKernels(Protocol):
-    """Hand-written CPU kernels of one network, batched over optimizees.
+    """Hand-written CPU kernels of one network, batched over N optimizees.
 
-    `weights` are ``(N, n_weights)``: the trainable parameters, flattened in the order of ``layer_groups()``; `frozen`
-    are the others by name, each ``(N, *shape)``. Everything is float32 but the int64 labels and indices.
+    They are for networks whose frozen parameters are the linear map ``proxy_head``. Everything is float32 but the
+    int64 labels and indices.
     """
 
     def gradients(
         self,
         weights: NDArray[np.float32],
-        frozen: Mapping[str, NDArray[np.float32]],
+        proxy_weight: NDArray[np.float32],
+        proxy_bias: NDArray[np.float32],
         images: NDArray[np.float32],
         labels: NDArray[np.int64],
         proxy_probs: NDArray[np.float32],
         index: NDArray[np.int64],
         guidance_weight: float,
         *,
-        separate: bool,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.float32], NDArray[np.float32]]:
-        """Gradient of CE + guidance_weight * KL, that of KL alone if `separate`, CE and KL.
+        separate: bool = False,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32] | None]:
+        """Gradients of mean CE + guidance_weight * mean KL on one batch each.
 
         Args:
-            weights: Trainable weights.
-            frozen: Frozen weights.
+            weights: ``(N, n_weights)``, the trainable parameters, flattened in the order of ``layer_groups()``.
+            proxy_weight: ``(N, n_proxy_classes, n_features)``.
+            proxy_bias: ``(N, n_proxy_classes)``.
             images: All images ``(n_images, channels, height, width)``.
             labels: Their labels ``(n_images,)``.
             proxy_probs: The proxy's probabilities ``(n_images, n_proxy_classes)``.
             index: The batch of each optimizee ``(N, batch)``.
             guidance_weight: Weight of the KL term.
-            separate: Whether the gradient of the KL term is wanted too.
+            separate: Whether the gradient of the KL term alone is wanted too.
 
         Returns:
-            ``(N, n_weights)``, the same or None, ``(N,)`` and ``(N,)``; the losses are means over the batch.
+            Gradients ``(N, n_weights)``, CE ``(N,)``, KL ``(N,)``, and the gradients of the KL alone or None.
         """
         ...
 
     def logits(
         self,
         weights: NDArray[np.float32],
-        frozen: Mapping[str, NDArray[np.float32]],
+        proxy_weight: NDArray[np.float32],
+        proxy_bias: NDArray[np.float32],
         images: NDArray[np.float32],
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Logits ``(N, n_images, n_classes)`` and ``(N, n_images, n_proxy_classes)`` on the same images."""

@@ -7,10 +7,11 @@ PyTorch reaches a tenth of what the processor can do on networks of a few thousa
 - A convolution accumulates four channels of an output pixel in registers. Along a row of the kernel, inputs and
   (repacked) weights are contiguous. Taps that fall outside of the image are never visited.
 - Everything is at some place in one flat array of floats, the buffers: first the weights, then the rest.
-- A network is a *program*: rows of integers, each an operation and its operands. So every kernel is compiled exactly once.
+- A network is a *program*: rows of integers, each an operation and its operands. So every kernel is compiled once.
 
 The first call compiles, once per machine: Numba caches on disk, beside this file or, where that is not writable, in the
-user's cache folder (or in ``NUMBA_CACHE_DIR``). It looks at this file's stamp alone: clear the cache after a change of ``simd``.
+user's cache folder (or in ``NUMBA_CACHE_DIR``). It looks at the stamp of this file alone: after a change of ``simd``,
+touch this one.
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ CHANNELS = 4
 GROUPS = 4
 """Groups of every GroupNorm."""
 
+EPSILON = 1e-5
+"""What every GroupNorm adds to the variance."""
+
 WIDTH = 16
 """Columns of a program: the operation, and its operands."""
 
-_EPS = 1e-5
-_load, _store, _fill, _fma = simd.load, simd.store, simd.fill, simd.fma
+_load, _store, _fill, _spread, _fma = simd.load, simd.store, simd.fill, simd.spread, simd.fma
 _add, _sub, _mul, _total = simd.add, simd.sub, simd.mul, simd.total
 
 (PACK, CONVOLVE, WEIGHT_GRADIENT, NORMALISE, NORMALISE_BACKWARD, BIAS, BIAS_GRADIENT, MASK, MEAN, MEAN_BACKWARD,
@@ -83,22 +86,22 @@ class Norm(NamedTuple):
 
 
 def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    return numba.njit(error_model="numpy")(function)  # type: ignore[no-any-return]
+    return numba.njit(error_model="numpy")(function)
 
 
 def _entry(function: Callable[..., Any]) -> Callable[..., Any]:
-    return numba.njit(error_model="numpy", nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+    return numba.njit(error_model="numpy", nogil=True, cache=True)(function)
 
 
 # --- convolution -----------------------------------------------------------------------------------------------------
 
 
 @_jit
-def _order(slot, conv):
-    """Which tap of a transposed kernel is stored in a slot, such that those that meet one pixel are neighbours."""
+def _slot(tap, conv):
+    """Where a tap is stored for the backward pass, such that those that meet one pixel are neighbours, in its order."""
     if conv.stride == 1:
-        return conv.kernel - 1 - slot
-    return slot if conv.kernel == 1 else (2, 0, 1)[slot]
+        return conv.kernel - 1 - tap
+    return (tap + 1) % conv.kernel
 
 
 @_jit
@@ -118,24 +121,20 @@ def _taps(i, conv, transposed):
 @_jit
 def _pack(buffers, conv):
     """Repacks weights: ``(out // 4, ky, kx, in, 4)``, and for the backward pass with in and out exchanged."""
-    k = conv.kernel
-    for o in range(conv.n_out):
-        for c in range(conv.n_in):
-            for ky in range(k):
-                for kx in range(k):
-                    there = ((o // 4 * k + ky) * k + kx) * conv.n_in + c
-                    place = conv.weight + ((o * conv.real_in + c) * k + ky) * k + kx
-                    inside = o < conv.real_out and c < conv.real_in
-                    buffers[conv.packed + there * 4 + o % 4] = buffers[place] if inside else 0.0
-    for c in range(conv.n_in):
-        for sy in range(k):
-            for sx in range(k):
-                tap = _order(sy, conv) * k + _order(sx, conv)
-                there = conv.transposed + ((c // 4 * k + sy) * k + sx) * conv.n_out * 4 + c % 4
-                for o in range(conv.n_out):
-                    inside = o < conv.real_out and c < conv.real_in
-                    place = conv.weight + (o * conv.real_in + c) * k * k + tap
-                    buffers[there + o * 4] = buffers[place] if inside else 0.0
+    k, taps = conv.kernel, conv.kernel**2
+    for block in range(0, conv.n_in, CHANNELS):  # in blocks, for the sake of the cache
+        for o in range(conv.real_out):  # the padding stays what buffers are at first: zero
+            for c in range(block, min(block + CHANNELS, conv.real_in)):
+                place = conv.weight + (o * conv.real_in + c) * taps
+                there = conv.packed + (o // CHANNELS * taps * conv.n_in + c) * CHANNELS + o % CHANNELS
+                back = conv.transposed + (block // CHANNELS * taps * conv.n_out + o) * CHANNELS + c - block
+                for ky in range(k):
+                    for kx in range(k):
+                        value = buffers[place]
+                        buffers[there] = value
+                        buffers[back + (_slot(ky, conv) * k + _slot(kx, conv)) * conv.n_out * CHANNELS] = value
+                        there += conv.n_in * CHANNELS
+                        place += 1
 
 
 @_jit
@@ -159,15 +158,15 @@ def _convolve(buffers, conv, x, y, transposed, add):
                         a2, a3 = _load(buffers, at + 2 * TILE), _load(buffers, at + 3 * TILE)
                     for j in range(ny):
                         i = x + ((iy + j) * size + ix) * n_in * TILE + part
-                        w = packed + ((o // 4 * k + sy + j) * k + sx) * n_in * 4
+                        w = packed + ((o // CHANNELS * k + sy + j) * k + sx) * n_in * CHANNELS
                         for _ in range(nx * n_in):
                             v = _load(buffers, i)
-                            a0 = _fma(v, _fill(buffers[w]), a0)
-                            a1 = _fma(v, _fill(buffers[w + 1]), a1)
-                            a2 = _fma(v, _fill(buffers[w + 2]), a2)
-                            a3 = _fma(v, _fill(buffers[w + 3]), a3)
+                            a0 = _fma(v, _spread(buffers, w), a0)
+                            a1 = _fma(v, _spread(buffers, w + 1), a1)
+                            a2 = _fma(v, _spread(buffers, w + 2), a2)
+                            a3 = _fma(v, _spread(buffers, w + 3), a3)
                             i += TILE
-                            w += 4
+                            w += CHANNELS
                     _store(buffers, at, a0)
                     _store(buffers, at + TILE, a1)
                     _store(buffers, at + 2 * TILE, a2)
@@ -243,7 +242,7 @@ def _normalise(buffers, norm, beside):
                 for c in range(width):
                     v = _sub(_load(buffers, norm.x + start + (p * norm.n + c) * TILE), mean)
                     variance = _fma(v, v, variance)
-            scale = simd.rsqrt(_fma(variance, _fill(one), _fill(_EPS)))
+            scale = simd.rsqrt(_fma(variance, _fill(one), _fill(EPSILON)))
             _store(buffers, norm.scale + group * TILE + part, scale)
             for c in range(width):
                 gain = _fill(buffers[norm.weight + group * width + c])
@@ -424,8 +423,9 @@ def run(
     """
     place = 0
     for values in (weights, proxy_weight, proxy_bias):
-        buffers[place : place + values.shape[0]] = values
-        place += values.shape[0]
+        for value in values:
+            buffers[place] = value
+            place += 1
     share = 1.0 / index.shape[0]
     gradient = of_total
     for first in range(start, stop, TILE):

@@ -2,7 +2,7 @@
 
 LLVM's automatic vectoriser does not find register-blocked loops by itself. Here the vectors are values of the compiled
 program: ``load(array, place)`` reads consecutive floats of a contiguous array (no bounds are checked), ``fma(a, b, c)``
-is ``a * b + c``. Vectors exist within compiled functions only. What a processor lacks in width, LLVM splits into registers.
+is ``a * b + c``. Vectors exist within compiled functions only; LLVM splits those that are wider than a register.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ NARROW = 8
 """Floats in a narrow vector."""
 
 
-class _Vector(types.Type):  # type: ignore[misc]
+class _Vector(types.Type):
     def __init__(self, width: int) -> None:
         self.llvm = ir.VectorType(ir.FloatType(), width)
         super().__init__(name=f"float32x{width}")
 
 
 @register_model(_Vector)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, vector: _Vector) -> None:
         super().__init__(manager, vector, vector.llvm)
 
@@ -62,16 +62,28 @@ def _storer(vector: _Vector) -> Any:
     return intrinsic(store)
 
 
-def _filler(vector: _Vector) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        undefined = ir.Constant(vector.llvm, ir.Undefined)
-        first = builder.insert_element(undefined, args[0], ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(first, undefined, _positions([0] * vector.llvm.count))
+def _splat(builder: Any, vector: _Vector, scalar: Any) -> Any:
+    undefined = ir.Constant(vector.llvm, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, undefined, _positions([0] * vector.llvm.count))
 
+
+def _filler(vector: _Vector) -> Any:
     def fill(typingctx: Any, scalar: Any) -> Any:
-        return vector(types.float32), generate
+        return vector(types.float32), lambda context, builder, signature, args: _splat(builder, vector, args[0])
 
     return intrinsic(fill)
+
+
+def _spreader(vector: _Vector) -> Any:
+    def spread(typingctx: Any, array: Any, place: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, args[0]).data
+            return _splat(builder, vector, builder.load(cgutils.gep_inbounds(builder, data, args[1])))
+
+        return vector(array, types.intp), generate
+
+    return intrinsic(spread)
 
 
 def _unary(emit: Callable[..., Any], result: Any = None) -> Any:
@@ -142,6 +154,9 @@ def _emit_fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 load, load_narrow = _loader(_WIDE), _loader(_NARROW)
 store = _storer(_WIDE)
+spread = _spreader(_WIDE)
+"""``spread(array, place)``: one float of an array in all elements, without Numba's test for negative places."""
+
 fill, fill_narrow = _filler(_WIDE), _filler(_NARROW)
 add = _binary(lambda builder, a, b: builder.fadd(a, b))
 sub = _binary(lambda builder, a, b: builder.fsub(a, b))

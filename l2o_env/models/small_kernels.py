@@ -1,8 +1,8 @@
 """Gradients and logits of many copies of :class:`~l2o_env.models.small.SmallNet` on the CPU, without PyTorch.
 
-Threads take jobs, an optimizee or a tile of its batch, as they get free; tiles are added up in a fixed order. So the
-result, bit for bit, does not depend on the number of threads, which is PyTorch's (``torch.get_num_threads()``). No thread
-outlives a call, and Numba's own thread pools are not used: processes may be forked or spawned at any time.
+Threads take optimizees (of a forward pass, chunks of images too) as they get free, and each is computed by one thread.
+So the result, bit for bit, does not depend on the number of threads, which is PyTorch's (``torch.get_num_threads()``).
+No thread outlives a call, and Numba's own thread pools are not used: processes may be forked or spawned at any time.
 
 Importing this module imports Numba, and the first call compiles (see :mod:`~l2o_env.models.kernels`).
 """
@@ -77,7 +77,8 @@ class _Programs:
         n_in, n_out = (_padded(n, CHANNELS) for n in real)
         packed, transposed = (self.place(n_in, n_out, kernel, kernel) for _ in range(2))
         weight = self.places[f"{self.names[module]}.weight"]
-        conv = Conv(n_in, n_out, size, _padded(size, stride) // stride, kernel, stride, *real, weight, packed, transposed)
+        out_size = _padded(size, stride) // stride
+        conv = Conv(n_in, n_out, size, out_size, kernel, stride, *real, weight, packed, transposed)
         self.pack.append((kernels.PACK, *conv))
         return conv
 
@@ -87,8 +88,11 @@ class _Programs:
         self.forward.append((kernels.CONVOLVE, *conv, x, y, 0, 0))
         return conv, y
 
-    def normalised(self, module: nn.Module, norm: nn.GroupNorm, x: int, size: int, beside: int = -1) -> tuple[Conv, Norm]:
+    def normalised(
+        self, module: nn.Module, norm: nn.GroupNorm, x: int, size: int, beside: int = -1
+    ) -> tuple[Conv, Norm]:
         """A convolution, GroupNorm, the sum with the shortcut's output at ``beside``, ReLU."""
+        assert norm.num_groups == kernels.GROUPS and norm.eps == kernels.EPSILON
         conv, y = self.convolve(module, x, size)
         weight, size = self.places[f"{self.names[norm]}.weight"], conv.out_size
         out, scale = self.activations(conv.n_out, size), self.place(kernels.GROUPS, TILE)
@@ -184,17 +188,9 @@ def _checked(name: str, array: NDArray[Any], dtype: Any, shape: tuple[int, ...],
     # Compiled code checks no bounds: a wrong shape or index would read anywhere.
     if array.shape != shape:
         raise ValueError(f"{name} must have the shape {shape}, got {array.shape}.")
-    if below is not None and array.size and not (0 <= array.min() and array.max() < below):
+    if below is not None and array.size and (array.min() < 0 or array.max() >= below):
         raise ValueError(f"{name} must be from 0 to {below - 1}, got {array.min()} to {array.max()}.")
-    return np.ascontiguousarray(array, dtype=dtype)
-
-
-def _sum_in_order(parts: NDArray[Any], out: NDArray[Any]) -> NDArray[Any]:
-    """Sums ``(n, parts, …)`` over the parts as one thread would have, from the first to the last."""
-    out[:] = parts[:, 0]
-    for part in range(1, parts.shape[1]):
-        out += parts[:, part]
-    return out
+    return np.require(array, dtype, ["C", "A", "W"])  # other kinds of arrays would be compiled for anew
 
 
 def _aligned(n: int) -> Floats:
@@ -273,38 +269,23 @@ class SmallNetKernels:
         labels = _checked("labels", labels, np.int64, (n_images,), self._n_classes)
         proxy_probs = _checked("proxy_probs", proxy_probs, np.float32, (n_images, k))
         index = _checked("index", index, np.int64, (n, batch), n_images)
+        guidance_weight = float(guidance_weight)
         total = np.empty_like(weights) if out is None else out
         if total.dtype != np.float32 or total.shape != weights.shape or not total.flags.c_contiguous:
             raise ValueError(f"out must be contiguous float32 {weights.shape}, got {total.dtype} {total.shape}.")
-        program = self._of_both if separate else self._of_total
+        total[:] = 0.0
+        guidance = np.zeros_like(weights) if separate else None
+        losses = np.zeros((n, 2))
 
-        # Few optimizees are split into the tiles of their batches, so that no thread waits.
-        n_tiles = _padded(batch, TILE) // TILE
-        split = n < 2 * torch.get_num_threads() and n_tiles > 1 and torch.get_num_threads() > 1
-        length = TILE if split else batch
-        n_parts = n_tiles if split else 1
-        parts = np.zeros((1 + separate, n, n_parts, self.n_weights), dtype=np.float32) if split or separate else None
-        losses = np.zeros((n, n_parts, 2))
-        if not split:
-            total[:] = 0.0
-
-        def work(buffer: Floats, i: int, part: int) -> None:
-            of_total = parts[0, i, part] if parts is not None and split else total[i]
-            of_guidance = parts[1, i, part] if parts is not None and separate else of_total
-            start = part * length
+        def work(buffer: Floats, i: int, start: int) -> None:
             kernels.run(
-                program, self._n_once, buffer, self._image, weights[i], proxy_weight[i], proxy_bias[i], images, labels,
-                proxy_probs, index[i], start, min(batch, start + length), guidance_weight, of_total, of_guidance,
-                losses[i, part], _NOTHING, _NOTHING,
+                self._of_total if guidance is None else self._of_both, self._n_once, buffer, self._image, weights[i],
+                proxy_weight[i], proxy_bias[i], images, labels, proxy_probs, index[i], start, batch, guidance_weight,
+                total[i], total[i] if guidance is None else guidance[i], losses[i], _NOTHING, _NOTHING,
             )  # fmt: skip
 
-        self._share([(i, part) for i in range(n) for part in range(n_parts)], work)
-        if parts is not None and split:
-            _sum_in_order(parts[0], total)
-        guidance = None
-        if parts is not None and separate:
-            guidance = _sum_in_order(parts[1], np.empty_like(weights))
-        ce, kl = _sum_in_order(losses, np.empty((n, 2))).astype(np.float32).T
+        self._share([(i, 0) for i in range(n)], work)
+        ce, kl = np.ascontiguousarray(losses.T, dtype=np.float32)
         return total, ce, kl, guidance
 
     def logits(
@@ -328,12 +309,13 @@ class SmallNetKernels:
         n, n_images = len(weights), len(images)
         new = np.empty((n, n_images, self._n_classes), dtype=np.float32)
         proxy = np.empty((n, n_images, self._n_proxy_classes), dtype=np.float32)
-        index, probs, unused = np.arange(n_images), np.empty((0, 0), dtype=np.float32), np.empty(0, dtype=np.float32)
+        index, unused, no_losses = np.arange(n_images), np.empty(0, dtype=np.float32), np.empty(0)
 
         def work(buffer: Floats, i: int, start: int) -> None:
             kernels.run(
                 self._of_logits, self._n_once, buffer, self._image, weights[i], proxy_weight[i], proxy_bias[i], images,
-                index, probs, index, start, min(n_images, start + _CHUNK), 0.0, unused, unused, np.empty(0), new[i], proxy[i],
+                index, _NOTHING, index, start, min(n_images, start + _CHUNK), 0.0, unused, unused, no_losses, new[i],
+                proxy[i],
             )  # fmt: skip
 
         self._share([(i, start) for i in range(n) for start in range(0, n_images, _CHUNK)], work)

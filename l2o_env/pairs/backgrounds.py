@@ -22,7 +22,8 @@ def backgrounds(kind: str, n: int, rng: np.random.Generator, half: Half = "right
 
     Args:
         kind: ``"flat"``: one colour each. ``"gradient"``: from one colour to another in any direction.
-            ``"noise"``: 4x4 random colours, smoothly enlarged. ``"photo"``: patches of two photographs.
+            ``"noise"``: the mean of one colour and 4x4 random ones, smoothly enlarged. ``"photo"``: patches of two
+            photographs.
         n: How many.
         rng: Draws everything.
         half: Half of the photographs that patches are cut from.
@@ -38,7 +39,8 @@ def backgrounds(kind: str, n: int, rng: np.random.Generator, half: Half = "right
     if kind == "gradient":
         return _gradients(n, rng)
     if kind == "noise":
-        return upsample(rng.random((n, 4, 4, 3), dtype=np.float32))
+        flat, noise = rng.random((n, 1, 1, 3), dtype=np.float32), rng.random((n, 4, 4, 3), dtype=np.float32)
+        return 0.5 * flat + 0.5 * upsample(noise)
     if kind == "photo":
         return _patches(n, rng, half)
     raise unknown_name("background", kind, BACKGROUNDS)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from l2o_env.models.base import Optimizee
 from l2o_env.models.small import SmallNet, SmallProxy
 from l2o_env.pairs.base import Pair, Split
 from l2o_env.pairs.proxy import ProxyTraining, get_proxy
+
+if TYPE_CHECKING:
+    from l2o_env.pairs.backgrounds import Half
 
 N_CLASSES = 10
 PROXY_TEST_DIGITS = 150
@@ -253,13 +256,13 @@ def _synthetic_split(config: GlyphsConfig, part: int) -> Split:
 
 
 def _real_split(
-    config: GlyphsConfig, digits: Digits, blends: int, half: Any, stream: str, classes: NDArray[np.int64]
+    config: GlyphsConfig, digits: Digits, blends: int, half: Half, stream: str, classes: NDArray[np.int64]
 ) -> Split:
     """Real digits on ``blends`` backgrounds each, with the labels ``classes[digit]``."""
     from l2o_env.pairs.backgrounds import backgrounds, lay_ink
 
     rng = np.random.default_rng(_stream(config.seed, stream))
-    ink, labels = (np.tile(array, (blends, *[1] * (array.ndim - 1))) for array in digits)
+    ink, labels = np.tile(digits[0], (blends, 1, 1)), np.tile(digits[1], blends)
     behind = backgrounds(config.target_background, len(ink), rng, half)
     return _as_split(lay_ink(config.target_style, ink, behind, rng, config.min_contrast), classes[labels])
 

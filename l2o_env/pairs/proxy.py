@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ from l2o_env.pairs.base import Split
 from l2o_env.pairs.cache import Tensors, cached
 
 # Part of the key of the cache. Raise it whenever data, network or training change, or old proxies are taken for new.
-FORMAT = 1
+FORMAT = 2
 _log = logging.getLogger("l2o_env")
 
 
@@ -37,10 +36,10 @@ class ProxyTraining:
         weight_decay: Weight decay, at least 0.
     """
 
-    epochs: int = 20
+    epochs: int = 30
     batch_size: int = 64
     learning_rate: float = 0.1
-    weight_decay: float = 5e-4
+    weight_decay: float = 1e-3
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if a value is outside its range."""
@@ -130,13 +129,12 @@ def _one_thread() -> Iterator[None]:
 def _progress(total: int) -> Iterator[Callable[[], None]]:
     """A bar on a terminal that vanishes at its end; a line in the log elsewhere."""
     if not sys.stderr.isatty():
-        start = time.perf_counter()
+        _log.info("Pretraining a proxy on real images (some 20 seconds, once).")
         yield lambda: None
-        _log.info("Pretrained a proxy on real images in %.1f s; it is kept for next time.", time.perf_counter() - start)
         return
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("Pretraining the proxy on real images (once)", total=total)
+        task = progress.add_task("Pretraining the proxy on real images", total=total)
         yield lambda: progress.advance(task)

@@ -1,0 +1,47 @@
+"""The table that the main job ends with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+_COLUMNS = {
+    "v_end": "V at the end",
+    "v_return": "V-return",
+    "real_accuracy": "real accuracy",
+    "proxy_accuracy": "proxy accuracy kept",
+}
+
+
+def results_table(summary: pd.DataFrame) -> Table:
+    """One section per pair, one row per policy.
+
+    Args:
+        summary: What :func:`l2o_env.evaluate.summarise` returned.
+    """
+    from rich.table import Table
+
+    n_seeds = int(summary["n_seeds"].max()) if len(summary) else 0
+    table = Table(title=f"Mean ± 95 % confidence interval over {n_seeds} seeds; V in nats, accuracies as shares")
+    for heading in ("pair", "policy"):
+        table.add_column(heading, no_wrap=True)
+    for heading in (*_COLUMNS.values(), "diverged"):
+        table.add_column(heading, justify="right")
+    for pair, rows in summary.groupby("pair", sort=False):
+        table.add_section()
+        for i, (_, row) in enumerate(rows.iterrows()):
+            cells = [mean_and(row[key], row[f"{key}_ci"]) for key in _COLUMNS]
+            table.add_row(str(pair) if i == 0 else "", row["policy"], *cells, f"{row['diverged']}/{row['n_seeds']}")
+    return table
+
+
+def mean_and(mean: float, spread: float) -> str:
+    """A mean with its interval or spread; a dash stands for what was not measured."""
+    if np.isnan(mean):
+        return "-"
+    return f"{mean:.3f}" if np.isnan(spread) else f"{mean:.3f} ± {spread:.3f}"

@@ -1,0 +1,254 @@
+"""The main job: train a policy, evaluate it beside its opponents, leave a run folder."""
+
+from __future__ import annotations
+
+import platform
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import l2o_env
+from agents.console import Reporter, steps
+from agents.reinforce import PRESETS, Reinforce
+from agents.report import results_table
+from agents.schedules import default_opponents
+from agents.train_args import Plan, TrainArgs
+from agents.tuning import tune_per_layer, tune_uniform
+from l2o_env import pairs as pair_registry
+from l2o_env.evaluate import evaluate, summarise
+from l2o_env.models.base import new_generator
+from l2o_env.plots import plot_actions, plot_learning_curve
+from l2o_env.record import StepRecorder, TensorBoardLog, recording
+from l2o_env.rollout import AgentLike, Progress, episode_seeds
+from l2o_env.runs import RunFolder
+from l2o_env.vector_env import Syn2RealVectorEnv
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+SETTINGS = PRESETS["default"]
+"""Settings of REINFORCE in the main job."""
+UNITS = {"val_accuracy": "accuracy", "target_oracle": "accuracy"}
+"""Units of the rewards that are not in nats."""
+
+
+def train(args: TrainArgs, reporter: Reporter | None = None) -> int:
+    """Runs the main job.
+
+    Args:
+        args: The command line.
+        reporter: Where progress and results are told.
+
+    Returns:
+        The exit status: 0, or 130 after Ctrl-C.
+
+    Raises:
+        ConfigError: If a setting cannot work.
+        WriteError: If the run folder cannot be written to.
+    """
+    plan, reporter = args.plan(), reporter or Reporter()
+    folder = RunFolder.create(args.out)
+    try:
+        return _Run(plan, folder, reporter).run()
+    finally:
+        folder.remove_if_empty()
+
+
+class _Run:
+    """One run, and what it has come to so far."""
+
+    def __init__(self, plan: Plan, folder: RunFolder, reporter: Reporter) -> None:
+        self.plan, self.folder, self.reporter = plan, folder, reporter
+        self.agent: Reinforce | None = None
+        self.records: list[dict[str, Any]] = []
+        self.frames: list[pd.DataFrame] = []
+        self.tuned: dict[str, dict[str, Any]] = {}
+        self.seconds: dict[str, float] = {}
+
+    def run(self) -> int:
+        """All stages; what an interrupted one has come to is kept."""
+        status = 0
+        try:
+            self._prepare()
+            self._train()
+            self._evaluate()
+        except KeyboardInterrupt:
+            self.reporter.say("Interrupted: writing what there is. Ctrl-C again stops at once.")
+            status = INTERRUPTED
+        if self.agent is not None:
+            self._finish("finished" if status == 0 else "interrupted")
+        return status
+
+    def _prepare(self) -> None:
+        plan = self.plan
+        names = tuple(dict.fromkeys((*plan.env.pairs, *plan.eval_pairs)))
+        self.reporter.say(f"Preparing {len(names)} pairs; a proxy is pretrained on real images at its first use.")
+        if plan.env.reward == "target_oracle":
+            self.reporter.say("The reward target_oracle reads target labels: this policy will not be zero-shot.")
+        with self._timed("prepare"):
+            for name in names:
+                pair_registry.make(name)
+        self.folder.write_json("config.json", _describe(plan))
+
+    def _train(self) -> None:
+        plan, reporter = self.plan, self.reporter
+        seed = plan.args.seed
+        venv = Syn2RealVectorEnv(plan.args.num_envs, **asdict(plan.env))
+        self.agent = Reinforce(plan.env, SETTINGS, episode_seeds(seed, "policy", 1)[0], len(venv.layer_names))
+        venv.reset(seed=episode_seeds(seed, "training", plan.args.num_envs))
+        with (
+            self._timed("train"),
+            self.folder.guard("events"),
+            _closing(TensorBoardLog(self.folder.path / "events")) as log,
+            reporter.stage("Training", plan.episodes, "episodes", 10) as update,
+            _deferred_interrupt() as interrupted,
+        ):
+
+            def callback(record: dict[str, Any]) -> None:
+                self.records.append(record)
+                log(record)
+                update(min(record["episode"], plan.episodes), f"return {record['return_mean']:.3f}")
+                if interrupted():
+                    raise KeyboardInterrupt
+
+            self.agent.learn(venv, plan.episodes, pairs=plan.env.pairs, callback=callback)
+        self._save_policy()
+
+    def _save_policy(self) -> None:
+        assert self.agent is not None
+        with self.folder.guard("policy") as path:
+            self.agent.save(path)
+
+    def _evaluate(self) -> None:
+        names = {name: _layer_names(name) for name in self.plan.eval_pairs}
+        with (
+            self._timed("evaluate"),
+            self.folder.guard("actions.parquet") as path,
+            recording(path, names) as recorder,
+        ):
+            for pair in self.plan.eval_pairs:
+                self._evaluate_on(pair, recorder)
+
+    def _evaluate_on(self, pair: str, recorder: StepRecorder) -> None:
+        """Tunes the opponents on the very pair, then runs everyone on the same held-out seeds."""
+        plan, agent = self.plan, self.agent
+        assert agent is not None
+        seed, env, budget = plan.args.seed, plan.env, plan.tuning_episodes
+        with self._steps(f"Tuning uniform rates on {pair}") as progress:
+            constant, schedule, _ = tune_uniform(env, pair, budget, seed, progress)
+        with self._steps(f"Tuning rates per layer on {pair}") as progress:
+            per_layer = tune_per_layer(env, pair, budget, seed, progress)
+        self.tuned[pair] = {tuned.name: asdict(tuned) for tuned in (constant, schedule, per_layer)}
+        agents: dict[str, AgentLike] = {tuned.name: tuned for tuned in (agent, constant, schedule, per_layer)}
+        others = default_opponents(env, seed)
+        agents |= {name: others[name] for name in plan.opponents or others}
+        with self._steps(f"Evaluating on {pair}") as progress:
+            frame = evaluate(agents, [pair], plan.eval_seeds, env, seed=seed, progress=progress, on_step=recorder)
+        self.frames.append(frame)
+        self._write_results("unfinished")
+
+    @contextmanager
+    def _steps(self, title: str) -> Iterator[Progress]:
+        with self.reporter.stage(title, 1, "steps") as update:
+            yield steps(update)
+
+    def _finish(self, status: str) -> None:
+        self._save_policy()
+        if self.records:
+            with self.folder.guard("learning_curve.png") as path:
+                plot_learning_curve(self.records, path, unit=UNITS.get(self.plan.env.reward, "nats"))
+        recorded = self.folder.path / "actions.parquet"
+        if self.frames:
+            assert self.agent is not None
+            with self.folder.guard("actions.png") as path:
+                plot_actions(recorded, path, policy=self.agent.name)
+            self.reporter.out.print(results_table(self._write_results(status)))
+        self.reporter.say(f"The run is in {self.folder.path}.")
+
+    def _write_results(self, status: str) -> pd.DataFrame:
+        import pandas as pd
+
+        frame = pd.concat(self.frames, ignore_index=True)
+        summary = summarise(frame)
+        with self.folder.writing("results.csv") as path:
+            frame.to_csv(path, index=False)
+        results = {
+            "status": status,
+            "seconds": self.seconds,
+            "trained_episodes": self.agent.episodes if self.agent else 0,
+            "tuned": self.tuned,
+            "summary": summary.to_dict("records"),
+        }
+        self.folder.write_json("results.json", results)
+        return summary
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = round(time.perf_counter() - started, 1)
+
+
+def _describe(plan: Plan) -> dict[str, Any]:
+    """All that the run depends on."""
+    return {
+        "command": sys.argv,
+        "arguments": asdict(plan.args),
+        "environment": asdict(plan.env),
+        "algorithm": {"name": plan.args.algo, **asdict(SETTINGS)},
+        "episodes": plan.episodes,
+        "tuning_episodes": plan.tuning_episodes,
+        "eval_pairs": plan.eval_pairs,
+        "eval_seeds": plan.eval_seeds,
+        "versions": {"l2o-env": l2o_env.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _layer_names(pair: str) -> tuple[str, ...]:
+    return tuple(pair_registry.make(pair).make_model(new_generator(0)).layer_groups())
+
+
+@contextmanager
+def _closing(log: TensorBoardLog) -> Iterator[TensorBoardLog]:
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[Any]:
+    """Holds the first Ctrl-C back until the policy's update is complete; a second one acts at once.
+
+    Yields:
+        A function that tells whether there was one.
+    """
+    asked = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread hears of signals
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)

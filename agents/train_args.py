@@ -1,0 +1,180 @@
+"""Settings of the main job: the command line is this dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from tyro.conf import FlagCreatePairsOff, arg
+
+from l2o_env import pairs as pair_registry
+from l2o_env.config import ActionForm, EnvConfig, GuidanceName, RewardName, resolve_device
+from l2o_env.errors import ConfigError, unknown_name
+
+ALGORITHMS = ("reinforce",)
+"""Known values of ``--algo``."""
+MIN_TUNING_EPISODES = 12
+"""The smallest grid search over uniform rates needs so many."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much a run trains, tunes and evaluates."""
+
+    episodes: int
+    """Episodes that the policy is trained for."""
+    n_training_pairs: int | None
+    """Members of the family to train on, the first of them; None: all."""
+    n_held_out: int | None
+    """Held-out members to evaluate on, the first of them; None: all."""
+    eval_seeds: int
+    """Evaluation seeds of each policy on each pair."""
+    tuning_episodes: int | None = None
+    """Episodes for each tuned opponent on each pair; None: as many as the policy is trained for."""
+    opponents: tuple[str, ...] | None = None
+    """Hand-made opponents by name; None: all."""
+
+
+_FEW = ("uniform", "asg-sgd", "frozen-backbone")
+EFFORTS = {
+    "quick": Effort(episodes=96, n_training_pairs=2, n_held_out=1, eval_seeds=4, tuning_episodes=24, opponents=_FEW),
+    "default": Effort(episodes=512, n_training_pairs=None, n_held_out=2, eval_seeds=16),
+    "full": Effort(episodes=1024, n_training_pairs=None, n_held_out=None, eval_seeds=16),
+}
+"""How much ``--quick``, no flag, and ``--full`` do."""
+
+
+def _differing(what: str, metavar: str, default: str, quick: str, full: str) -> Any:
+    """Help of an option whose default depends on the effort."""
+    hint = f"(default: {default}; --quick: {quick}; --full: {full})"
+    return arg(help=what, metavar=metavar, help_behavior_hint=hint)
+
+
+def _choices(form: Any) -> Any:
+    """Help of an option that takes one of a few names; EnvConfig checks it, with an error that names the closest."""
+    return arg(metavar="{" + ",".join(get_args(form)) + "}")
+
+
+def _count(field: str) -> tuple[str, str, str]:
+    default, quick, full = (str(getattr(EFFORTS[name], field)) for name in ("default", "quick", "full"))
+    return default, quick, full
+
+
+@dataclass(frozen=True)
+class TrainArgs:
+    """Trains a learning-rate policy on synthetic-to-real pairs, and evaluates it beside tuned and hand-made rates.
+
+    Prints a table (mean and 95 % confidence interval over seeds) and writes a run folder: config.json, policy/,
+    TensorBoard events, actions.parquet, results.csv, results.json, actions.png and learning_curve.png. Ctrl-C ends
+    the run cleanly and leaves what there is.
+    """
+
+    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/<date-time>)")] = None
+    """Run folder; it must not exist or be empty."""
+    seed: int = 0
+    """Seed of everything random: the same seed on the same machine gives the same table."""
+    algo: Annotated[str, _choices(Literal["reinforce"])] = "reinforce"
+    """Algorithm that trains the policy."""
+    pairs: Annotated[
+        tuple[str, ...] | None,
+        _differing("Pairs to train on, by name; the first one is evaluated too.", "NAME ...", "all training members",
+                   f"the first {EFFORTS['quick'].n_training_pairs}", "all"),
+    ] = None  # fmt: skip
+    num_envs: int = 16
+    """Fine-tuning runs that train side by side, in one batched graph."""
+    budget: int = EnvConfig.budget
+    """Optimizer updates of an episode (one fine-tuning run)."""
+    window: int = EnvConfig.window
+    """Optimizer updates between two actions."""
+    action: Annotated[str, _choices(ActionForm)] = EnvConfig.action
+    """Action form: absolute rates (log), relative to the current ones, or tenths of a base rate (discrete)."""
+    reward: Annotated[str, _choices(RewardName)] = EnvConfig.reward
+    """What is rewarded. target_oracle reads target labels: what comes out is not zero-shot."""
+    guidance: Annotated[str, _choices(GuidanceName)] = EnvConfig.guidance
+    """Term of the training loss that keeps the network close to the proxy."""
+    guidance_weight: float = EnvConfig.guidance_weight
+    """Weight lambda of the guidance term, per nat."""
+    episodes: Annotated[int | None, _differing("Episodes to train for.", "N", *_count("episodes"))] = None
+    device: str = "auto"
+    """Torch device, such as cpu or cuda; auto takes a GPU if there is one."""
+    eval_pairs: Annotated[
+        tuple[str, ...] | None,
+        _differing("Pairs to evaluate on, by name.", "NAME ...",
+                   f"first training pair and {EFFORTS['default'].n_held_out} held out",
+                   f"that and {EFFORTS['quick'].n_held_out} held out", "that and all held out"),
+    ] = None  # fmt: skip
+    eval_seeds: Annotated[
+        int | None, _differing("Evaluation runs per policy and pair.", "N", *_count("eval_seeds"))
+    ] = None
+    full: FlagCreatePairsOff[bool] = False
+    """Make the whole table of docs/results.md (hours on a small CPU)."""
+    quick: FlagCreatePairsOff[bool] = False
+    """Show all of it, with less of everything, within 90 seconds."""
+
+    def plan(self) -> Plan:
+        """Fills in what was left open, and checks everything.
+
+        Raises:
+            ConfigError: If a setting cannot work.
+        """
+        if self.quick and self.full:
+            raise ConfigError("--quick and --full exclude each other; give one of them.")
+        if self.algo not in ALGORITHMS:
+            raise unknown_name("algorithm", self.algo, ALGORITHMS)
+        effort = EFFORTS["quick" if self.quick else "full" if self.full else "default"]
+        training = self.pairs or pair_registry.names("train")[: effort.n_training_pairs]
+        held_out = [name for name in pair_registry.names("test") if name not in training][: effort.n_held_out]
+        evaluated = self.eval_pairs or (training[0], *held_out)
+        for name in (*training, *evaluated):
+            if name not in pair_registry.names():
+                raise unknown_name("pair", name, pair_registry.names())
+        episodes = effort.episodes if self.episodes is None else self.episodes
+        eval_seeds = effort.eval_seeds if self.eval_seeds is None else self.eval_seeds
+        for option, value, least in (
+            ("--episodes", episodes, 1),
+            ("--num-envs", self.num_envs, 1),
+            ("--eval-seeds", eval_seeds, 1),
+            ("--seed", self.seed, 0),
+        ):
+            if value < least:
+                raise ConfigError(f"{option} is {value}; expected an integer >= {least}.")
+        return Plan(
+            args=self,
+            env=EnvConfig(
+                pairs=tuple(dict.fromkeys(training)),
+                budget=self.budget,
+                window=self.window,
+                action=self.action,  # type: ignore[arg-type]  # EnvConfig checks it
+                reward=self.reward,  # type: ignore[arg-type]
+                guidance=self.guidance,  # type: ignore[arg-type]
+                guidance_weight=self.guidance_weight,
+                common_random_numbers=True,
+                device=str(resolve_device(self.device)),
+            ),
+            episodes=episodes,
+            tuning_episodes=max(effort.tuning_episodes or episodes, MIN_TUNING_EPISODES),
+            eval_pairs=tuple(dict.fromkeys(evaluated)),
+            eval_seeds=eval_seeds,
+            opponents=effort.opponents,
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does, with nothing left open."""
+
+    args: TrainArgs
+    """Where it comes from."""
+    env: EnvConfig
+    """Settings of the environment to train in."""
+    episodes: int
+    """Episodes that the policy is trained for."""
+    tuning_episodes: int
+    """Episodes for each tuned opponent on each pair."""
+    eval_pairs: tuple[str, ...]
+    """Pairs to evaluate on."""
+    eval_seeds: int
+    """Evaluation seeds of each policy on each pair."""
+    opponents: tuple[str, ...] | None
+    """Hand-made opponents by name; None: all."""

@@ -1,0 +1,97 @@
+"""Actions: what they decode to, by hand, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from l2o_env.action import action_space, check_rates, decode, encode
+from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError
+
+LOG = EnvConfig(lr_min=1e-4, lr_max=1e-2)
+RELATIVE = EnvConfig(action="relative", lr_min=1e-4, lr_max=1e-2, relative_scale=4.0)
+DISCRETE = EnvConfig(action="discrete", base_lr=0.05)
+CURRENT = np.array([2e-3, 1e-3, 5e-3])
+
+
+def test_spaces() -> None:
+    assert action_space(LOG, 3) == spaces.Box(-1, 1, (3,), np.float32)
+    assert action_space(RELATIVE, 3) == spaces.Box(-1, 1, (3,), np.float32)
+    assert action_space(DISCRETE, 3) == spaces.MultiDiscrete([11, 11, 11])
+
+
+def test_log_is_log_uniform_between_the_limits() -> None:
+    np.testing.assert_allclose(decode(np.array([-1.0, 0.0, 1.0]), CURRENT, LOG), [1e-4, 1e-3, 1e-2], rtol=1e-12)
+
+
+def test_values_outside_the_box_are_clipped() -> None:
+    wild = np.array([-7.0, 1e30, np.inf])
+    np.testing.assert_allclose(decode(wild, CURRENT, LOG), [1e-4, 1e-2, 1e-2], rtol=1e-12)
+
+
+def test_relative_multiplies_the_current_rate_within_the_limits() -> None:
+    np.testing.assert_allclose(decode(np.array([0.5, -0.5, 1.0]), CURRENT, RELATIVE), [4e-3, 5e-4, 1e-2], rtol=1e-12)
+    np.testing.assert_allclose(decode(np.zeros(3), CURRENT, RELATIVE), CURRENT)
+
+
+def test_discrete_takes_tenths_of_the_base_rate() -> None:
+    np.testing.assert_allclose(decode(np.array([0, 3, 10]), CURRENT, DISCRETE), [0.0, 0.015, 0.05], rtol=1e-12)
+
+
+def test_populations_decode_row_by_row() -> None:
+    actions = np.random.default_rng(0).uniform(-1, 1, (4, 3)).astype(np.float32)
+    current = np.tile(CURRENT, (4, 1))
+    for config in (LOG, RELATIVE):
+        rows = [decode(a, CURRENT, config) for a in actions]
+        np.testing.assert_array_equal(decode(actions, current, config), rows)
+
+
+def test_neither_action_nor_rates_are_changed() -> None:
+    action, current = np.full(3, 5.0), CURRENT.copy()
+    for config in (LOG, RELATIVE):
+        decode(action, current, config)
+    np.testing.assert_array_equal(action, 5.0)
+    np.testing.assert_array_equal(current, CURRENT)
+
+
+def test_encode_is_the_inverse_of_the_log_form() -> None:
+    rates = np.array([[1e-4, 3e-4, 1e-2], [1e-3, 2e-3, 4e-3]])
+    np.testing.assert_allclose(decode(encode(rates, LOG), rates, LOG), rates, rtol=1e-6)
+    np.testing.assert_array_equal(encode(np.array([0.0, 1.0]), LOG), [-1, 1])  # the nearest that there is
+
+
+BAD: list[tuple[EnvConfig, Any, list[str]]] = [
+    (LOG, [0.0, np.nan, 0.0], ["nan", "without NaN", "policy's own weights"]),
+    (RELATIVE, [np.nan] * 3, ["nan", "without NaN"]),
+    (LOG, [0.0, 0.0], ["shape (2,)", "expected (3,)", "action_space"]),
+    (LOG, [[0.0, 0.0, 0.0]], ["shape (1, 3)", "expected (3,)"]),
+    (LOG, 0.5, ["shape ()", "expected (3,)"]),
+    (LOG, None, ["shape ()", "expected (3,)"]),
+    (LOG, [[1.0], [1.0, 2.0]], ["ragged", "shape (3,)"]),
+    (LOG, ["a", "b", "c"], ["'a'", "expected numbers"]),
+    (LOG, [True, False, True], ["True", "expected numbers"]),
+    (DISCRETE, [0, 11, 0], ["11", "integers from 0 to 10"]),
+    (DISCRETE, [0, -1, 0], ["-1", "integers from 0 to 10"]),
+    (DISCRETE, [0.5, 1.0, 2.0], ["0.5", "integers from 0 to 10"]),
+    (DISCRETE, [np.nan] * 3, ["nan", "without NaN"]),
+]
+
+
+@pytest.mark.parametrize(("config", "action", "parts"), BAD, ids=[f"{c.action}-{a}" for c, a, _ in BAD])
+def test_a_bad_action_says_what_came_and_what_was_expected(config: EnvConfig, action: Any, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        decode(action, CURRENT, config)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_physical_rates_are_checked() -> None:
+    np.testing.assert_array_equal(check_rates(np.array([0, 1, 2]), (3,)), [0.0, 1.0, 2.0])
+    for rates, part in ((np.ones(2), "expected (3,)"), (np.array([1, -1, 1]), ">= 0"), (np.full(3, np.inf), "finite")):
+        with pytest.raises(ConfigError) as caught:
+            check_rates(rates, (3,))
+        assert part in str(caught.value)

@@ -1,0 +1,105 @@
+"""Settings: defaults, derived values, and one clear error for each that cannot work."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+import pytest
+import torch
+
+from l2o_env.config import EnvConfig, resolve_device
+from l2o_env.errors import ConfigError
+
+
+def test_one_name_is_taken_as_one_pair() -> None:
+    assert EnvConfig(pairs="glyphs-digits").pairs == ("glyphs-digits",)  # type: ignore[arg-type]
+    assert EnvConfig(pairs=["a", "b"]).pairs == ("a", "b")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("budget", "window", "steps"), [(300, 15, 20), (10, 3, 4), (10, 10, 1), (1, 1, 1)])
+def test_the_last_window_is_shorter_if_the_budget_is_no_multiple(budget: int, window: int, steps: int) -> None:
+    assert EnvConfig(budget=budget, window=window).n_steps == steps
+
+
+def test_the_kl_term_of_the_loss_has_no_weight_without_guidance() -> None:
+    assert EnvConfig(guidance_weight=0.7).kl_loss_weight == 0.7
+    assert EnvConfig(guidance_weight=0.7, guidance="none").kl_loss_weight == 0.0
+
+
+def test_settings_are_frozen_and_every_field_is_documented() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        EnvConfig().budget = 3  # type: ignore[misc]
+    lines = [line.strip() for line in inspect.getsource(EnvConfig).splitlines()]
+    for field in dataclasses.fields(EnvConfig):
+        (place,) = (i for i, line in enumerate(lines) if line.startswith(f"{field.name}:"))
+        assert lines[place + 1].startswith('"""'), field.name
+
+
+BAD: list[tuple[dict[str, Any], list[str]]] = [
+    ({"action": "logg"}, ["action form", "'logg'", "'log'?", "'discrete'", "'relative'"]),
+    ({"reward": "proxy_gided"}, ["reward", "'proxy_gided'", "'proxy_guided'?", "'val_loss'", "'target_oracle'"]),
+    ({"guidance": "kd"}, ["guidance", "'kd'", "'kl'?", "'none'"]),
+    ({"implementation": "stack"}, ["implementation", "'stack'", "'stacked'?", "'auto'", "'looped'"]),
+    ({"reward": 3}, ["reward", "3", "'val_loss'"]),
+    ({"pairs": ()}, ["pairs is ()", "at least one pair"]),
+    ({"pairs": 5}, ["pairs is 5", "at least one pair"]),
+    ({"pairs": (5,)}, ["pairs is (5,)", "at least one pair"]),
+    ({"budget": 0}, ["budget is 0", "integer >= 1"]),
+    ({"budget": 10.0}, ["budget is 10.0", "integer >= 1"]),
+    ({"window": -1}, ["window is -1", "integer >= 1"]),
+    ({"batch_size": True}, ["batch_size is True", "integer >= 1"]),
+    ({"window": 11, "budget": 10}, ["window 11", "budget of 10", "at most the budget"]),
+    ({"guidance_weight": -0.1}, ["guidance_weight is -0.1", ">= 0"]),
+    ({"guidance_weight": float("nan")}, ["guidance_weight is nan", ">= 0"]),
+    ({"kl_weight": -1}, ["kl_weight is -1", ">= 0"]),
+    ({"divergence_penalty": float("inf")}, ["divergence_penalty is inf", "finite"]),
+    ({"weight_decay": "5e-4"}, ["weight_decay is '5e-4'", ">= 0"]),
+    ({"momentum": 1.0}, ["momentum is 1.0", "[0, 1)"]),
+    ({"clip_norm": 0}, ["clip_norm is 0", "> 0"]),
+    ({"base_lr": 0.0}, ["base_lr is 0.0", "> 0"]),
+    ({"relative_scale": 1.0}, ["relative_scale is 1.0", "> 1"]),
+    ({"lr_min": 0.0}, ["lr_min is 0.0", "> 0"]),
+    ({"lr_min": 0.1, "lr_max": 0.1}, ["lr_min 0.1", "smaller than", "lr_max 0.1"]),
+    ({"lr_min": 0.5, "lr_max": 0.3}, ["lr_min 0.5", "smaller than", "lr_max 0.3"]),
+    ({"common_random_numbers": "no"}, ["common_random_numbers is 'no'", "True or False"]),
+    ({"random_init": 1}, ["random_init is 1", "True or False"]),
+    ({"buget": 10}, ["setting", "'buget'", "'budget'?", "'window'"]),
+]
+
+
+@pytest.mark.parametrize(("kwargs", "parts"), BAD, ids=[str(kwargs) for kwargs, _ in BAD])
+def test_a_bad_setting_says_what_came_and_what_was_expected(kwargs: dict[str, Any], parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        EnvConfig.from_kwargs(kwargs)
+    for part in parts:
+        assert part in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_config_error_is_a_value_error() -> None:
+    assert issubclass(ConfigError, ValueError)
+
+
+def test_devices_that_are_there() -> None:
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu0", "cuda:97", "meta", "", None])
+def test_a_device_that_is_not_there(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve_device(name)
+    for part in (repr(name), "not there", "cpu", "'auto'"):
+        assert part in str(caught.value)
+
+
+def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_gpu(*args: object, **kwargs: object) -> torch.Tensor:
+        raise AssertionError("Torch not compiled with CUDA enabled")  # what a CPU build of PyTorch raises
+
+    monkeypatch.setattr(torch, "zeros", no_gpu)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ConfigError, match=r"Device 'cuda' is not there; this machine has cpu\."):
+        resolve_device("cuda")

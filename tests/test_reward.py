@@ -1,0 +1,89 @@
+"""Rewards: hand-computed values, sign, divergence, telescoping."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from l2o_env.config import EnvConfig, RewardName
+from l2o_env.reward import VALUES, Measurements, proxy_guided_value, reward
+
+FIELDS = ("train_ce", "train_kl", "val_ce", "val_kl", "val_accuracy", "target_accuracy")
+BEFORE = Measurements(*(np.array([x, x]) for x in (2.0, 0.5, 1.5, 0.25, 0.5, 0.375)))
+AFTER = Measurements(*(np.array([x, x]) for x in (1.0, 1.0, 1.25, 0.75, 0.75, 0.25)))
+FINE = np.zeros(2, np.bool_)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("proxy_guided", -(1.25 + 2 * 0.75) + (1.5 + 2 * 0.25)),
+        ("val_loss", -1.25 + 1.5),
+        ("val_accuracy", 0.75 - 0.5),
+        ("train_loss", -(1.0 + 0.5 * 1.0) + (2.0 + 0.5 * 0.5)),
+        ("target_oracle", 0.25 - 0.375),
+    ],
+)
+def test_values_by_hand(name: RewardName, expected: float) -> None:
+    config = EnvConfig(reward=name, kl_weight=2.0, guidance_weight=0.5)
+    np.testing.assert_array_equal(reward(BEFORE, AFTER, FINE, config), [expected, expected])
+
+
+def test_the_training_loss_is_the_one_that_is_trained_with() -> None:
+    config = EnvConfig(reward="train_loss", guidance="none", guidance_weight=0.5)
+    np.testing.assert_array_equal(reward(BEFORE, AFTER, FINE, config), [1.0, 1.0])
+
+
+def _with(**changes: float) -> Measurements:
+    values = {name: getattr(BEFORE, name) + changes.get(name, 0.0) for name in FIELDS}
+    return Measurements(**values)
+
+
+@pytest.mark.parametrize(
+    ("name", "better"),
+    [
+        ("proxy_guided", {"val_ce": -0.1}),
+        ("proxy_guided", {"val_kl": -0.1}),
+        ("val_loss", {"val_ce": -0.1}),
+        ("val_accuracy", {"val_accuracy": 0.1}),
+        ("train_loss", {"train_ce": -0.1}),
+        ("train_loss", {"train_kl": -0.1}),
+        ("target_oracle", {"target_accuracy": 0.1}),
+    ],
+)
+def test_what_is_better_is_rewarded(name: RewardName, better: dict[str, float]) -> None:
+    config = EnvConfig(reward=name)
+    assert (reward(BEFORE, _with(**better), FINE, config) > 0).all()
+    assert (reward(_with(**better), BEFORE, FINE, config) < 0).all()
+
+
+@pytest.mark.parametrize("name", ["proxy_guided", "val_loss", "val_accuracy", "train_loss"])
+def test_only_the_oracle_reads_the_target(name: RewardName) -> None:
+    config = EnvConfig(reward=name)
+    without = Measurements(**{**vars(AFTER), "target_accuracy": np.full(2, np.nan)})
+    np.testing.assert_array_equal(reward(BEFORE, without, FINE, config), reward(BEFORE, AFTER, FINE, config))
+
+
+def test_divergence_costs_the_penalty_and_nothing_else() -> None:
+    config = EnvConfig(divergence_penalty=3.5)
+    broken = Measurements(**{**vars(AFTER), "val_ce": np.array([np.nan, 1.25])})
+    found = reward(BEFORE, broken, np.array([True, False]), config)
+    assert found[0] == -3.5
+    assert found[1] == reward(BEFORE, AFTER, FINE, config)[1]
+
+
+@pytest.mark.parametrize("name", list(VALUES))
+def test_returns_telescope(name: RewardName) -> None:
+    rng = np.random.default_rng(0)
+    config = EnvConfig(reward=name)
+    path = [Measurements(*rng.uniform(0, 2, (6, 4))) for _ in range(9)]
+    fine = np.zeros(4, np.bool_)
+    total = sum(reward(a, b, fine, config) for a, b in pairwise(path))
+    np.testing.assert_allclose(total, VALUES[name](path[-1], config) - VALUES[name](path[0], config), atol=1e-12)
+
+
+def test_the_value_weighs_the_kl() -> None:
+    np.testing.assert_array_equal(proxy_guided_value(AFTER, EnvConfig(kl_weight=0.0)), [-1.25, -1.25])
+    np.testing.assert_array_equal(proxy_guided_value(AFTER, EnvConfig(kl_weight=2.0)), [-2.75, -2.75])

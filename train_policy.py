@@ -1,0 +1,65 @@
+"""The command line: ``python train_policy.py`` is ``l2o train``, and ``l2o`` has the other commands too."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+from tyro.conf import subcommand
+
+from agents.audit import AuditArgs, audit
+from agents.reproduce import ReproduceArgs, reproduce
+from agents.train import INTERRUPTED, train
+from agents.train_args import TrainArgs
+from l2o_env.errors import ConfigError
+from l2o_env.runs import WriteError
+
+COMMANDS = ("train", "reproduce", "audit")
+
+_Command = (
+    Annotated[TrainArgs, subcommand("train")]
+    | Annotated[ReproduceArgs, subcommand("reproduce")]
+    | Annotated[AuditArgs, subcommand("audit")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs ``l2o``.
+
+    Args:
+        arguments: The command line without the program's name; None takes that of the process.
+
+    Returns:
+        The exit status: 0, 2 for settings that cannot work or a folder that cannot be written, 130 after Ctrl-C.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    # Tyro resolves the command to one of the dataclasses; its parser exits by itself for --help and for bad syntax.
+    settings = tyro.cli(_Command, prog="l2o", description=__doc__, args=arguments or ["--help"])
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("l2o_env").setLevel(logging.INFO)
+    try:
+        return _run(settings)
+    except (ConfigError, WriteError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(settings: TrainArgs | ReproduceArgs | AuditArgs) -> int:
+    if isinstance(settings, TrainArgs):
+        return train(settings)
+    return reproduce(settings) if isinstance(settings, ReproduceArgs) else audit(settings)
+
+
+def _with_default_command(arguments: list[str]) -> list[str]:
+    """``python train_policy.py [options]`` is ``l2o train [options]``."""
+    return arguments if arguments[:1] and arguments[0] in COMMANDS else ["train", *arguments]
+
+
+if __name__ == "__main__":
+    sys.exit(main(_with_default_command(sys.argv[1:])))
