@@ -56,10 +56,10 @@ def _run(settings: TrainArgs | ReproduceArgs | AuditArgs) -> int:
     return reproduce(settings) if isinstance(settings, ReproduceArgs) else audit(settings)
 
 
-def _with_default_command(arguments: list[str]) -> list[str]:
+def with_default_command(arguments: list[str]) -> list[str]:
     """``python train_policy.py [options]`` is ``l2o train [options]``."""
     return arguments if arguments[:1] and arguments[0] in COMMANDS else ["train", *arguments]
 
 
 if __name__ == "__main__":
-    sys.exit(main(_with_default_command(sys.argv[1:])))
+    sys.exit(main(with_default_command(sys.argv[1:])))

@@ -112,7 +112,7 @@ def random_runs(config: EnvConfig, n: int, seed: int, progress: Progress | None 
             for key, values in end.items():
                 values[step.ended] = step.info[key][step.ended]
             if progress is not None:
-                progress(k * config.n_steps + step.index, -(-n // size) * config.n_steps, "")
+                progress(k * config.n_steps + step.number, -(-n // size) * config.n_steps, "")
 
         outcome = run_episodes(
             venv, _Constant(rates[rows]), seeds=seeds[rows].tolist(), splits=("target",), on_step=note

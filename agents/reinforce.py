@@ -32,13 +32,18 @@ class ReinforceConfig:
     """Settings of REINFORCE; the names are Stable-Baselines3's where it has one."""
 
     learning_rate: float = 1e-2
-    """Learning rate of the policy's optimizer."""
+    """Learning rate of the policy's optimizer; falls linearly to a tenth over training."""
+    target_kl: float | None = 0.05
+    """An update is cut short where it would change the actions' distribution by more than this KL divergence (nats,
+    mean over steps and layers); None: never. A few updates too far, and all runs diverge and teach nothing."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Optimizer of the policy; `sgd` has momentum 0.9."""
     gamma: float = 1.0
     """Discount per step of the return-to-go."""
-    baseline: Literal["leave_one_out", "none"] = "leave_one_out"
-    """What is subtracted from a return: the mean of the other optimizees at the same step, or nothing."""
+    baseline: Literal["fitted", "leave_one_out", "none"] = "fitted"
+    """What is subtracted from a return-to-go: the mean of the other optimizees at the same step, the same with a line
+    fitted to their rewards so far (what was gained early is partly lost again, which says nothing of this step's
+    action), or nothing."""
     normalize_advantage: bool = True
     """Divide advantages by their standard deviation over the batch."""
     max_advantage: float = 3.0
@@ -53,7 +58,7 @@ class ReinforceConfig:
     """Width of the recurrent state."""
     per_layer_heads: bool = False
     """One output map per layer group, as ASG has it; such a policy runs only on networks of as many layer groups."""
-    noise_std: float = 0.3
+    noise_std: float = 0.15
     """Initial standard deviation of the exploration noise, in units of the action box [-1, 1]."""
     noise_correlation: float = 0.9
     """Correlation of the noise between two steps (AR(1)); noise that holds its direction tells rates apart."""
@@ -79,6 +84,7 @@ PRESETS: dict[str, ReinforceConfig] = {
     "asg": ReinforceConfig(
         learning_rate=7e-4,
         optimizer="sgd",
+        target_kl=None,
         gamma=0.0,
         baseline="none",
         normalize_advantage=False,
@@ -156,7 +162,7 @@ class Reinforce:
             outputs, hidden = self.policy(self.normaliser(features)[None], state.hidden)
         if self.discrete:
             return self._act_discrete(outputs[0], deterministic), State(hidden, None)
-        mean = outputs[0, ..., 0]
+        mean = _mean(outputs[0])
         noise = torch.zeros_like(mean) if deterministic else self._next_noise(state.noise, mean.shape)
         return (mean + self.log_std.detach().exp() * noise).numpy(), State(hidden, noise)
 
@@ -215,7 +221,7 @@ class Reinforce:
         if self.discrete:
             distribution = torch.distributions.Categorical(logits=outputs)
             return distribution.log_prob(actions).sum(-1), distribution.entropy().sum(-1), torch.zeros(0)
-        z = (actions - outputs[..., 0]) / self.log_std.exp()
+        z = (actions - _mean(outputs)) / self.log_std.exp()
         rho, first = self.config.noise_correlation, previous_noise is None
         before = torch.cat([(torch.zeros_like(z[0]) if previous_noise is None else previous_noise)[None], z[:-1]])
         scale = torch.full((len(z), 1, 1), math.sqrt(1 - rho**2))
@@ -251,7 +257,9 @@ class Reinforce:
         order: list[str] = []
         started = time.perf_counter()
         batches = -(-episodes // venv.num_envs)
-        for _ in range(batches):
+        for batch in range(batches):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.config.learning_rate * (1 - 0.9 * batch / batches)
             if pairs and not order:
                 order = [pairs[i] for i in torch.randperm(len(pairs), generator=self.generator)]
             record = self._batch(venv, order.pop(0) if pairs else None)
@@ -307,15 +315,40 @@ class Reinforce:
         entropy_loss = -(entropy * weight).sum()
         self.optimizer.zero_grad()
         (policy_loss + config.ent_coef * entropy_loss).backward()
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
-        self.optimizer.step()
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters(), config.max_grad_norm)
+        kl = self._cautious_step(lambda: self.policy(self.normaliser(features), start.hidden)[0][alive])
         return {
             "policy_loss": policy_loss.item(),
             "entropy": -entropy_loss.item() / n_layers,
+            "approx_kl": kl,
             "grad_norm": norm.item(),
             "std": self.log_std.exp().item(),
         }
+
+    def _parameters(self) -> list[Tensor]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    @torch.no_grad()
+    def _cautious_step(self, outputs: Callable[[], Tensor]) -> float:
+        """Makes the optimizer's step, or the share of it that keeps to `target_kl`; returns the KL divergence."""
+        before, old = outputs(), [p.clone() for p in self._parameters()]
+        self.optimizer.step()
+        new = [p.clone() for p in self._parameters()]
+        kl, share = self._divergence(before, outputs()), 1.0
+        while self.config.target_kl is not None and kl > 1.1 * self.config.target_kl:
+            # For small steps the divergence grows with the square of the step; large ones take a few rounds.
+            share *= min(max((self.config.target_kl / kl) ** 0.5, 0.1), 0.9)
+            for p, p_old, p_new in zip(self._parameters(), old, new, strict=True):
+                p.copy_(p_old + share * (p_new - p_old))
+            kl = self._divergence(before, outputs())
+        return kl
+
+    def _divergence(self, old: Tensor, new: Tensor) -> float:
+        """Mean KL divergence between two outputs' distributions of one action of one layer, in nats."""
+        if self.discrete:
+            p, q = (torch.distributions.Categorical(logits=outputs) for outputs in (old, new))
+            return torch.distributions.kl_divergence(p, q).mean().item()
+        return 0.5 * ((_mean(new) - _mean(old)) / self.log_std.exp()).square().mean().item()
 
     def advantages(self, rewards: Tensor, alive: Tensor) -> Tensor:
         """Return-to-go minus baseline.
@@ -333,11 +366,9 @@ class Reinforce:
         for t in reversed(range(len(rewards))):
             following = rewards[t] + config.gamma * following
             returns[t] = following
-        if config.baseline == "leave_one_out":
-            counts = alive.sum(1, keepdim=True) - 1
-            others = ((returns * alive).sum(1, keepdim=True) - returns) / counts.clamp(min=1)
-            # A lone survivor has nothing to be compared with, so it teaches nothing.
-            returns = torch.where(counts > 0, returns - others, 0.0)
+        if config.baseline != "none":
+            gained = rewards.cumsum(0) - rewards if config.baseline == "fitted" else torch.zeros_like(rewards)
+            returns = torch.stack([_unpredicted(*row) for row in zip(returns, gained, alive, strict=True)])
         if config.normalize_advantage:
             scale = returns[alive].square().mean().sqrt()
             returns = (returns / (scale + 1e-8)).clamp(-config.max_advantage, config.max_advantage)
@@ -429,6 +460,32 @@ class _Segment:
         self.observations.append(observations)
         self.actions.append(actions)
         self.alive.append(alive.copy())
+
+
+def _unpredicted(y: Tensor, x: Tensor, alive: Tensor) -> Tensor:
+    """What a line through the *other* points does not predict of each: ``y_i - (a + b x_i)``, a and b without i.
+
+    Args:
+        y: ``(N,)``.
+        x: ``(N,)``; without any spread only the mean of the others is taken away.
+        alive: ``(N,)``; points that count; the result is 0 elsewhere, and for a lone point.
+    """
+    n = int(alive.sum())
+    if n < 2:
+        return torch.zeros_like(y)
+    dx, dy = x - x[alive].mean(), y - y[alive].mean()
+    sxx = dx[alive].square().sum()
+    # With three points or fewer, what a line through the others says of the last is arbitrary.
+    slope = (dx * dy)[alive].sum() / sxx if n > 3 and sxx > 1e-12 else torch.zeros_like(sxx)
+    leverage = 1 / n + (dx.square() / sxx if n > 3 and sxx > 1e-12 else torch.zeros_like(dx))
+    # The residual of a point left out follows from that of the whole fit.
+    return torch.where(alive, (dy - slope * dx) / (1 - leverage).clamp(min=1e-3), 0.0)
+
+
+def _mean(outputs: Tensor) -> Tensor:
+    """Means ``(...)`` of Gaussian actions from outputs ``(..., 1)``: within the box, beyond which actions are clipped
+    and nothing can be learned."""
+    return outputs[..., 0].tanh()
 
 
 def action_settings(config: EnvConfig) -> dict[str, Any]:

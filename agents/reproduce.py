@@ -47,9 +47,9 @@ REFERENCES: dict[str, tuple[Reference, ...]] = {
         Reference(
             Schedule("0.05, warm-up + poly 0.9", 0.05, "uniform", "warmup_poly"), "kl", (0.527, 0.029), (-0.916, 0.048)
         ),
-        Reference(PerLayer("constant per layer, found by search", _FOUND), "kl", (0.630, 0.035), (-0.836, 0.073)),
+        Reference(PerLayer("constant per layer, by search", _FOUND), "kl", (0.630, 0.035), (-0.836, 0.073)),
         Reference(
-            PerLayer("the same, doubled, warm-up + poly 0.9", tuple(2 * rate for rate in _FOUND), "warmup_poly"),
+            PerLayer("doubled, warm-up + poly 0.9", tuple(2 * rate for rate in _FOUND), "warmup_poly"),
             "kl",
             (0.634, 0.030),
             (-0.785, 0.028),
@@ -110,7 +110,7 @@ def measure(
     return pd.concat(frames, ignore_index=True)
 
 
-def within(ours: tuple[float, float], reference: tuple[float, float]) -> bool:
+def fits(ours: tuple[float, float], reference: tuple[float, float]) -> bool:
     """Whether two means differ by at most two of their standard deviations, taken together."""
     return abs(ours[0] - reference[0]) <= 2 * math.hypot(ours[1], reference[1])
 
@@ -130,9 +130,9 @@ def table(rows: tuple[Reference, ...], frame: pd.DataFrame) -> Table:
     n = frame.groupby("policy").size().max()
     printed = Table(title=f"Mean ± standard deviation over {n} seeds; V = -(CE_val + KL_val) in nats")
     for heading in ("learning rates", "guidance"):
-        printed.add_column(heading)
-    for heading in ("real accuracy: reference", "ours", "", "V: reference", "ours", ""):
-        printed.add_column(heading, justify="right" if heading else "left")
+        printed.add_column(heading, no_wrap=True)
+    for heading in ("real accuracy: reference", "ours", "fits", "V: reference", "ours", "fits"):
+        printed.add_column(heading, justify="right")
     for row in rows:
         accuracy, value = _spread(frame, row, "real_accuracy"), _spread(frame, row, "v_end")
         reference = row.value or (math.nan, math.nan)
@@ -141,10 +141,10 @@ def table(rows: tuple[Reference, ...], frame: pd.DataFrame) -> Table:
             row.guidance,
             mean_and(*row.real_accuracy),
             mean_and(*accuracy),
-            "within" if within(accuracy, row.real_accuracy) else "outside",
+            "yes" if fits(accuracy, row.real_accuracy) else "no",
             mean_and(*reference),
             mean_and(*value),
-            "" if row.value is None else "within" if within(value, row.value) else "outside",
+            "" if row.value is None else "yes" if fits(value, row.value) else "no",
         )
     return printed
 

@@ -145,9 +145,12 @@ class StackedPopulation(Population):
             self._velocity.mul_(config.momentum).add_(gradient)
             self.weights.addcmul_(self._rates, self._velocity, value=-1)
             return
+        # The same operations, so that an optimizee goes the same way, bit for bit, whatever the others do.
         rows = mask[:, None]
-        self._velocity = torch.where(rows, self._velocity * config.momentum + gradient, self._velocity)
-        self.weights.copy_(torch.where(rows, self.weights - self._rates * self._velocity, self.weights))
+        velocity = self._velocity.mul(config.momentum).add_(gradient)
+        weights = self.weights.addcmul(self._rates, velocity, value=-1)
+        self._velocity = torch.where(rows, velocity, self._velocity)
+        self.weights.copy_(torch.where(rows, weights, self.weights))
 
     def _momentum(self) -> Tensor:
         return self._velocity.clone()

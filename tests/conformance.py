@@ -255,8 +255,8 @@ class EnvConformance:
 class VectorConformance:
     """Checks of a population, beside single environments of the same settings."""
 
-    tolerance = 1e-5
-    """A population may be one batched graph, a single environment another: rounding differs."""
+    tolerance = 1e-4
+    """A population may be one batched graph, a single environment another: rounding differs, in cosines the most."""
 
     def make_env(self, **config: Any) -> gymnasium.Env[Any, Any]:
         """Makes a single environment."""
@@ -276,9 +276,10 @@ class VectorConformance:
         mine = self.make_vec(3, autoreset_mode=mode)
         theirs = SyncVectorEnv([self.make_env] * 3, autoreset_mode=mode)
         assert mine.metadata["autoreset_mode"] == theirs.metadata["autoreset_mode"] == mode
+        both: tuple[Any, Any] = mine, theirs
         for space in ("observation_space", "action_space", "single_observation_space", "single_action_space"):
             assert getattr(mine, space) == getattr(theirs, space)
-        (obs, info), (expected, expected_info) = (venv.reset(seed=[4, 2, 9]) for venv in (mine, theirs))
+        (obs, info), (expected, expected_info) = (each.reset(seed=[4, 2, 9]) for each in both)
         np.testing.assert_allclose(obs, expected, atol=self.tolerance)
         assert_close(info, expected_info, self.tolerance)
         ended = 0
@@ -313,19 +314,22 @@ class VectorConformance:
         venv, other = (self.make_vec(autoreset_mode=mode) for _ in range(2))
         venv.reset(seed=7)
         n_steps = venv.config.n_steps  # type: ignore[attr-defined]
-        for step in range(n_steps):  # to where NEXT_STEP has to remember that episodes have ended
-            venv.step(self.actions(venv, step))
-        if mode == AutoresetMode.DISABLED:
-            venv.reset()
-        state = venv.get_state()  # type: ignore[attr-defined]
-        expected = [venv.step(self.actions(venv, step)) for step in range(n_steps)]
-        clone = pickle.loads(pickle.dumps(venv))
-        clone.set_state(state)
+
+        def play(each: Any) -> list[Any]:
+            found = []
+            for step in range(n_steps):
+                found.append(each.step(self.actions(venv, step)))
+                if mode == AutoresetMode.DISABLED and found[-1][2].any():
+                    found.append(each.reset(options={"reset_mask": found[-1][2]}))
+            return found
+
+        play(venv)  # to where NEXT_STEP has to remember that episodes have ended
+        state, clone = venv.get_state(), pickle.loads(pickle.dumps(venv))  # type: ignore[attr-defined]
+        assert clone.spec == venv.spec
+        expected = [*play(venv), venv.reset()]
         other.set_state(state)  # type: ignore[attr-defined]
         for each in (other, clone):
-            assert_same([each.step(self.actions(venv, step)) for step in range(n_steps)], expected)
-            assert_same(each.reset(), copy.deepcopy(each).reset())
-        assert clone.spec == venv.spec
+            assert_same([*play(each), each.reset()], expected)
 
     def test_global_generators_are_not_touched(self) -> None:
         before = _global_generators()

@@ -183,6 +183,12 @@ class TestPairs:
         drawn = env.reset(seed=1)
         assert_same(env.reset(seed=1, options={"pair": drawn[1]["pair"]}), drawn)
 
+    def test_option_is_part_of_the_state(self, make_env: MakeEnv, tinies: tuple[str, str]) -> None:
+        env, other = make_env(pairs=tinies), make_env(pairs=tinies)
+        env.reset(seed=0, options={"pair": "tiny-4"})
+        other.set_state(env.get_state())
+        assert {other.reset()[1]["pair"] for _ in range(8)} == {"tiny-4"}
+
     def test_of_another_environment_is_refused(self, make_env: MakeEnv, tinies: tuple[str, str]) -> None:
         with pytest.raises(ConfigError, match=r"Unknown pair of this environment 'tiny-4'.*Known: 'tiny'"):
             make_env().reset(options={"pair": "tiny-4"})

@@ -55,7 +55,7 @@ def _inputs(layers: dict[str, list[float]] | None = None, after: Measurements | 
 
 def test_every_feature_by_hand() -> None:
     features = split_layers(encode(_inputs()))[0]
-    expected = {
+    expected: dict[str, list[float]] = {
         "task_rms": [-1, 1],
         "guidance_rms": [-3, 0],
         "cosine": [-0.5, 0.25],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import pickle
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from l2o_env import pairs
 from l2o_env.errors import ConfigError
 from l2o_env.models import SmallNet, SmallProxy, check_layer_groups, new_generator
 from l2o_env.pairs import backgrounds as bg
-from l2o_env.pairs import cache, glyphs, members, proxy, renderers
+from l2o_env.pairs import glyphs, members, proxy, renderers
 from l2o_env.pairs.glyphs import GlyphsConfig
 from l2o_env.pairs.proxy import ProxyTraining
 from tests.tiny import tiny_pair
@@ -258,57 +257,8 @@ def test_settings_that_cannot_work(settings: dict[str, Any], message: str) -> No
         GlyphsConfig(**settings)
 
 
-@pytest.mark.parametrize("settings", [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"weight_decay": -1.0}])
-def test_proxy_training_that_cannot_work(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"{next(iter(settings))} is"):
-        ProxyTraining(**settings)
-
-
 def test_unknown_names_say_the_closest() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'glyphs-serif'"):
         pairs.make("glyph-serif")
     with pytest.raises(ConfigError, match="Did you mean 'n_train_per_class'"):
         pairs.make("glyphs-digits", n_train_per_clas=3)
-
-
-def test_pretraining_learns_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    config = GlyphsConfig()
-    classes = np.array(config.proxy_classes())
-    pretraining, held_out = glyphs._divide(glyphs._uci_halves()[0])
-    data = glyphs._real_split(config, pretraining, 1, "left", "proxy_train", classes)
-    test = glyphs._real_split(config, held_out, 2, "left", "proxy_test", classes)
-    with caplog.at_level(logging.INFO, "l2o_env"):
-        state = proxy.pretrain(data, 5, 0, ProxyTraining(epochs=8))
-    assert "Pretraining a proxy on real images" in caplog.text
-    net = SmallProxy(5, new_generator(1))
-    net.load_state_dict(state)
-    accuracy = (net(test.images).argmax(1) == test.labels).float().mean().item()
-    assert accuracy > 0.4  # chance is 0.2; a tenth of the default training
-
-
-_CHECKSUM = """
-import sys, torch
-torch.set_num_threads(int(sys.argv[1]))
-torch.manual_seed(5)
-from l2o_env.models import new_generator
-from l2o_env.pairs import Split
-from l2o_env.pairs.cache import checksum
-from l2o_env.pairs.proxy import ProxyTraining, pretrain
-data = Split(torch.randn(256, 3, 16, 16, generator=new_generator(0)), torch.arange(256) % 5)
-print(checksum(pretrain(data, 5, 0, ProxyTraining(epochs=3))), torch.get_num_threads())
-"""
-
-
-def test_a_proxy_is_the_same_bits_in_every_process_and_with_any_number_of_threads() -> None:
-    command = [sys.executable, "-c", _CHECKSUM, "2"]
-    theirs, threads = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    data = pairs.Split(torch.randn(256, 3, 16, 16, generator=new_generator(0)), torch.arange(256) % 5)
-    assert theirs == cache.checksum(proxy.pretrain(data, 5, 0, ProxyTraining(epochs=3)))
-    assert threads == "2"  # the caller's threads are given back
-
-
-def test_the_cached_proxy_is_the_trained_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("L2O_ENV_CACHE", str(tmp_path))
-    trained, loaded = (pairs.make("glyphs-digits", **SMALL).proxy for _ in range(2))
-    assert cache.checksum(trained.state_dict()) == cache.checksum(loaded.state_dict())
-    assert len(list(tmp_path.glob("proxy-*.safetensors"))) == 1

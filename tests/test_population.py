@@ -23,7 +23,7 @@ from l2o_env.errors import ConfigError
 from l2o_env.guidance import kl_divergence
 from l2o_env.looped import LoopedPopulation
 from l2o_env.models.base import Optimizee, new_generator
-from l2o_env.population import Population, Start, Window, batch_order
+from l2o_env.population import Evaluation, Population, Start, Window, batch_order
 from l2o_env.schedule import fixed_windows
 from l2o_env.stacked import StackedPopulation
 from l2o_env.statistics import Layout
@@ -50,6 +50,7 @@ def _windows(population: Population, rates: NDArray[np.float64]) -> Iterator[Win
 def _plain_loop(pair: pairs.Pair, config: EnvConfig, start: Start, rates: NDArray[np.float64]) -> Iterator[Tensor]:
     """Fine-tuning as one would write it without this package; yields the weights after each update."""
     model = pair.make_model(new_generator(start.init_seed))
+    assert isinstance(model, TinyNet)
     stem = [model.stem.weight, model.stem_norm.weight, model.stem_norm.bias]
     layer1 = [model.layer1.weight, model.layer1_norm.weight, model.layer1_norm.bias]
     head = [model.head.weight, model.head.bias]
@@ -212,6 +213,26 @@ def test_one_diverging_optimizee_leaves_the_others_alone(kind: type[Population])
         population.start({1: Start(0, 9, 9)})
         population.run(rates, np.full(3, 7))
     assert torch.equal(mixed.weights, calm.weights)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_validation_that_is_not_finite_is_divergence_too(
+    kind: type[Population], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    population = kind(TINIES[:1], 2, _config())
+    population.start({0: Start(0, 1, 2), 1: Start(0, 3, 4)})
+    before, evaluate = population.weights.clone(), population.evaluate
+
+    def overflowing(split: str) -> Evaluation:
+        found = evaluate(split)
+        found.ce[1] = torch.inf
+        return found
+
+    monkeypatch.setattr(population, "evaluate", overflowing)
+    window = population.run(np.tile(RATES, (2, 1)), np.full(2, 7))
+    np.testing.assert_array_equal(window.diverged, [False, True])
+    assert torch.equal(population.weights[1], before[1])
+    assert not torch.equal(population.weights[0], before[0])
 
 
 @pytest.mark.parametrize("kind", KINDS)

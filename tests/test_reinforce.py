@@ -41,7 +41,7 @@ def test_log_prob_is_that_of_the_joint_gaussian() -> None:
     generator = new_generator(0)
     actions, outputs = torch.randn(5, 1, 1, generator=generator), torch.randn(5, 1, 1, 1, generator=generator)
     covariance = 0.4**2 * torch.tensor([[0.8 ** abs(i - j) for j in range(5)] for i in range(5)])
-    joint = torch.distributions.MultivariateNormal(outputs.flatten(), covariance)
+    joint = torch.distributions.MultivariateNormal(outputs.flatten().tanh(), covariance)
     log_prob, entropy, _ = agent.log_prob(actions, outputs, None)
     torch.testing.assert_close(log_prob.sum(), joint.log_prob(actions.flatten()), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(entropy.sum(), joint.entropy(), rtol=1e-4, atol=1e-4)
@@ -103,10 +103,30 @@ def test_learns_what_is_rewarded(tiny: str) -> None:
     observations, _ = venv.reset(seed=0)
     agent = Reinforce(venv.config, seed=0)
     before = np.abs(agent.act(observations, None, deterministic=True)[0] - 0.5).mean()
-    agent.learn(venv, 16 * 40)
+    agent.learn(venv, 16 * 25)
     after = np.abs(agent.act(observations, None, deterministic=True)[0] - 0.5).mean()
     assert before > 0.4
     assert after < 0.12
+
+
+def test_an_update_keeps_to_its_divergence(venv: Syn2RealVectorEnv) -> None:
+    def divergences(target: float | None) -> list[float]:
+        records: list[dict[str, Any]] = []
+        config = ReinforceConfig(learning_rate=0.1, target_kl=target)
+        Reinforce(CONFIG, config, seed=1).learn(venv, 24, callback=records.append)
+        return [r["approx_kl"] for r in records]
+
+    assert max(divergences(None)) > 0.05
+    assert max(divergences(0.01)) < 0.015
+
+
+def test_mirrored_noise_cancels_over_the_halves_of_a_population() -> None:
+    agent = Reinforce(CONFIG, ReinforceConfig(mirror_noise=True))
+    torch.nn.init.zeros_(agent.policy.heads)
+    state = None
+    for _ in range(3):
+        actions, state = agent.act(_observations(n=6), state, deterministic=False)
+        np.testing.assert_allclose(actions[3:], -actions[:3], atol=1e-6)
 
 
 def test_training_is_deterministic_and_reports_each_batch(venv: Syn2RealVectorEnv, tiny: str) -> None:

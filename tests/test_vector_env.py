@@ -161,7 +161,7 @@ def test_a_reset_mask_restarts_some_and_leaves_the_others(make_vec: MakeVec) -> 
         if step == 0:
             before = mine[0]
             # A seed is for those that are reset, here and in Gymnasium.
-            seeds = [7, 8, 9]
+            seeds: list[int | None] = [7, 8, 9]
             obs, info = venv.reset(seed=seeds, options={"reset_mask": mask})
             expected, expected_info = sync.reset(seed=seeds, options={"reset_mask": mask.copy()})
             np.testing.assert_array_equal(obs[~mask], before[~mask])
@@ -231,8 +231,8 @@ def test_one_diverges_and_the_others_go_on(make_vec: MakeVec, implementation: st
     calm, mixed = (make_vec(lr_max=WILD, implementation=implementation, divergence_penalty=2.5) for _ in range(2))
     for each in (calm, mixed):
         each.reset(seed=0)
-    expected = calm.step(_actions(calm, CALM, CALM, CALM))
-    found = mixed.step(_actions(calm, CALM, np.full(3, WILD), CALM))
+    expected: tuple[Any, ...] = calm.step(_actions(calm, CALM, CALM, CALM))
+    found: tuple[Any, ...] = mixed.step(_actions(calm, CALM, np.full(3, WILD), CALM))
     np.testing.assert_array_equal(found[2], [False, True, False])
     np.testing.assert_array_equal(found[4]["diverged"], [False, True, False])
     assert found[1][1] == -2.5

@@ -147,5 +147,6 @@ def register_tinies() -> tuple[str, str]:
 
 def make_tiny_env(**config: Any) -> gymnasium.Env[Any, Any]:
     """An environment on the tiny pair, also in a worker process that has not registered it yet."""
+    torch.set_num_threads(1)  # as in conftest.py: results are the same bit for bit for the same number of threads
     register_tinies()
     return gymnasium.make("l2o_env/Syn2Real-v0", **{**TINY, **config})

@@ -1,0 +1,203 @@
+"""The command line: the main job on the tiny pair, interruptions, bad input."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import train_policy
+from agents.reinforce import Reinforce
+from l2o_env.evaluate import COLUMNS
+from l2o_env.record import StepRecorder, TensorBoardLog
+from l2o_env.vector_env import Syn2RealVectorEnv
+
+OPPONENTS = ["best-constant", "best-schedule", "tuned-per-layer", "uniform", "asg-sgd", "frozen-backbone"]
+
+
+OPTIONS = (
+    "out", "seed", "algo", "pairs", "num-envs", "budget", "window", "action", "reward", "guidance", "episodes", "device"
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _two_pairs(tinies: tuple[str, str]) -> None:
+    """Registers ``tiny`` and ``tiny-4``."""
+
+
+def _train(out: Path, *more: str) -> int:
+    settings = "--quick --budget 4 --window 2 --episodes 12 --num-envs 4 --eval-seeds 3 --device cpu"
+    names = "--pairs tiny --eval-pairs tiny tiny-4"
+    return train_policy.main(["train", "--out", str(out), *settings.split(), *names.split(), *more])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    out = tmp_path_factory.mktemp("runs") / "a"
+    assert _train(out) == 0
+    return out
+
+
+def test_a_run_leaves_a_whole_folder(run: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    assert names == {
+        "config.json", "policy", "events", "actions.parquet", "results.csv", "results.json", "actions.png",
+        "learning_curve.png",
+    }  # fmt: skip
+    config = json.loads((run / "config.json").read_text())
+    assert config["environment"]["pairs"] == ["tiny"]
+    assert (config["episodes"], config["tuning_episodes"], config["environment"]["window"]) == (12, 24, 2)
+
+
+def test_everyone_is_evaluated_on_every_pair_and_seed(run: Path) -> None:
+    frame = pd.read_csv(run / "results.csv")
+    assert tuple(frame.columns) == COLUMNS
+    assert frame["policy"].unique().tolist() == ["reinforce", *OPPONENTS]
+    assert frame.groupby(["policy", "pair"])["seed"].nunique().tolist() == [3] * 14
+    results = json.loads((run / "results.json").read_text())
+    assert (results["status"], results["trained_episodes"]) == ("finished", 12)
+    assert set(results["tuned"]) == {"tiny", "tiny-4"}
+    mean = frame[(frame["policy"] == "reinforce") & (frame["pair"] == "tiny")]["v_end"].mean()
+    assert results["summary"][0]["v_end"] == pytest.approx(mean)
+    rows = pd.read_parquet(run / "actions.parquet")
+    assert len(rows) == 14 * 3 * 2 * 3  # policies x pairs, seeds, steps, layers
+    best = results["tuned"]["tiny"]["best-constant"]["rate"]
+    recorded = rows[(rows["policy"] == "best-constant") & (rows["pair"] == "tiny")]["lr"]
+    np.testing.assert_allclose(recorded, best)
+
+
+def test_the_saved_policy_does_what_was_recorded(run: Path) -> None:
+    rows = pd.read_parquet(run / "actions.parquet")
+    rows = rows[(rows["policy"] == "reinforce") & (rows["pair"] == "tiny") & (rows["step"] == 1)]
+    seeds = [int(seed) for seed in rows["seed"].unique()]
+    venv = Syn2RealVectorEnv(len(seeds), pairs="tiny", budget=4, window=2)
+    observations, _ = venv.reset(seed=seeds)
+    actions, _ = Reinforce.load(run / "policy").act(observations, None, deterministic=True)
+    _, _, _, _, info = venv.step(actions)
+    np.testing.assert_allclose(info["lr"].reshape(-1), rows["lr"], rtol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_table(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _train(tmp_path / "b") == 0
+    assert (tmp_path / "b" / "results.csv").read_bytes() == (run / "results.csv").read_bytes()
+    printed = capsys.readouterr()
+    assert "tiny-4" in printed.out
+    assert "proxy accuracy kept" in printed.out
+    assert "Training: 12/12 episodes, return" in printed.err
+
+
+def test_ctrl_c_while_training_leaves_the_policy_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = TensorBoardLog.__call__
+
+    def interrupt(self: TensorBoardLog, record: dict[str, Any]) -> None:
+        log(self, record)
+        if record["episode"] == 8:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(TensorBoardLog, "__call__", interrupt)
+    assert _train(tmp_path / "run") == 130
+    assert Reinforce.load(tmp_path / "run" / "policy").episodes == 8
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"config.json", "policy", "events", "learning_curve.png"}
+    assert "Interrupted" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_while_evaluating_keeps_the_finished_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = StepRecorder.__call__
+
+    def interrupt(self: StepRecorder, policy: str, pair: str, *args: Any) -> None:
+        if (policy, pair) == ("uniform", "tiny-4"):
+            raise KeyboardInterrupt
+        record(self, policy, pair, *args)
+
+    monkeypatch.setattr(StepRecorder, "__call__", interrupt)
+    assert _train(tmp_path / "run") == 130
+    assert pd.read_csv(tmp_path / "run" / "results.csv")["pair"].unique().tolist() == ["tiny"]
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["status"] == "interrupted"
+    rows = pd.read_parquet(tmp_path / "run" / "actions.parquet")
+    assert set(rows[rows["pair"] == "tiny-4"]["policy"]) == {"reinforce", *OPPONENTS[:3]}
+    assert (tmp_path / "run" / "actions.png").exists()
+
+
+def test_a_disk_that_fills_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    assert _train(tmp_path / "run") == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("error: ")
+    assert "results.csv could not be written: the disk is full" in told
+    assert Reinforce.load(tmp_path / "run" / "policy").episodes == 12
+    assert not list((tmp_path / "run").glob("*results*"))
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--algo reinforced", "Unknown algorithm 'reinforced'. Did you mean 'reinforce'?"),
+        ("--pairs tinny", "Unknown pair 'tinny'. Did you mean 'tiny'?"),
+        ("--eval-pairs tinny", "Unknown pair 'tinny'. Did you mean 'tiny'?"),
+        ("--reward proxy", "Unknown reward 'proxy'. Did you mean 'proxy_guided'?"),
+        ("--action lag", "Unknown action form 'lag'. Did you mean 'log'?"),
+        ("--guidance kk", "Unknown guidance 'kk'. Did you mean 'kl'?"),
+        ("--guidance-weight -1", "guidance_weight is -1.0; expected a finite number >= 0"),
+        ("--window 5", "window 5 is larger than the budget of 4 updates"),
+        ("--num-envs 0", "--num-envs is 0; expected an integer >= 1"),
+        ("--episodes 0", "--episodes is 0; expected"),
+        ("--eval-seeds 0", "--eval-seeds is 0; expected"),
+        ("--seed -1", "--seed is -1; expected"),
+        ("--device quantum", "Device 'quantum' is not there"),
+        ("--full", "--quick and --full exclude each other"),
+    ],
+)
+def test_bad_options_are_one_line_and_leave_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: str, told: str
+) -> None:
+    assert _train(tmp_path / "run", *options.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert told in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_folder_that_is_in_use(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (run / "results.csv").stat().st_mtime_ns
+    assert _train(run) == 2
+    assert "exists and is not empty; name another" in capsys.readouterr().err
+    assert (run / "results.csv").stat().st_mtime_ns == before
+
+
+def test_help_lists_the_commands_and_every_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as nothing:
+        train_policy.main([])
+    assert nothing.value.code == 0
+    listed = capsys.readouterr().out
+    assert all(command in listed for command in train_policy.COMMANDS)
+    with pytest.raises(SystemExit):
+        train_policy.main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for option in OPTIONS:
+        assert f"--{option} " in text
+    assert text.count("(default:") >= 14
+    assert "(default: 512; --quick:" in text
+
+
+def test_the_script_without_a_command_trains() -> None:
+    assert train_policy.with_default_command([]) == ["train"]
+    assert train_policy.with_default_command(["--seed", "3"]) == ["train", "--seed", "3"]
+    assert train_policy.with_default_command(["audit", "tiny"]) == ["audit", "tiny"]

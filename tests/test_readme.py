@@ -1,0 +1,61 @@
+"""What the README says is true: its example runs, its commands are those of CI, its links exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from l2o_env import pairs
+from tests.tiny import tiny_pair
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    # The tiny pair stands in for the embedded one, whose proxy takes too long for a test.
+    monkeypatch.setitem(pairs.base._registry, "glyphs-digits", (lambda: tiny_pair(name="glyphs-digits"), "train"))
+    pairs.base._make_default.cache_clear()
+    try:
+        for block in _blocks("python"):
+            exec(compile(block, "README.md", "exec"), {})
+    finally:
+        pairs.base._make_default.cache_clear()
+    rates, value, accuracy = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"learning rates of the last window: \[.*\]", rates)
+    assert float(value.split(":")[1]) < 0
+    assert 0 <= float(accuracy.split(":")[1]) <= 1
+
+
+def test_ci_installs_and_tests_as_the_readme_says() -> None:
+    ci = (ROOT / ".ci" / "run").read_text()
+    command = next(block for block in _blocks("sh") if "pytest" in block)
+    for part in ('pip install -e ".[dev]"', "pytest -n 2"):
+        assert part in command
+        assert part in ci
+
+
+def test_the_commands_exist() -> None:
+    import train_policy
+
+    assert re.findall(r"^\| `l2o (\w+)", README, flags=re.MULTILINE) == list(train_policy.COMMANDS)
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_script_answers() -> None:
+    command = [sys.executable, str(ROOT / "train_policy.py"), "--window", "9999"]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, stdin=subprocess.DEVNULL)
+    assert found.returncode == 2
+    assert found.stderr.startswith("error: window 9999 is larger than the budget of 300 updates")
