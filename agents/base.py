@@ -4,39 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from l2o_env.rollout import AgentLike
+
 
 @runtime_checkable
-class Agent(Protocol):
-    """Maps observations to actions, for any number of optimizees at once.
+class Agent(AgentLike, Protocol):
+    """Maps observations to actions, for any number of optimizees at once; see ``AgentLike`` for :meth:`act`.
 
     An agent may also have an attribute ``config_overrides``: settings of the environment by name (fields of
     ``EnvConfig``) that evaluation runs it with, such as ``{"random_init": True}``.
-
-    Attributes:
-        name: As tables and pictures call it.
-        output: ``"action"`` if :meth:`act` returns actions of the environment, ``"rates"`` if it returns physical
-            learning rates (as hand-made schedules do, which thus need no particular action form).
     """
 
-    name: str
-    output: Literal["action", "rates"]
-
-    def act(self, observations: NDArray[np.float32], state: Any, deterministic: bool) -> tuple[NDArray[Any], Any]:
-        """Chooses actions.
-
-        Args:
-            observations: ``(N, n_layers * n_features)``.
-            state: What the last call of the episode returned; None at its start.
-            deterministic: Whether to take the most likely action instead of a sample.
-
-        Returns:
-            Actions or rates ``(N, n_layers)``, and the state for the next call.
-        """
+    @property
+    def name(self) -> str:
+        """As tables and pictures call it."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -49,7 +35,7 @@ class Predictor(ABC):
 
     @abstractmethod
     def act(self, observations: NDArray[np.float32], state: Any, deterministic: bool) -> tuple[NDArray[Any], Any]:
-        """See :meth:`Agent.act`."""
+        """See ``AgentLike.act``."""
 
     def forget(self, state: Any, rows: NDArray[np.bool_]) -> Any:
         """The state in which some rows are as at the start of an episode.

@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from agents.advantages import advantages_of
+from agents.base import Predictor
 from agents.policies import LayerPolicy, Normaliser
+from agents.reinforce_config import PRESETS, ReinforceConfig
 from l2o_env import observation
 from l2o_env.action import N_FACTORS
 from l2o_env.config import EnvConfig
@@ -25,75 +28,6 @@ from l2o_env.files import atomic_path
 from l2o_env.models.base import new_generator
 from l2o_env.observation import split_layers
 from l2o_env.vector_env import Syn2RealVectorEnv
-
-
-@dataclass(frozen=True)
-class ReinforceConfig:
-    """Settings of REINFORCE; the names are Stable-Baselines3's where it has one."""
-
-    learning_rate: float = 1e-2
-    """Learning rate of the policy's optimizer; falls linearly to a tenth over training."""
-    target_kl: float | None = 0.05
-    """An update is cut short where it would change the actions' distribution by more than this KL divergence (nats,
-    mean over steps and layers); None: never. A few updates too far, and all runs diverge and teach nothing."""
-    optimizer: Literal["adam", "sgd"] = "adam"
-    """Optimizer of the policy; `sgd` has momentum 0.9."""
-    gamma: float = 1.0
-    """Discount per step of the return-to-go."""
-    baseline: Literal["fitted", "leave_one_out", "none"] = "fitted"
-    """What is subtracted from a return-to-go: the mean of the other optimizees at the same step, the same with a line
-    fitted to their rewards so far (what was gained early is partly lost again, which says nothing of this step's
-    action), or nothing."""
-    normalize_advantage: bool = True
-    """Divide advantages by their standard deviation over the batch."""
-    max_advantage: float = 3.0
-    """Normalised advantages are clipped to this; one diverged run would else outweigh all others."""
-    n_steps: int | None = None
-    """Environment steps between two updates of the policy; None: the whole episode."""
-    ent_coef: float = 0.0
-    """Weight of the entropy bonus."""
-    max_grad_norm: float = 1.0
-    """Gradients of the policy are scaled down to this norm."""
-    hidden_size: int = 32
-    """Width of the recurrent state."""
-    per_layer_heads: bool = False
-    """One output map per layer group, as ASG has it; such a policy runs only on networks of as many layer groups."""
-    noise_std: float = 0.15
-    """Initial standard deviation of the exploration noise, in units of the action box [-1, 1]."""
-    noise_correlation: float = 0.9
-    """Correlation of the noise between two steps (AR(1)); noise that holds its direction tells rates apart."""
-    mirror_noise: bool = True
-    """The second half of a population explores with the first half's noise, negated: this cancels the even part of
-    its effect on the return, which says nothing about the direction to go."""
-    clip_observation: float = 5.0
-    """Normalised features are clipped to this."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.noise_correlation < 1:
-            raise ConfigError(f"noise_correlation is {self.noise_correlation}; expected a number in [0, 1).")
-        if not 0 <= self.gamma <= 1:
-            raise ConfigError(f"gamma is {self.gamma}; expected a number in [0, 1].")
-        for key in ("learning_rate", "max_advantage", "max_grad_norm", "noise_std", "clip_observation"):
-            if not getattr(self, key) > 0:
-                raise ConfigError(f"{key} is {getattr(self, key)}; expected a number > 0.")
-
-
-PRESETS: dict[str, ReinforceConfig] = {
-    "default": ReinforceConfig(),
-    # ASG's policy training is unreleased; these are the clues in its code.
-    "asg": ReinforceConfig(
-        learning_rate=7e-4,
-        optimizer="sgd",
-        target_kl=None,
-        gamma=0.0,
-        baseline="none",
-        normalize_advantage=False,
-        n_steps=5,
-        noise_correlation=0.0,
-        per_layer_heads=True,
-    ),
-}
-"""Settings by name."""
 
 
 class State(NamedTuple):
@@ -108,7 +42,7 @@ class State(NamedTuple):
     noise: Tensor | None
 
 
-class Reinforce:
+class Reinforce(Predictor):
     """A layer-shared recurrent policy, trained by REINFORCE (Williams, 1992).
 
     With Gaussian actions the exploration noise is an AR(1) process in time, whose exact log-probability is used:
@@ -180,30 +114,13 @@ class Reinforce:
         rho = self.config.noise_correlation
         return fresh if last is None else rho * last + math.sqrt(1 - rho**2) * fresh
 
-    def predict(
-        self,
-        observation: NDArray[np.float32],
-        state: State | None = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = False,
-    ) -> tuple[NDArray[Any], State]:
-        """Stable-Baselines3's form of :meth:`act`, for one observation or a batch.
-
-        Args:
-            observation: ``(n_layers * n_features,)`` or ``(N, n_layers * n_features)``.
-            state: What the last call returned.
-            episode_start: ``(N,)``; rows whose state is forgotten.
-            deterministic: Whether to take the most likely action.
-        """
-        batch = np.atleast_2d(observation)
-        if state is not None and episode_start is not None and np.any(episode_start):
-            keep = torch.as_tensor(~np.atleast_1d(episode_start))[:, None]
-            noise = state.noise
-            if noise is not None:
-                noise = torch.where(keep, noise, self._next_noise(None, noise.shape))
-            state = State(state.hidden * keep[..., None], noise)
-        actions, state = self.act(batch, state, deterministic)
-        return (actions[0] if observation.ndim == 1 else actions), state
+    def forget(self, state: State, rows: NDArray[np.bool_]) -> State:
+        """The state in which some rows are as at the start of an episode; see ``agents.base.Predictor``."""
+        keep = torch.as_tensor(~rows)[:, None]
+        noise = state.noise
+        if noise is not None:
+            noise = torch.where(keep, noise, self._next_noise(None, noise.shape))
+        return State(state.hidden * keep[..., None], noise)
 
     def log_prob(
         self, actions: Tensor, outputs: Tensor, previous_noise: Tensor | None
@@ -305,7 +222,7 @@ class Reinforce:
         features = torch.from_numpy(split_layers(np.stack(segment.observations)))
         actions = torch.from_numpy(np.stack(segment.actions))
         alive = torch.from_numpy(np.stack(segment.alive))
-        advantages = self.advantages(torch.from_numpy(np.stack(segment.rewards)), alive).float()
+        advantages = advantages_of(torch.from_numpy(np.stack(segment.rewards)), alive, config).float()
         n, n_layers = actions.shape[1:]
         start = segment.state or State(self.policy.initial_state(n, n_layers), None)
         outputs, _ = self.policy(self.normaliser(features), start.hidden)
@@ -349,30 +266,6 @@ class Reinforce:
             p, q = (torch.distributions.Categorical(logits=outputs) for outputs in (old, new))
             return torch.distributions.kl_divergence(p, q).mean().item()
         return 0.5 * ((_mean(new) - _mean(old)) / self.log_std.exp()).square().mean().item()
-
-    def advantages(self, rewards: Tensor, alive: Tensor) -> Tensor:
-        """Return-to-go minus baseline.
-
-        Args:
-            rewards: ``(time, N)``, 0 where not alive.
-            alive: ``(time, N)``; whether a step was made.
-
-        Returns:
-            ``(time, N)``, 0 where not alive.
-        """
-        config = self.config
-        returns = torch.zeros_like(rewards)
-        following = torch.zeros_like(rewards[0])
-        for t in reversed(range(len(rewards))):
-            following = rewards[t] + config.gamma * following
-            returns[t] = following
-        if config.baseline != "none":
-            gained = rewards.cumsum(0) - rewards if config.baseline == "fitted" else torch.zeros_like(rewards)
-            returns = torch.stack([_unpredicted(*row) for row in zip(returns, gained, alive, strict=True)])
-        if config.normalize_advantage:
-            scale = returns[alive].square().mean().sqrt()
-            returns = (returns / (scale + 1e-8)).clamp(-config.max_advantage, config.max_advantage)
-        return returns * alive
 
     def _check_layers(self, n_layers: int) -> None:
         if self.policy.n_heads not in (None, n_layers):
@@ -462,29 +355,8 @@ class _Segment:
         self.alive.append(alive.copy())
 
 
-def _unpredicted(y: Tensor, x: Tensor, alive: Tensor) -> Tensor:
-    """What a line through the *other* points does not predict of each: ``y_i - (a + b x_i)``, a and b without i.
-
-    Args:
-        y: ``(N,)``.
-        x: ``(N,)``; without any spread only the mean of the others is taken away.
-        alive: ``(N,)``; points that count; the result is 0 elsewhere, and for a lone point.
-    """
-    n = int(alive.sum())
-    if n < 2:
-        return torch.zeros_like(y)
-    dx, dy = x - x[alive].mean(), y - y[alive].mean()
-    sxx = dx[alive].square().sum()
-    # With three points or fewer, what a line through the others says of the last is arbitrary.
-    slope = (dx * dy)[alive].sum() / sxx if n > 3 and sxx > 1e-12 else torch.zeros_like(sxx)
-    leverage = 1 / n + (dx.square() / sxx if n > 3 and sxx > 1e-12 else torch.zeros_like(dx))
-    # The residual of a point left out follows from that of the whole fit.
-    return torch.where(alive, (dy - slope * dx) / (1 - leverage).clamp(min=1e-3), 0.0)
-
-
 def _mean(outputs: Tensor) -> Tensor:
-    """Means ``(...)`` of Gaussian actions from outputs ``(..., 1)``: within the box, beyond which actions are clipped
-    and nothing can be learned."""
+    """Means ``(...)`` of Gaussian actions from outputs ``(..., 1)``, within the box that actions are clipped to."""
     return outputs[..., 0].tanh()
 
 

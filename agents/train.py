@@ -17,7 +17,8 @@ import torch
 
 import l2o_env
 from agents.console import Reporter, steps
-from agents.reinforce import PRESETS, Reinforce
+from agents.reinforce import Reinforce
+from agents.reinforce_config import PRESETS
 from agents.report import results_table
 from agents.schedules import default_opponents
 from agents.train_args import Plan, TrainArgs

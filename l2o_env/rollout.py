@@ -25,11 +25,23 @@ class AgentLike(Protocol):
 
     @property
     def output(self) -> Literal["action", "rates"]:
-        """Whether :meth:`act` returns actions of the environment or physical learning rates."""
+        """Whether :meth:`act` returns actions of the environment or physical learning rates.
+
+        Hand-made schedules return rates (``"rates"``) and so need no particular action form.
+        """
         ...
 
     def act(self, observations: NDArray[np.float32], state: Any, deterministic: bool) -> tuple[NDArray[Any], Any]:
-        """Actions or rates ``(N, n_layers)`` for observations ``(N, n_layers * n_features)``, and the next state."""
+        """Chooses actions.
+
+        Args:
+            observations: ``(N, n_layers * n_features)``.
+            state: What the last call of the episode returned; None at its start.
+            deterministic: Whether to take the most likely action instead of a sample.
+
+        Returns:
+            Actions or rates ``(N, n_layers)``, and the state for the next call.
+        """
         ...
 
 

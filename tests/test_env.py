@@ -53,7 +53,8 @@ class TestDiscrete(EnvConformance):
 def test_the_checkers_find_nothing_for_any_action_form_and_reward(
     tiny: str, env_id: str, action: str, reward: str
 ) -> None:
-    env = gymnasium.make(env_id, **{**TINY, "action": action, "reward": reward})
+    short = {"budget": 2, "window": 1, "batch_size": 4}
+    env = gymnasium.make(env_id, **{**TINY, **short, "action": action, "reward": reward})
     gymnasium.utils.env_checker.check_env(env.unwrapped, skip_render_check=True)
     sb3_check_env(env)
 

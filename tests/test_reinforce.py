@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from agents.base import Agent
-from agents.reinforce import PRESETS, Reinforce, ReinforceConfig
+from agents.reinforce import Reinforce
+from agents.reinforce_config import PRESETS, ReinforceConfig
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.models.base import new_generator
@@ -65,29 +66,6 @@ def test_exploration_noise_has_the_stated_spread_and_correlation() -> None:
     assert first.std() == pytest.approx(0.3, rel=0.05)
     assert second.std() == pytest.approx(0.3, rel=0.05)
     assert np.corrcoef(first.ravel(), second.ravel())[0, 1] == pytest.approx(0.9, abs=0.02)
-
-
-def test_advantages_are_returns_to_go_against_the_others() -> None:
-    agent = Reinforce(CONFIG, ReinforceConfig(gamma=0.5, normalize_advantage=False))
-    rewards = torch.tensor([[1.0, 2.0, 3.0], [4.0, 0.0, 2.0]])
-    returns = torch.tensor([[3.0, 2.0, 4.0], [4.0, 0.0, 2.0]])
-    expected = returns - torch.stack([(returns.sum(1) - returns[:, i]) / 2 for i in range(3)], dim=1)
-    torch.testing.assert_close(agent.advantages(rewards, torch.ones(2, 3, dtype=torch.bool)), expected)
-
-
-def test_advantages_leave_out_optimizees_whose_episode_has_ended() -> None:
-    agent = Reinforce(CONFIG, ReinforceConfig(normalize_advantage=False))
-    rewards = torch.tensor([[1.0, 2.0, -5.0], [3.0, 1.0, 0.0]])
-    alive = torch.tensor([[True, True, True], [True, True, False]])
-    found = agent.advantages(rewards, alive)
-    torch.testing.assert_close(found[1], torch.tensor([2.0, -2.0, 0.0]))
-    torch.testing.assert_close(found[0], torch.tensor([4.0 + 1.0, 3.0 + 0.5, -5.0 - 3.5]))
-
-
-def test_without_a_baseline_advantages_are_returns() -> None:
-    agent = Reinforce(CONFIG, PRESETS["asg"], n_layers=3)
-    rewards = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    torch.testing.assert_close(agent.advantages(rewards, torch.ones(2, 2, dtype=torch.bool)), rewards)
 
 
 class _Bandit(Syn2RealVectorEnv):

@@ -118,6 +118,7 @@ class SmallNet(_Backbone, Optimizee):
     def __init__(self, n_classes: int, n_proxy_classes: int, generator: torch.Generator) -> None:
         super().__init__()
         self.proxy_head = _linear(FEATURES, n_proxy_classes)
+        self.n_classes = n_classes
         self.head = nn.Sequential(_linear(FEATURES, 32), nn.ReLU(), _linear(32, n_classes))
         initialise(self, generator)
         self.proxy_head.requires_grad_(False)
@@ -137,7 +138,7 @@ class SmallNet(_Backbone, Optimizee):
         """Compiled CPU kernels; they are several times as fast as PyTorch on so small a network."""
         from l2o_env.models.small_kernels import SmallNetKernels
 
-        return SmallNetKernels(self.head[2].out_features, n_proxy_classes)
+        return SmallNetKernels(self.n_classes, n_proxy_classes)
 
     def load_proxy(self, proxy: SmallProxy, *, backbone: bool = True) -> None:
         """Takes over the proxy's head and, if ``backbone``, its backbone; the new head stays as it was drawn."""

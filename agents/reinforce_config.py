@@ -1,0 +1,77 @@
+"""Settings of REINFORCE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from l2o_env.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ReinforceConfig:
+    """Settings of REINFORCE; the names are Stable-Baselines3's where it has one."""
+
+    learning_rate: float = 1e-2
+    """Learning rate of the policy's optimizer; falls linearly to a tenth over training."""
+    target_kl: float | None = 0.05
+    """An update is cut short where it would change the actions' distribution by more than this KL divergence (nats,
+    mean over steps and layers); None: never. A few updates too far, and all runs diverge and teach nothing."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Optimizer of the policy; `sgd` has momentum 0.9."""
+    gamma: float = 1.0
+    """Discount per step of the return-to-go."""
+    baseline: Literal["fitted", "leave_one_out", "none"] = "fitted"
+    """What is subtracted from a return-to-go: the mean of the other optimizees at the same step, the same with a line
+    fitted to their rewards so far (what was gained early is partly lost again, which says nothing of this step's
+    action), or nothing."""
+    normalize_advantage: bool = True
+    """Divide advantages by their standard deviation over the batch."""
+    max_advantage: float = 3.0
+    """Normalised advantages are clipped to this; one diverged run would else outweigh all others."""
+    n_steps: int | None = None
+    """Environment steps between two updates of the policy; None: the whole episode."""
+    ent_coef: float = 0.0
+    """Weight of the entropy bonus."""
+    max_grad_norm: float = 1.0
+    """Gradients of the policy are scaled down to this norm."""
+    hidden_size: int = 32
+    """Width of the recurrent state."""
+    per_layer_heads: bool = False
+    """One output map per layer group, as ASG has it; such a policy runs only on networks of as many layer groups."""
+    noise_std: float = 0.15
+    """Initial standard deviation of the exploration noise, in units of the action box [-1, 1]."""
+    noise_correlation: float = 0.9
+    """Correlation of the noise between two steps (AR(1)); noise that holds its direction tells rates apart."""
+    mirror_noise: bool = True
+    """The second half of a population explores with the first half's noise, negated: this cancels the even part of
+    its effect on the return, which says nothing about the direction to go."""
+    clip_observation: float = 5.0
+    """Normalised features are clipped to this."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.noise_correlation < 1:
+            raise ConfigError(f"noise_correlation is {self.noise_correlation}; expected a number in [0, 1).")
+        if not 0 <= self.gamma <= 1:
+            raise ConfigError(f"gamma is {self.gamma}; expected a number in [0, 1].")
+        for key in ("learning_rate", "max_advantage", "max_grad_norm", "noise_std", "clip_observation"):
+            if not getattr(self, key) > 0:
+                raise ConfigError(f"{key} is {getattr(self, key)}; expected a number > 0.")
+
+
+PRESETS: dict[str, ReinforceConfig] = {
+    "default": ReinforceConfig(),
+    # ASG's policy training is unreleased; these are the clues in its code.
+    "asg": ReinforceConfig(
+        learning_rate=7e-4,
+        optimizer="sgd",
+        target_kl=None,
+        gamma=0.0,
+        baseline="none",
+        normalize_advantage=False,
+        n_steps=5,
+        noise_correlation=0.0,
+        per_layer_heads=True,
+    ),
+}
+"""Settings by name."""
