@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
+
+# Before PyTorch is loaded: its idle threads would spin on the cores that the inner loop's own threads compute on.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import tyro
 from tyro.conf import subcommand

@@ -30,17 +30,18 @@ class Effort:
     """Held-out members to evaluate on, the first of them; None: all."""
     eval_seeds: int
     """Evaluation seeds of each policy on each pair."""
-    tuning_episodes: int | None = None
-    """Episodes for each tuned opponent on each pair; None: as many as the policy is trained for."""
+    tuned_on_each: bool
+    """Whether a tuned opponent gets as many episodes as the policy on each evaluated pair, or on all of them together.
+    Either way it is tuned on the very pair that it is tested on."""
     opponents: tuple[str, ...] | None = None
     """Hand-made opponents by name; None: all."""
 
 
 _FEW = ("uniform", "asg-sgd", "frozen-backbone")
 EFFORTS = {
-    "quick": Effort(episodes=96, n_training_pairs=2, n_held_out=1, eval_seeds=4, tuning_episodes=24, opponents=_FEW),
-    "default": Effort(episodes=512, n_training_pairs=None, n_held_out=2, eval_seeds=16),
-    "full": Effort(episodes=1024, n_training_pairs=None, n_held_out=None, eval_seeds=16),
+    "quick": Effort(96, n_training_pairs=2, n_held_out=1, eval_seeds=4, tuned_on_each=False, opponents=_FEW),
+    "default": Effort(640, n_training_pairs=None, n_held_out=2, eval_seeds=16, tuned_on_each=False),
+    "full": Effort(640, n_training_pairs=None, n_held_out=None, eval_seeds=16, tuned_on_each=True),
 }
 """How much ``--quick``, no flag, and ``--full`` do."""
 
@@ -125,7 +126,7 @@ class TrainArgs:
         effort = EFFORTS["quick" if self.quick else "full" if self.full else "default"]
         training = self.pairs or pair_registry.names("train")[: effort.n_training_pairs]
         held_out = [name for name in pair_registry.names("test") if name not in training][: effort.n_held_out]
-        evaluated = self.eval_pairs or (training[0], *held_out)
+        evaluated = tuple(dict.fromkeys(self.eval_pairs or (training[0], *held_out)))
         for name in (*training, *evaluated):
             if name not in pair_registry.names():
                 raise unknown_name("pair", name, pair_registry.names())
@@ -153,8 +154,8 @@ class TrainArgs:
                 device=str(resolve_device(self.device)),
             ),
             episodes=episodes,
-            tuning_episodes=max(effort.tuning_episodes or episodes, MIN_TUNING_EPISODES),
-            eval_pairs=tuple(dict.fromkeys(evaluated)),
+            tuning_episodes=max(episodes // (1 if effort.tuned_on_each else len(evaluated)), MIN_TUNING_EPISODES),
+            eval_pairs=evaluated,
             eval_seeds=eval_seeds,
             opponents=effort.opponents,
         )

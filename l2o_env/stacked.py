@@ -104,13 +104,12 @@ class StackedPopulation(Population):
             self._probs.numpy(),
             index.numpy(),
             self.config.kl_loss_weight,
-            separate=separate,
+            separate=separate and self.config.guidance == "kl",
         )
+        if separate and guidance is None:
+            guidance = np.zeros_like(total)
         found = (None if x is None else torch.from_numpy(x) for x in (total, guidance, ce, kl))
-        gradients = Gradients(*found)  # type: ignore[arg-type]
-        if gradients.guidance is not None and self.config.guidance == "none":
-            gradients.guidance.zero_()
-        return gradients
+        return Gradients(*found)  # type: ignore[arg-type]
 
     def _proxy_head(self, rows: list[int] | slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return self._frozen["proxy_head.weight"][rows].numpy(), self._frozen["proxy_head.bias"][rows].numpy()

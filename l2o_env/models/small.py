@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from l2o_env.models.base import BatchedKernels, Optimizee
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 FEATURES = 32
 _GROUPS = 4
@@ -32,14 +36,17 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def _conv(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Conv2d:
-    # The constructor's own initialisation would draw from the global generator.
-    return nn.utils.skip_init(
-        nn.Conv2d, n_in, n_out, kernel_size=kernel, stride=stride, padding=kernel // 2, bias=False
-    )
+    conv = nn.Conv2d(n_in, n_out, kernel, stride, kernel // 2, bias=False, device="meta")
+    return _empty(conv)
 
 
 def _linear(n_in: int, n_out: int) -> nn.Linear:
-    return nn.utils.skip_init(nn.Linear, n_in, n_out)
+    return _empty(nn.Linear(n_in, n_out, device="meta"))
+
+
+def _empty(module: _Module) -> _Module:
+    # The constructor's own initialisation would draw from the global generator; on the meta device it draws nothing.
+    return module.to_empty(device="cpu")
 
 
 class _Stem(nn.Module):
