@@ -12,15 +12,16 @@ from l2o_env.errors import ConfigError
 class ReinforceConfig:
     """Settings of REINFORCE; the names are Stable-Baselines3's where it has one."""
 
-    learning_rate: float = 1e-2
+    learning_rate: float = 3e-2
     """Learning rate of the policy's optimizer; falls linearly to a tenth over training."""
     target_kl: float | None = 0.05
     """An update is cut short where it would change the actions' distribution by more than this KL divergence (nats,
     mean over steps and layers); None: never. A few updates too far, and all runs diverge and teach nothing."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Optimizer of the policy; `sgd` has momentum 0.9."""
-    gamma: float = 1.0
-    """Discount per step of the return-to-go."""
+    gamma: float = 0.9
+    """Discount per step of the return-to-go. Without one, the noise of all later actions drowns what a step did; with
+    rewards that are improvements of V, a discounted return is an average of the V to come."""
     baseline: Literal["fitted", "leave_one_out", "none"] = "fitted"
     """What is subtracted from a return-to-go: the mean of the other optimizees at the same step, the same with a line
     fitted to their rewards so far (what was gained early is partly lost again, which says nothing of this step's
@@ -39,7 +40,7 @@ class ReinforceConfig:
     """Width of the recurrent state."""
     per_layer_heads: bool = False
     """One output map per layer group, as ASG has it; such a policy runs only on networks of as many layer groups."""
-    noise_std: float = 0.15
+    noise_std: float = 0.2
     """Initial standard deviation of the exploration noise, in units of the action box [-1, 1]."""
     noise_correlation: float = 0.9
     """Correlation of the noise between two steps (AR(1)); noise that holds its direction tells rates apart."""

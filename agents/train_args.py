@@ -30,8 +30,8 @@ class Effort:
     """Held-out members to evaluate on, the first of them; None: all."""
     eval_seeds: int
     """Evaluation seeds of each policy on each pair."""
-    tuned_on_each: bool
-    """Whether a tuned opponent gets as many episodes as the policy on each evaluated pair, or on all of them together.
+    tuning_episodes: int | None = None
+    """Episodes for each tuned opponent on each evaluated pair; None: as many as the policy gets, divided by the pairs.
     Either way it is tuned on the very pair that it is tested on."""
     opponents: tuple[str, ...] | None = None
     """Hand-made opponents by name; None: all."""
@@ -39,9 +39,9 @@ class Effort:
 
 _FEW = ("uniform", "asg-sgd", "frozen-backbone")
 EFFORTS = {
-    "quick": Effort(96, n_training_pairs=2, n_held_out=1, eval_seeds=4, tuned_on_each=False, opponents=_FEW),
-    "default": Effort(640, n_training_pairs=None, n_held_out=2, eval_seeds=16, tuned_on_each=False),
-    "full": Effort(640, n_training_pairs=None, n_held_out=None, eval_seeds=16, tuned_on_each=True),
+    "quick": Effort(96, n_training_pairs=2, n_held_out=1, eval_seeds=4, opponents=_FEW),
+    "default": Effort(640, n_training_pairs=None, n_held_out=2, eval_seeds=16),
+    "full": Effort(640, n_training_pairs=None, n_held_out=None, eval_seeds=16, tuning_episodes=320),
 }
 """How much ``--quick``, no flag, and ``--full`` do."""
 
@@ -154,7 +154,7 @@ class TrainArgs:
                 device=str(resolve_device(self.device)),
             ),
             episodes=episodes,
-            tuning_episodes=max(episodes // (1 if effort.tuned_on_each else len(evaluated)), MIN_TUNING_EPISODES),
+            tuning_episodes=max(effort.tuning_episodes or episodes // len(evaluated), MIN_TUNING_EPISODES),
             eval_pairs=evaluated,
             eval_seeds=eval_seeds,
             opponents=effort.opponents,

@@ -29,7 +29,7 @@ def make_population(config: EnvConfig, n: int, dtype: torch.dtype = torch.float3
     network has no kernels of its own.
     """
     # What can be wrong is found out before a pair is built, because that may take the training of a proxy.
-    resolve_device(config.device)
+    device = resolve_device(config.device)
     for name in config.pairs:
         if name not in pairs.names():
             raise unknown_name("pair", name, pairs.names())
@@ -37,7 +37,7 @@ def make_population(config: EnvConfig, n: int, dtype: torch.dtype = torch.float3
     kind = config.implementation
     if kind == "auto":
         models = [pair.make_model(torch.Generator()) for pair in members]
-        batched = models[0].batched_kernels(members[0].n_proxy_classes) is not None
+        batched = device.type == "cpu" and models[0].batched_kernels(members[0].n_proxy_classes) is not None
         same_images = len({pair.train.images.shape[1:] for pair in members}) == 1
         stackable = same_images and not list(models[0].buffers())
         kind = "stacked" if stackable and (n > 1 or batched) else "looped"

@@ -82,6 +82,7 @@ class DeviceData:
         self._padding = n_proxy_classes - pair.n_proxy_classes
         self.train = self._move(pair.train)
         self.validation = self._move(pair.validation)
+        self._evaluated: dict[str, Split] = {}
         self.train_probs = self._proxy_probs(self.train.images)
         self.validation_probs = self._proxy_probs(self.validation.images)
 
@@ -96,11 +97,13 @@ class DeviceData:
         return F.pad(logits.softmax(-1), (0, self._padding))
 
     def evaluation_split(self, name: str) -> Split:
-        """The target or the proxy's test images, moved when they are asked for."""
-        split = getattr(self.pair, name)
-        if split is None:
-            raise _no_images(self.pair, name)
-        return self._move(split)
+        """The target or the proxy's test images, moved when they are first asked for."""
+        if name not in self._evaluated:
+            split = getattr(self.pair, name)
+            if split is None:
+                raise _no_images(self.pair, name)
+            self._evaluated[name] = self._move(split)
+        return self._evaluated[name]
 
 
 class Population(ABC):

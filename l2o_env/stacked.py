@@ -59,7 +59,7 @@ class StackedPopulation(Population):
         self._gradient = torch.zeros_like(self.weights)
         self._offset = torch.zeros((n, 1), dtype=torch.int64, device=self.device)
         self._frozen = {
-            name: torch.zeros(n, *self._padded(p).shape, device=self.device, dtype=dtype)
+            name: torch.zeros(n, *self._padded(name, p).shape, device=self.device, dtype=dtype)
             for name, p in self._template.named_parameters()
             if not p.requires_grad
         }
@@ -70,8 +70,10 @@ class StackedPopulation(Population):
     def _padded_classes(self, pair: Pair) -> int:
         return self.n_proxy_classes
 
-    def _padded(self, frozen: Tensor) -> Tensor:
-        """The proxy's head with a row for every class of the largest proxy of the population."""
+    def _padded(self, name: str, frozen: Tensor) -> Tensor:
+        """The proxy's head with a row for every class of the largest proxy of the population; others as they are."""
+        if not name.startswith("proxy_head."):
+            return frozen
         missing = self.n_proxy_classes - len(frozen)
         return torch.cat([frozen, frozen.new_full((missing, *frozen.shape[1:]), _NO_CLASS if frozen.dim() == 1 else 0)])
 
@@ -80,7 +82,7 @@ class StackedPopulation(Population):
         self.weights[i] = self.layout.flatten(params)
         self._velocity[i] = 0
         for name, stacked in self._frozen.items():
-            stacked[i] = self._padded(params[name])
+            stacked[i] = self._padded(name, params[name])
         start = self.starts[i]
         assert start is not None
         self._offset[i] = int(self._first[start.pair])
