@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -174,6 +175,8 @@ class Reinforce(Predictor):
         order: list[str] = []
         started = time.perf_counter()
         batches = -(-episodes // venv.num_envs)
+        averaged = [torch.zeros_like(p) for p in self._parameters()]
+        n_averaged = 0
         for batch in range(batches):
             for group in self.optimizer.param_groups:
                 group["lr"] = self.config.learning_rate * (1 - 0.9 * batch / batches)
@@ -181,9 +184,16 @@ class Reinforce(Predictor):
                 order = [pairs[i] for i in torch.randperm(len(pairs), generator=self.generator)]
             record = self._batch(venv, order.pop(0) if pairs else None)
             self.episodes += venv.num_envs
+            if batch >= (1 - self.config.averaged_share) * batches:
+                n_averaged += 1
+                for mean, p in zip(averaged, self._parameters(), strict=True):
+                    mean += (p.detach() - mean) / n_averaged
             record |= {"episode": self.episodes, "seconds": time.perf_counter() - started}
             if callback is not None:
                 callback(record)
+        if n_averaged:
+            for mean, p in zip(averaged, self._parameters(), strict=True):
+                p.data.copy_(mean)
         return self
 
     def _batch(self, venv: Syn2RealVectorEnv, pair: str | None) -> dict[str, Any]:
@@ -323,6 +333,8 @@ class Reinforce(Predictor):
                 f"{folder} holds no policy ({Path(error.filename or '').name} is missing); "
                 "give the folder `policy` of a finished run."
             ) from error
+        except (ValueError, SafetensorError) as error:
+            raise ConfigError(f"The policy in {folder} is damaged: {error}. Copy it again, or train anew.") from error
         if tuple(description["features"]) != observation.FEATURE_NAMES:
             raise ConfigError(
                 f"The policy in {folder} expects the features {description['features']}; this version has "

@@ -34,6 +34,9 @@ class ReinforceConfig:
     """Environment steps between two updates of the policy; None: the whole episode."""
     ent_coef: float = 0.0
     """Weight of the entropy bonus."""
+    averaged_share: float = 0.4
+    """Training ends with the mean of the weights after this last share of the updates (Polyak averaging): single
+    updates are noisy. 0 keeps the last weights."""
     max_grad_norm: float = 1.0
     """Gradients of the policy are scaled down to this norm."""
     hidden_size: int = 32
@@ -72,6 +75,7 @@ PRESETS: dict[str, ReinforceConfig] = {
         normalize_advantage=False,
         n_steps=5,
         noise_correlation=0.0,
+        averaged_share=0.0,
         per_layer_heads=True,
     ),
 }

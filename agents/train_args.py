@@ -109,7 +109,7 @@ class TrainArgs:
         int | None, _differing("Evaluation runs per policy and pair.", "N", *_count("eval_seeds"))
     ] = None
     full: FlagCreatePairsOff[bool] = False
-    """Make the whole table of docs/results.md (hours on a small CPU)."""
+    """Make the whole table of docs/results.md (about 45 minutes on 2 cores)."""
     quick: FlagCreatePairsOff[bool] = False
     """Show all of it, with less of everything, within 90 seconds."""
 

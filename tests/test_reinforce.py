@@ -98,6 +98,13 @@ def test_an_update_keeps_to_its_divergence(venv: Syn2RealVectorEnv) -> None:
     assert max(divergences(0.01)) < 0.015
 
 
+def test_training_ends_with_the_mean_of_the_last_weights(venv: Syn2RealVectorEnv) -> None:
+    agent, seen = Reinforce(CONFIG, ReinforceConfig(averaged_share=0.5), seed=1), []
+    agent.learn(venv, 8 * 4, callback=lambda record: seen.append(agent.policy.heads.detach().clone()))
+    torch.testing.assert_close(agent.policy.heads.detach(), (seen[2] + seen[3]) / 2)
+    assert not torch.equal(seen[2], seen[3])
+
+
 def test_mirrored_noise_cancels_over_the_halves_of_a_population() -> None:
     agent = Reinforce(CONFIG, ReinforceConfig(mirror_noise=True))
     torch.nn.init.zeros_(agent.policy.heads)
@@ -169,6 +176,14 @@ def test_predict_forgets_rows_that_start_an_episode() -> None:
 
 def test_loading_from_a_folder_without_a_policy_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds no policy \(policy\.json is missing\)"):
+        Reinforce.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["policy.json", "policy.safetensors"])
+def test_loading_a_damaged_policy_says_so(tmp_path: Path, name: str) -> None:
+    Reinforce(CONFIG).save(tmp_path)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:40])
+    with pytest.raises(ConfigError, match="is damaged"):
         Reinforce.load(tmp_path)
 
 
