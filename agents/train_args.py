@@ -39,7 +39,7 @@ class Effort:
 
 _FEW = ("uniform", "asg-sgd", "frozen-backbone")
 EFFORTS = {
-    "quick": Effort(96, n_training_pairs=2, n_held_out=1, eval_seeds=4, opponents=_FEW),
+    "quick": Effort(32, n_training_pairs=2, n_held_out=1, eval_seeds=3, opponents=_FEW),
     "default": Effort(640, n_training_pairs=None, n_held_out=2, eval_seeds=16),
     "full": Effort(640, n_training_pairs=None, n_held_out=None, eval_seeds=16, tuning_episodes=320),
 }
