@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
 from agents.console import Reporter, steps
+from agents.tuning import FixedRates
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig, GuidanceName, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
@@ -115,27 +116,13 @@ def random_runs(config: EnvConfig, n: int, seed: int, progress: Progress | None 
                 progress(k * config.n_steps + step.number, -(-n // size) * config.n_steps, "")
 
         outcome = run_episodes(
-            venv, _Constant(rates[rows]), seeds=seeds[rows].tolist(), splits=("target",), on_step=note
+            venv, FixedRates(rates[rows]), seeds=seeds[rows].tolist(), splits=("target",), on_step=note
         )
         part = {**end, "validation_accuracy": outcome.validation_accuracy}
         part |= {"real_accuracy": outcome.accuracy["target"], "diverged": outcome.diverged}
         part |= {f"lr_{name}": rates[rows, i] for i, name in enumerate(venv.layer_names)}
         parts.append(pd.DataFrame(part).iloc[: n - start])
     return pd.concat(parts, ignore_index=True)
-
-
-class _Constant:
-    """Rates ``(N, n_layers)`` that stay as they are."""
-
-    output: Literal["rates"] = "rates"
-
-    def __init__(self, rates: NDArray[np.float64]) -> None:
-        self.rates = rates
-
-    def act(
-        self, observations: NDArray[np.float32], state: None, deterministic: bool
-    ) -> tuple[NDArray[np.float64], None]:
-        return self.rates, None
 
 
 def rank_correlation(frame: pd.DataFrame, value: str) -> float:

@@ -161,7 +161,7 @@ def tune_per_layer(
     std = np.full_like(mean, search.std)
     for k, s in enumerate(episode_seeds(seed, "tune_per_layer", generations)):
         logs = np.clip(rng.normal(mean, std, (size, len(mean))), low, high)
-        found = _run(venv, _Fixed(10.0**logs), [s] * size, progress, k, generations, f"search per layer on {pair}")
+        found = _run(venv, FixedRates(10.0**logs), [s] * size, progress, k, generations, f"search per layer on {pair}")
         ranking = np.argsort(-np.where(found.diverged, -np.inf, found.v_end), kind="stable")
         elites = logs[ranking[: max(round(search.elite_share * size), 2)]]
         mean = (1 - search.smoothing) * mean + search.smoothing * elites.mean(0)
@@ -177,7 +177,7 @@ def _population(config: EnvConfig, pair: str, n: int) -> Syn2RealVectorEnv:
 
 def _run(
     venv: Syn2RealVectorEnv,
-    agent: _Rows | _Fixed,
+    agent: _Rows | FixedRates,
     seeds: Sequence[int],
     progress: Progress | None,
     index: int,
@@ -208,7 +208,7 @@ class _Rows:
         return np.concatenate(rows), None
 
 
-class _Fixed:
+class FixedRates:
     """Rates ``(N, n_layers)`` that stay as they are."""
 
     output: Literal["rates"] = "rates"
@@ -219,4 +219,5 @@ class _Fixed:
     def act(
         self, observations: NDArray[np.float32], state: None, deterministic: bool
     ) -> tuple[NDArray[np.float64], None]:
+        """The rates, whatever is observed."""
         return self.rates, None
