@@ -74,7 +74,7 @@ class TrainArgs:
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/<date-time>)")] = None
     """Run folder; it must not exist or be empty."""
     seed: int = 0
-    """Seed of everything random: the same seed on the same machine gives the same table."""
+    """Seed of everything random: the same seed gives the same table on one machine with one number of threads."""
     algo: Annotated[str, _choices(Literal["reinforce"])] = "reinforce"
     """Algorithm that trains the policy."""
     pairs: Annotated[
