@@ -111,7 +111,7 @@ class TrainArgs:
     full: FlagCreatePairsOff[bool] = False
     """Make the whole table of docs/results.md (about 45 minutes on 2 cores)."""
     quick: FlagCreatePairsOff[bool] = False
-    """Show all of it, with less of everything, within 90 seconds."""
+    """Show all of it, with less of everything, in a minute or two."""
 
     def plan(self) -> Plan:
         """Fills in what was left open, and checks everything.
