@@ -37,7 +37,7 @@ class Effort:
     """Hand-made opponents by name; None: all."""
 
 
-_FEW = ("asg-sgd", "frozen-backbone")
+_FEW = ("uniform", "asg-sgd", "frozen-backbone")
 EFFORTS = {
     "quick": Effort(32, n_training_pairs=2, n_held_out=1, eval_seeds=3, opponents=_FEW),
     "default": Effort(640, n_training_pairs=None, n_held_out=2, eval_seeds=16),
