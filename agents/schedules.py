@@ -45,7 +45,7 @@ def warmup_poly(progress: NDArray[np.float64], warmup: float = WARMUP) -> NDArra
         progress: p = t / T, ``(...)``, from 0 to 1.
         warmup: Share of the budget that warm-up takes; 0 for none.
     """
-    return _warm(0.01 + 0.99 * _ramp(progress, warmup) ** 2) * (1 - np.minimum(progress, 0.8)) ** 0.9
+    return (0.01 + 0.99 * _ramp(progress, warmup) ** 2) * (1 - np.minimum(progress, 0.8)) ** 0.9
 
 
 def warmup_cosine(progress: NDArray[np.float64], warmup: float = WARMUP) -> NDArray[np.float64]:
@@ -56,10 +56,6 @@ def warmup_cosine(progress: NDArray[np.float64], warmup: float = WARMUP) -> NDAr
 
 def _ramp(progress: NDArray[np.float64], warmup: float) -> NDArray[np.float64]:
     return np.minimum(progress / warmup, 1.0) if warmup > 0 else np.ones_like(progress)
-
-
-def _warm(factor: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.minimum(factor, 1.0)
 
 
 SHAPES: dict[ShapeName, Callable[[NDArray[np.float64], float], NDArray[np.float64]]] = {
@@ -243,17 +239,22 @@ def load(folder: Path) -> Agent:
     """Reads an opponent that its ``save`` wrote.
 
     Raises:
-        ConfigError: If the folder holds none.
+        ConfigError: If the folder holds none, or one that is damaged.
     """
     kinds: dict[str, Callable[..., Agent]] = {kind.__name__: kind for kind in (Schedule, PerLayer, RandomRates)}
     try:
         settings = json.loads((Path(folder) / _FILE).read_text())
     except FileNotFoundError as error:
         raise ConfigError(f"{folder} holds no {_FILE}; give a folder that a schedule was saved to.") from error
-    kind = settings.pop("agent")
+    except ValueError as error:  # no JSON, or no text at all
+        raise ConfigError(f"{Path(folder) / _FILE} is damaged ({error}); save the schedule again.") from error
+    kind = settings.pop("agent", None) if isinstance(settings, dict) else None
     if kind not in kinds:
         raise unknown_name("schedule", kind, kinds)
-    return kinds[kind](**settings)
+    try:
+        return kinds[kind](**settings)
+    except TypeError as error:
+        raise ConfigError(f"{Path(folder) / _FILE} does not describe a {kind} ({error}); save it again.") from error
 
 
 def default_opponents(config: EnvConfig, seed: int = 0) -> dict[str, Agent]:

@@ -5,7 +5,7 @@ Both run only on what training may see: V on the held-out synthetic images, neve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from agents.schedules import SHAPES, PerLayer, Schedule
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
-from l2o_env.rollout import MAX_OPTIMIZEES, Outcome, Progress, episode_seeds, run_episodes, seed_sequence
+from l2o_env.rollout import MAX_OPTIMIZEES, Outcome, Progress, episode_seeds, reporter, run_episodes, seed_sequence
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 GRID_RATES = 8
@@ -185,9 +185,7 @@ def _run(
     text: str,
 ) -> Outcome:
     n_steps = venv.config.n_steps
-    report: Callable[[int], None] = lambda step: None  # noqa: E731
-    if progress is not None:
-        report = lambda step: progress(index * n_steps + step, total * n_steps, text)  # noqa: E731
+    report = reporter(progress, index * n_steps, total * n_steps, text)
     found = run_episodes(venv, agent, seeds=seeds, on_step=lambda step: report(step.number))
     report(n_steps)
     return found

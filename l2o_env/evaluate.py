@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, unknown_name
-from l2o_env.rollout import MAX_OPTIMIZEES, AgentLike, Outcome, Progress, Step, episode_seeds, run_episodes
+from l2o_env.rollout import MAX_OPTIMIZEES, AgentLike, Outcome, Progress, Step, episode_seeds, reporter, run_episodes
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 StepCallback = Callable[[str, str, int, NDArray[np.float32], dict[str, Any]], None]
@@ -70,7 +70,7 @@ def evaluate(
     Args:
         agents: Agents by the name that the table gives them.
         pairs: Names of pairs.
-        n_seeds: Outcome of each policy on each pair.
+        n_seeds: Episodes of each policy on each pair.
         config: Settings of the environment; ``pairs`` and ``common_random_numbers`` are not read.
         seed: Seed of the evaluation seeds.
         deterministic: Whether agents take their most likely action.
@@ -101,7 +101,7 @@ def evaluate(
     total = len(names) * len(agents) * len(batches) * config.n_steps
     for pair, policy, agent, venv in _populations(agents, names, config, len(batches[0][0])):
         for row_seeds, n_rows in batches:
-            report = _reporter(progress, len(frames) * config.n_steps, total, f"{policy} on {pair}")
+            report = reporter(progress, len(frames) * config.n_steps, total, f"{policy} on {pair}")
             has_target = venv.episodes.population.pairs[0].target is not None
             found = run_episodes(
                 venv,
@@ -157,12 +157,6 @@ def _observer(
             on_step(policy, pair, step.number, step.observations, info)
 
     return observe
-
-
-def _reporter(progress: Progress | None, done: int, total: int, text: str) -> Callable[[int], None]:
-    if progress is None:
-        return lambda index: None
-    return lambda index: progress(done + index, total, text)
 
 
 def _frame(policy: str, pair: str, seeds: list[int], found: Outcome) -> pd.DataFrame:

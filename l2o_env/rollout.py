@@ -20,6 +20,20 @@ Progress = Callable[[int, int, str], None]
 """Called with the environment steps made, those planned, and what is going on, in words."""
 
 
+def reporter(progress: Progress | None, done: int, total: int, text: str) -> Callable[[int], None]:
+    """Takes the steps of one population, and reports them among those of all.
+
+    Args:
+        progress: Called with the steps; None reports nothing.
+        done: Steps that were made before this population began.
+        total: Steps planned, over all populations.
+        text: What is going on.
+    """
+    if progress is None:
+        return lambda step: None
+    return lambda step: progress(done + step, total, text)
+
+
 class AgentLike(Protocol):
     """What a rollout asks of an agent; ``agents.base.Agent`` has it."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from l2o_env.config import EnvConfig
 from l2o_env.env import Syn2RealEnv
 from l2o_env.errors import ConfigError
 from l2o_env.evaluate import COLUMNS, evaluate, summarise, to_markdown
+from l2o_env.observation import FEATURE_NAMES, split_layers
 from l2o_env.rollout import episode_seeds, run_episodes
 from l2o_env.vector_env import Syn2RealVectorEnv
 
@@ -65,6 +67,71 @@ def test_a_diverging_policy_is_reported_with_finite_values(config: EnvConfig) ->
     assert wild["diverged"].all()
     assert np.isfinite(wild[["v_end", "v_return", "real_accuracy", "return"]]).all(axis=None)
     assert not frame[frame["policy"] != "wild"]["diverged"].any()
+
+
+class _DivergesOnce:
+    """Rates 0.1, but in row 1 a rate that no network survives, from progress 0.4 on."""
+
+    output: Literal["rates"] = "rates"
+
+    def act(self, observations: np.ndarray, state: None, deterministic: bool) -> tuple[np.ndarray, None]:
+        progress = split_layers(observations)[:, 0, FEATURE_NAMES.index("progress")]
+        wild = (np.arange(len(progress)) == 1) & (progress > 0.4)
+        return np.repeat(np.where(wild, 1e30, 0.1)[:, None], 3, axis=1), None
+
+
+def test_a_row_that_diverges_early_keeps_its_last_weights_and_leaves_the_others_alone(config: EnvConfig) -> None:
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+    frame = evaluate(
+        {"mixed": _DivergesOnce(), "calm": Schedule("calm", 0.1)},
+        ["tiny"],
+        3,
+        replace(config, budget=16),
+        on_step=lambda policy, pair, step, obs, info: seen.append((info["_lr"], info["seed"])),
+    )
+    mixed, calm = frame.iloc[:3], frame.iloc[3:]
+    assert mixed["diverged"].tolist() == [False, True, False]
+    columns = [column for column in COLUMNS if column != "policy"]
+    pd.testing.assert_frame_equal(
+        mixed[columns].iloc[[0, 2]], calm[columns].iloc[[0, 2]].set_index(mixed.index[[0, 2]]), rtol=1e-5
+    )
+    # Two windows went well: row 1 keeps the weights, and so the numbers, of an episode that long.
+    short = evaluate({"calm": Schedule("calm", 0.1)}, ["tiny"], 3, replace(config, budget=8)).iloc[1]
+    lost = mixed.iloc[1]
+    for column in ("v_end", "v_return", "real_accuracy", "proxy_accuracy", "validation_accuracy"):
+        assert lost[column] == pytest.approx(short[column], rel=1e-4), column
+    assert lost["return"] == pytest.approx(short["return"] - config.divergence_penalty, rel=1e-4)
+    # It diverges in the third window; the environment restarts it in the fourth, which does not count.
+    assert [mask.tolist() for mask, _ in seen[:5]] == [[True] * 3] * 4 + [[True, False, True]]
+    assert seen[0][1].tolist() == mixed["seed"].tolist()
+
+
+def test_rows_that_fill_up_the_last_population_do_not_count(config: EnvConfig) -> None:
+    seen: list[tuple[int, np.ndarray]] = []
+    frame = evaluate(
+        {"slow": AGENTS["slow"]},
+        ["tiny"],
+        17,
+        config,
+        on_step=lambda policy, pair, step, obs, info: seen.append((step, info["seed"][info["_seed"]])),
+    )
+    assert len(frame) == frame["seed"].nunique() == 17
+    for number in range(4):
+        rows = np.concatenate([seeds for step, seeds in seen if step == number])
+        assert rows.tolist() == frame["seed"].tolist()
+
+
+def test_the_same_seed_gives_the_same_table(config: EnvConfig) -> None:
+    first, again, other = (evaluate(AGENTS, ["tiny"], 2, config, seed=seed) for seed in (0, 0, 1))
+    pd.testing.assert_frame_equal(first, again, check_exact=True)
+    assert set(first["seed"]).isdisjoint(other["seed"])
+
+
+def test_progress_counts_the_steps_of_all_populations(config: EnvConfig) -> None:
+    seen: list[tuple[int, int, str]] = []
+    evaluate(AGENTS, ["tiny"], 2, config, progress=lambda *report: seen.append(report))
+    done = [0, 1, 2, 3, 3, 3, 4, 5, 6, 6]
+    assert seen == [(k, 6, f"{name} on tiny") for k, name in zip(done, ["slow"] * 5 + ["fast"] * 5, strict=True)]
 
 
 def test_overrides_of_an_agent_are_honoured(config: EnvConfig) -> None:

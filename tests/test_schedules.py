@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agents import schedules
-from agents.base import Agent
+from agents.base import Agent, Predictor
 from agents.schedules import PerLayer, RandomRates, Schedule, default_opponents
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
@@ -95,10 +95,40 @@ def test_predict_takes_one_observation_or_a_batch() -> None:
     np.testing.assert_array_equal(single, np.full(3, 0.2))
 
 
+class _Counter(Predictor):
+    """Counts the calls of each row, as an agent with a memory does."""
+
+    def act(self, observations: np.ndarray, state: Any, deterministic: bool) -> tuple[np.ndarray, Any]:
+        counts = (np.zeros(len(observations)) if state is None else state) + 1
+        return counts[:, None], counts
+
+    def forget(self, state: Any, rows: np.ndarray) -> Any:
+        return np.where(rows, 0, state)
+
+
+def test_predict_forgets_the_rows_whose_episode_begins() -> None:
+    agent, batch = _Counter(), _observations([0.0, 0.5])
+    _, state = agent.predict(batch)
+    counts, state = agent.predict(batch, state, np.array([False, True]))
+    assert counts.tolist() == [[2], [1]]
+    counts, state = agent.predict(batch, state, np.array([False, False]))
+    assert counts.tolist() == [[3], [2]]
+    counts, _ = agent.predict(batch, state, np.array([True, True]))
+    assert counts.tolist() == [[1], [1]]
+
+
 def test_bad_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="rate"):
         Schedule("s", -0.1)
     with pytest.raises(ConfigError, match=r"holds no schedule\.json"):
         schedules.load(tmp_path)
+    for text, message in (
+        ("{", "is damaged"),
+        ('{"agent": "Scedule"}', "Did you mean 'Schedule'"),
+        ('{"agent": "Schedule", "speed": 1}', "does not describe a Schedule"),
+    ):
+        (tmp_path / "schedule.json").write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            schedules.load(tmp_path)
     with pytest.raises(ConfigError, match="Unknown"):
         Schedule("s", 0.1, "uniform", "warmup_cosin")  # type: ignore[arg-type]
