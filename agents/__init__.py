@@ -1,1 +1,5 @@
 """Agents that set the learning rates: learned policies (reinforce.py) and hand-made opponents (schedules.py)."""
+
+from agents.loading import Selection, load, trained_on
+
+__all__ = ["Selection", "load", "trained_on"]

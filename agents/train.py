@@ -208,6 +208,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
         "command": sys.argv,
         "arguments": asdict(plan.args),
         "environment": asdict(plan.env),
+        "trained_on": plan.env.pairs,
         "algorithm": {"name": plan.args.algo, **asdict(SETTINGS)},
         "episodes": plan.episodes,
         "tuning_episodes": plan.tuning_episodes,
