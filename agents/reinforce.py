@@ -91,7 +91,7 @@ class Reinforce(Predictor):
         """Chooses actions ``(N, n_layers)`` for observations ``(N, n_layers * n_features)``; see ``agents.base``."""
         features = torch.from_numpy(split_layers(observations))
         n, n_layers, _ = features.shape
-        self._check_layers(n_layers)
+        self.check_layers(n_layers)
         state = state or State(self.policy.initial_state(n, n_layers), None)
         with torch.no_grad():
             outputs, hidden = self.policy(self.normaliser(features)[None], state.hidden)
@@ -277,7 +277,8 @@ class Reinforce(Predictor):
             return torch.distributions.kl_divergence(p, q).mean().item()
         return 0.5 * ((_mean(new) - _mean(old)) / self.log_std.exp()).square().mean().item()
 
-    def _check_layers(self, n_layers: int) -> None:
+    def check_layers(self, n_layers: int) -> None:
+        """Raises ConfigError unless the policy runs on networks of so many layer groups."""
         if self.policy.n_heads not in (None, n_layers):
             raise ConfigError(
                 f"This policy has heads for {self.policy.n_heads} layer groups and got {n_layers}; only a policy "

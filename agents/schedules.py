@@ -188,12 +188,16 @@ class PerLayer(_Timed):
         self._check()
         _check_rates("rates", self.rates)
 
-    def layer_rates(self, n_layers: int) -> NDArray[np.float64]:
-        """The rates ``(n_layers,)`` that the shape's factor multiplies."""
+    def check_layers(self, n_layers: int) -> None:
+        """Raises ConfigError unless there is a rate for each of so many layer groups."""
         if n_layers != len(self.rates):
             raise ConfigError(
                 f"{self.name!r} has rates for {len(self.rates)} layer groups; the network has {n_layers}."
             )
+
+    def layer_rates(self, n_layers: int) -> NDArray[np.float64]:
+        """The rates ``(n_layers,)`` that the shape's factor multiplies."""
+        self.check_layers(n_layers)
         return np.array(self.rates)
 
 

@@ -155,6 +155,28 @@ class Episodes:
             raise ResetNeeded("There is no optimizee to evaluate yet; call reset() first.")
         return self.population.evaluate(split).accuracy.double().cpu().numpy()
 
+    def class_accuracy(self, split: str) -> NDArray[np.float64]:
+        """Accuracy of every optimizee on the images of each class, ``(N, n_classes)``; NaN where there are none.
+
+        Raises:
+            ResetNeeded: If no episode was started yet.
+        """
+        if self.observations is None:
+            raise ResetNeeded("There is no optimizee to evaluate yet; call reset() first.")
+        population = self.population
+        result = np.full((self.n, max(pair.n_classes for pair in population.pairs)), np.nan)
+        for i, predicted in enumerate(population.predictions(split)):
+            start = population.starts[i]
+            if start is None:
+                continue
+            labels = population.data[start.pair].evaluation_split(split).labels
+            right = (predicted == labels).double()
+            n = population.pairs[start.pair].n_classes
+            counts = torch.bincount(labels, minlength=n)
+            shares = torch.bincount(labels, weights=right, minlength=n) / counts
+            result[i, :n] = shares.cpu().numpy()
+        return result
+
     def get_state(self) -> dict[str, Any]:
         """Everything of the running episodes."""
         return {

@@ -35,6 +35,9 @@ COLUMNS = (
 )
 """Columns of :func:`evaluate`."""
 
+CLASS_COLUMN = "real_accuracy_class_{}"
+"""Columns of the accuracy on each class of the target."""
+
 SUMMARISED = ("v_end", "v_return", "real_accuracy", "proxy_accuracy")
 """Columns of which :func:`summarise` gives mean and interval."""
 
@@ -57,6 +60,7 @@ def evaluate(
     *,
     seed: int = 0,
     deterministic: bool = True,
+    per_class: bool = False,
     progress: Progress | None = None,
     on_step: StepCallback | None = None,
 ) -> pd.DataFrame:
@@ -74,10 +78,12 @@ def evaluate(
         config: Settings of the environment; ``pairs`` and ``common_random_numbers`` are not read.
         seed: Seed of the evaluation seeds.
         deterministic: Whether agents take their most likely action.
+        per_class: Whether the accuracy on each class of the target is wanted too, as columns ``CLASS_COLUMN.format(k)``
+            (NaN for a class that a pair does not have).
         progress: Called after each step with steps made and planned (an upper bound, until the last one).
         on_step: Called after each reset and step with policy, pair, step, observations and info. ``info["seed"]`` is
-            the seed of each row, and ``info["_lr"]`` (or any other mask) tells the rows that count; more than 16
-            seeds come as several populations.
+            the seed of each row, ``info["sampled"]`` tells whether its actions are, and ``info["_lr"]`` (or any other
+            mask) tells the rows that count; more than 16 seeds come as several populations.
 
     Returns:
         One row per policy, pair and seed, with the columns ``COLUMNS``: V at the start, at the end (of the last
@@ -86,7 +92,8 @@ def evaluate(
         rewards. Without target images the real accuracy is NaN.
 
     Raises:
-        ConfigError: If there is nothing to evaluate or a pair is unknown.
+        ConfigError: If there is nothing to evaluate, a pair is unknown, or an agent was trained for actions that mean
+            something else or for another number of layer groups.
     """
     if isinstance(n_seeds, bool) or not isinstance(n_seeds, int) or n_seeds < 1:
         raise ConfigError(f"n_seeds is {n_seeds!r}; expected an integer >= 1.")
@@ -109,7 +116,8 @@ def evaluate(
                 seeds=row_seeds,
                 deterministic=deterministic,
                 splits=("target", "proxy_test") if has_target else ("proxy_test",),
-                on_step=_observer(policy, pair, row_seeds, n_rows, on_step, report),
+                per_class=per_class and has_target,
+                on_step=_observer(policy, pair, row_seeds, n_rows, on_step, report, not deterministic),
             )
             frames.append(_frame(policy, pair, row_seeds, found).iloc[:n_rows])
             report(config.n_steps)
@@ -135,7 +143,27 @@ def _populations(
             settings = replace(config, **{**overrides, "pairs": (pair,), "common_random_numbers": False})
             if settings not in venvs:
                 venvs[settings] = Syn2RealVectorEnv(n, **asdict(settings))
+            check_agent(policy, agent, settings, len(venvs[settings].layer_names), pair)
             yield pair, policy, agent, venvs[settings]
+
+
+def check_agent(policy: str, agent: AgentLike, config: EnvConfig, n_layers: int, pair: str) -> None:
+    """Raises ConfigError unless an agent fits an environment; agents without ``check_env`` and ``check_layers`` do.
+
+    Args:
+        policy: What the error calls the agent.
+        agent: The agent. ``check_env(config)`` and ``check_layers(n_layers)`` raise ``ConfigError`` if it does not fit.
+        config: Settings of the environment.
+        n_layers: Layer groups of the pair's network.
+        pair: What the error calls the pair.
+    """
+    try:
+        if hasattr(agent, "check_env"):
+            agent.check_env(config)
+        if hasattr(agent, "check_layers"):
+            agent.check_layers(n_layers)
+    except ConfigError as error:
+        raise ConfigError(f"{policy!r} cannot run on the pair {pair!r}: {error}") from error
 
 
 def _observer(
@@ -145,6 +173,7 @@ def _observer(
     n_rows: int,
     on_step: StepCallback | None,
     report: Callable[[int], None],
+    sampled: bool,
 ) -> Callable[[Step], None]:
     """Passes the steps of a rollout on, with what a recorder wants to know besides."""
     counts = np.arange(len(seeds)) < n_rows
@@ -154,6 +183,7 @@ def _observer(
         if on_step is not None:
             info = {key: value & counts if key.startswith("_") else value for key, value in step.info.items()}
             info |= {"seed": np.array(seeds), "_seed": step.running & counts}
+            info |= {"sampled": np.full(len(seeds), sampled), "_sampled": info["_seed"]}
             on_step(policy, pair, step.number, step.observations, info)
 
     return observe
@@ -174,7 +204,11 @@ def _frame(policy: str, pair: str, seeds: list[int], found: Outcome) -> pd.DataF
         "diverged": found.diverged,
         "return": found.returns,
     }
-    return pd.DataFrame(columns, columns=list(COLUMNS))
+    frame = pd.DataFrame(columns, columns=list(COLUMNS))
+    if found.class_accuracy is not None:
+        for k, values in enumerate(found.class_accuracy.T):
+            frame[CLASS_COLUMN.format(k)] = values
+    return frame
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:

@@ -92,6 +92,7 @@ class Outcome:
         updates: Updates made.
         diverged: Whether the episode ended by divergence.
         accuracy: By split, the accuracy of the final weights; only of the splits that were asked for.
+        class_accuracy: Recall of each class on the target, ``(N, n_classes)``, or None if it was not asked for.
     """
 
     v_start: NDArray[np.float64]
@@ -101,6 +102,7 @@ class Outcome:
     updates: NDArray[np.int64]
     diverged: NDArray[np.bool_]
     accuracy: dict[str, NDArray[np.float64]]
+    class_accuracy: NDArray[np.float64] | None = None
 
 
 def episode_seeds(seed: int, stream: str, n: int) -> list[int]:
@@ -126,6 +128,7 @@ def run_episodes(
     seeds: Sequence[int] | None = None,
     deterministic: bool = True,
     splits: Sequence[str] = (),
+    per_class: bool = False,
     on_step: Callable[[Step], None] | None = None,
 ) -> Outcome:
     """Runs one episode of each optimizee.
@@ -140,6 +143,7 @@ def run_episodes(
         seeds: One seed per optimizee; None goes on with the population's own streams.
         deterministic: Whether the agent takes its most likely action.
         splits: Splits on which the final weights are evaluated (``"target"``, ``"proxy_test"``).
+        per_class: Whether the final weights' accuracy on each class of the target is wanted.
         on_step: Called after the reset and after each step.
 
     Raises:
@@ -161,6 +165,7 @@ def run_episodes(
         updates=np.zeros(n, np.int64),
         diverged=np.zeros(n, np.bool_),
         accuracy={split: np.full(n, np.nan) for split in splits},
+        class_accuracy=np.full((n, venv.episodes.population.pairs[0].n_classes), np.nan) if per_class else None,
     )
     while True:
         if on_step is not None:
@@ -177,6 +182,8 @@ def run_episodes(
         found.returns[running] += rewards[running]
         if ended.any():
             _note_end(found, ended, info, {split: venv.evaluate(split) for split in splits})
+            if found.class_accuracy is not None:
+                found.class_accuracy[ended] = venv.class_accuracy("target")[ended]
 
 
 def _note_end(

@@ -227,6 +227,13 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         """
         return self.episodes.accuracy(split)
 
+    def class_accuracy(self, split: str) -> NDArray[np.float64]:
+        """Like :meth:`evaluate` for each class ``(num_envs, n_classes)``; NaN for a class without images.
+
+        Evaluation only; on ``"target"``.
+        """
+        return self.episodes.class_accuracy(split)
+
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """One picture ``(height, width, 3)`` of each running episode: learning rates, losses and drift so far."""
         if self.render_mode is None:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from l2o_env.errors import ConfigError
 from l2o_env.models import Optimizee, SmallNet, SmallProxy, check_layer_groups, new_generator
 from tests.tiny import TinyNet
 
@@ -41,6 +42,24 @@ def test_shapes_groups_and_size() -> None:
     assert sizes == {"stem": 232, "layer1": 1184, "layer2": 3648, "layer3": 14464, "head": 1386}
     assert net.stem(torch.zeros(1, 3, 16, 16)).shape == (1, 8, 8, 8)
     assert not net.proxy_head.weight.requires_grad
+
+
+def test_the_deep_network_has_two_more_groups_and_no_kernels() -> None:
+    net = SmallNet(10, 5, new_generator(0), "deep")
+    groups = ("stem", "layer1", "layer2", "layer3", "layer4", "layer5", "head")
+    assert tuple(net.layer_groups()) == groups
+    check_layer_groups(net)
+    sizes = {g: sum(net.get_parameter(n).numel() for n in names) for g, names in net.layer_groups().items()}
+    assert sizes["layer3"] == 2 * 16 * 16 * 9 + 4 * 16  # the same shape in and out: no shortcut
+    assert sizes["layer5"] == 2 * 32 * 32 * 9 + 4 * 32
+    proxy = SmallProxy(5, new_generator(7), "deep")
+    net.load_proxy(proxy)
+    images = torch.randn(4, 3, 16, 16, generator=new_generator(1))
+    assert torch.equal(net(images)[1], proxy(images))
+    assert net.batched_kernels(5) is None
+    assert _net().batched_kernels(5) is not None
+    with pytest.raises(ConfigError, match=r"Unknown network 'dep'\. Did you mean 'deep'"):
+        SmallNet(10, 5, new_generator(0), "dep")  # type: ignore[arg-type]
 
 
 def test_weights_come_from_the_generator_alone() -> None:

@@ -17,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 from l2o_env import pairs
 from l2o_env.errors import ConfigError
 from l2o_env.models import SmallNet, SmallProxy, check_layer_groups, new_generator
+from l2o_env.models.small import NetworkName
 from l2o_env.pairs import backgrounds as bg
 from l2o_env.pairs import glyphs, members, proxy, renderers
 from l2o_env.pairs.glyphs import GlyphsConfig
@@ -33,9 +34,11 @@ def untrained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     monkeypatch.setenv("L2O_ENV_CACHE", str(tmp_path))
     calls: list[int] = []
 
-    def draw(data: pairs.Split, n_proxy_classes: int, seed: int, training: ProxyTraining) -> dict[str, torch.Tensor]:
+    def draw(
+        data: pairs.Split, n_proxy_classes: int, seed: int, training: ProxyTraining, network: NetworkName
+    ) -> dict[str, torch.Tensor]:
         calls.append(len(data))
-        return dict(SmallProxy(n_proxy_classes, new_generator(seed)).state_dict())
+        return dict(SmallProxy(n_proxy_classes, new_generator(seed), network).state_dict())
 
     monkeypatch.setattr(proxy, "pretrain", draw)
     return calls
@@ -49,6 +52,17 @@ def test_members() -> None:
     configs = [members.member_config(name) for name in train + test]
     assert len(set(configs)) == len(configs)
     assert configs[0] == GlyphsConfig()
+
+
+def test_a_member_of_another_network(untrained: list[int]) -> None:
+    deep, small = (pairs.make(name, **SMALL) for name in ("glyphs-digits-deep", "glyphs-digits"))
+    assert len(untrained) == 2  # a proxy of its own
+    assert len(deep.make_model(new_generator(0)).layer_groups()) == 7
+    assert torch.equal(deep.train.images, small.train.images)
+    assert deep.proxy(deep.train.images).shape == (30, 5)
+    assert "glyphs-digits-deep" not in pairs.names("train") + pairs.names("test")
+    with pytest.raises(ConfigError, match="Unknown network 'deeper'"):
+        pairs.make("glyphs-digits", network="deeper")
 
 
 def test_importing_pairs_loads_nothing_heavy() -> None:

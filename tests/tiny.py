@@ -24,18 +24,23 @@ TINY: dict[str, Any] = {"pairs": "tiny", "budget": 7, "window": 3, "batch_size":
 
 
 class TinyNet(Optimizee):
-    """Stem and one more convolution of 4 channels, GroupNorm(2), average pool, a proxy head and a new head.
+    """Stem and more convolutions of 4 channels, GroupNorm(2), average pool, a proxy head and a new head.
 
-    Layer groups: ``stem``, ``layer1``, ``head``. Every weight is drawn from the generator.
+    Layer groups: ``stem``, ``layer1``, (``layer2``, …,) ``head``. Every weight is drawn from the generator.
     """
 
-    def __init__(self, generator: torch.Generator, n_proxy_classes: int = N_PROXY_CLASSES) -> None:
+    def __init__(
+        self, generator: torch.Generator, n_proxy_classes: int = N_PROXY_CLASSES, n_convolutions: int = 1
+    ) -> None:
         super().__init__()
+        self.convolutions = [f"layer{i}" for i in range(1, n_convolutions + 1)]
         skip_init = nn.utils.skip_init  # a constructor's own initialisation draws from the global generator
         self.stem = skip_init(nn.Conv2d, 3, _CHANNELS, kernel_size=3, stride=2, padding=1, bias=False)
         self.stem_norm = nn.GroupNorm(2, _CHANNELS)
-        self.layer1 = skip_init(nn.Conv2d, _CHANNELS, _CHANNELS, kernel_size=3, padding=1, bias=False)
-        self.layer1_norm = nn.GroupNorm(2, _CHANNELS)
+        for name in self.convolutions:
+            convolution = skip_init(nn.Conv2d, _CHANNELS, _CHANNELS, kernel_size=3, padding=1, bias=False)
+            self.add_module(name, convolution)
+            self.add_module(f"{name}_norm", nn.GroupNorm(2, _CHANNELS))
         self.proxy_head = skip_init(nn.Linear, _CHANNELS, n_proxy_classes)
         self.head = skip_init(nn.Linear, _CHANNELS, N_CLASSES)
         initialise(self, generator)
@@ -44,17 +49,16 @@ class TinyNet(Optimizee):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the new head ``(batch, 3)`` and of the proxy head ``(batch, n_proxy_classes)``."""
         x = F.relu(self.stem_norm(self.stem(images)))
-        x = F.relu(x + self.layer1_norm(self.layer1(x)))
+        for name in self.convolutions:
+            x = F.relu(x + self.get_submodule(f"{name}_norm")(self.get_submodule(name)(x)))
         features = x.mean((-2, -1))
         return self.head(features), self.proxy_head(features)
 
     def layer_groups(self) -> dict[str, list[str]]:
-        """The groups ``stem``, ``layer1`` and ``head``."""
-        return {
-            "stem": ["stem.weight", "stem_norm.weight", "stem_norm.bias"],
-            "layer1": ["layer1.weight", "layer1_norm.weight", "layer1_norm.bias"],
-            "head": ["head.weight", "head.bias"],
-        }
+        """The groups ``stem``, ``layer1``, …, and ``head``."""
+        names = ("stem", *self.convolutions)
+        groups = {name: [f"{name}.weight", f"{name}_norm.weight", f"{name}_norm.bias"] for name in names}
+        return {**groups, "head": ["head.weight", "head.bias"]}
 
 
 class _TinyProxy(nn.Module):
@@ -83,7 +87,7 @@ def _blobs(n: int, noise: float, generator: torch.Generator) -> pairs.Split:
 
 
 def _make_model(proxy_net: TinyNet, pretrained: bool, generator: torch.Generator) -> TinyNet:
-    model = TinyNet(generator, proxy_net.proxy_head.out_features)
+    model = TinyNet(generator, proxy_net.proxy_head.out_features, len(proxy_net.convolutions))
     taken = {k: v for k, v in proxy_net.state_dict().items() if k.startswith("proxy_head.") or pretrained}
     model.load_state_dict({k: v for k, v in taken.items() if not k.startswith("head.")}, strict=False)
     return model
@@ -96,6 +100,7 @@ def tiny_pair(
     n_target: int = 30,
     name: str = "tiny",
     n_proxy_classes: int = N_PROXY_CLASSES,
+    n_convolutions: int = 1,
 ) -> pairs.Pair:
     """Builds the tiny pair.
 
@@ -106,13 +111,14 @@ def tiny_pair(
         n_target: Target images, and as many proxy test images.
         name: The pair's name.
         n_proxy_classes: Classes of the proxy.
+        n_convolutions: Layer groups between stem and head.
     """
     generator = new_generator(seed)
     train = _blobs(n_train, 0.2, generator)
     validation = _blobs(n_validation, 0.3, generator)
     target = _blobs(n_target, 0.5, generator)
     proxy_images = _blobs(n_target, 0.5, generator)
-    proxy_net = TinyNet(generator, n_proxy_classes).requires_grad_(False).eval()
+    proxy_net = TinyNet(generator, n_proxy_classes, n_convolutions).requires_grad_(False).eval()
     return pairs.Pair(
         name=name,
         train=train,
@@ -143,6 +149,13 @@ def register_tinies() -> tuple[str, str]:
     if "tiny-4" not in pairs.names():
         register_tiny("tiny-4", seed=1, n_train=45, n_validation=33, n_proxy_classes=4)
     return "tiny", "tiny-4"
+
+
+def register_tiny_deep() -> str:
+    """Registers a tiny pair whose network has five layer groups, once, and returns its name."""
+    if "tiny-deep" not in pairs.names():
+        register_tiny("tiny-deep", n_convolutions=3)
+    return "tiny-deep"
 
 
 def make_tiny_env(**config: Any) -> gymnasium.Env[Any, Any]:

@@ -1,19 +1,27 @@
-"""The network of the embedded pairs: a residual network of 21 thousand weights for 16x16 images."""
+"""The networks of the embedded pairs: residual networks for 16x16 images, of 21 thousand weights or deeper."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from l2o_env.errors import unknown_name
 from l2o_env.models.base import BatchedKernels, Optimizee
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
+NetworkName = Literal["small", "deep"]
+"""Names of the networks."""
 FEATURES = 32
 _GROUPS = 4
+_BLOCKS: dict[NetworkName, tuple[tuple[int, int, int], ...]] = {
+    "small": ((8, 8, 1), (8, 16, 2), (16, FEATURES, 2)),
+    "deep": ((8, 8, 1), (8, 16, 2), (16, 16, 1), (16, FEATURES, 2), (FEATURES, FEATURES, 1)),
+}
+"""Channels in and out, and stride, of each residual block."""
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
@@ -78,18 +86,30 @@ class _Block(nn.Module):
 
 
 class _Backbone(nn.Module):
-    """Images ``(batch, 3, 16, 16)`` to features ``(batch, 32)``."""
+    """Images ``(batch, 3, 16, 16)`` to features ``(batch, 32)``: a stem and residual blocks.
 
-    def __init__(self) -> None:
+    Raises:
+        ConfigError: If there is no network of that name.
+    """
+
+    def __init__(self, network: NetworkName = "small") -> None:
         super().__init__()
+        if network not in get_args(NetworkName):
+            raise unknown_name("network", network, get_args(NetworkName))
+        self.network: NetworkName = network
         self.stem = _Stem(3, 8)
-        self.layer1 = _Block(8, 8, 1)
-        self.layer2 = _Block(8, 16, 2)
-        self.layer3 = _Block(16, FEATURES, 2)
+        for i, (n_in, n_out, stride) in enumerate(_BLOCKS[network], start=1):
+            self.add_module(f"layer{i}", _Block(n_in, n_out, stride))
+
+    def backbone_groups(self) -> tuple[str, ...]:
+        """Names of the layer groups before the head, from the input on."""
+        return ("stem", *(f"layer{i}" for i in range(1, len(_BLOCKS[self.network]) + 1)))
 
     def features(self, images: Tensor) -> Tensor:
         """Features of ``images (batch, 3, 16, 16)``, averaged over the image: ``(batch, 32)``."""
-        return self.layer3(self.layer2(self.layer1(self.stem(images)))).mean((-2, -1))
+        for name in self.backbone_groups():
+            images = self.get_submodule(name)(images)
+        return images.mean((-2, -1))
 
 
 class SmallProxy(_Backbone):
@@ -98,10 +118,11 @@ class SmallProxy(_Backbone):
     Args:
         n_proxy_classes: Classes of the proxy.
         generator: Where the weights come from.
+        network: ``"small"``, or ``"deep"`` with two more residual blocks.
     """
 
-    def __init__(self, n_proxy_classes: int, generator: torch.Generator) -> None:
-        super().__init__()
+    def __init__(self, n_proxy_classes: int, generator: torch.Generator, network: NetworkName = "small") -> None:
+        super().__init__(network)
         self.proxy_head = _linear(FEATURES, n_proxy_classes)
         initialise(self, generator)
 
@@ -113,17 +134,21 @@ class SmallProxy(_Backbone):
 class SmallNet(_Backbone, Optimizee):
     """The optimizee of the embedded pairs.
 
-    Layer groups: ``stem``, ``layer1``, ``layer2``, ``layer3``, ``head``. Group normalisation instead of batch
-    normalisation and no in-place operation, so that ``torch.func.vmap`` can run a population of them.
+    Layer groups: ``stem``, ``layer1``, ``layer2``, ``layer3``, ``head``; the deep network has two more layers. Group
+    normalisation instead of batch normalisation and no in-place operation, so that ``torch.func.vmap`` can run a
+    population of them.
 
     Args:
         n_classes: Classes of the task.
         n_proxy_classes: Classes of the proxy; its head is not trained.
         generator: Where the weights come from.
+        network: ``"small"``, or ``"deep"`` with two more residual blocks.
     """
 
-    def __init__(self, n_classes: int, n_proxy_classes: int, generator: torch.Generator) -> None:
-        super().__init__()
+    def __init__(
+        self, n_classes: int, n_proxy_classes: int, generator: torch.Generator, network: NetworkName = "small"
+    ) -> None:
+        super().__init__(network)
         self.proxy_head = _linear(FEATURES, n_proxy_classes)
         self.n_classes = n_classes
         self.head = nn.Sequential(_linear(FEATURES, 32), nn.ReLU(), _linear(32, n_classes))
@@ -136,13 +161,15 @@ class SmallNet(_Backbone, Optimizee):
         return self.head(features), self.proxy_head(features)
 
     def layer_groups(self) -> dict[str, list[str]]:
-        """Parameter names of the groups ``stem``, ``layer1``, ``layer2``, ``layer3`` and ``head``."""
+        """Parameter names of the groups ``stem``, ``layer1``, ``layer2``, …, and ``head``."""
         names = [name for name, _ in self.named_parameters()]
-        groups = ("stem", "layer1", "layer2", "layer3", "head")
+        groups = (*self.backbone_groups(), "head")
         return {group: [name for name in names if name.startswith(f"{group}.")] for group in groups}
 
-    def batched_kernels(self, n_proxy_classes: int) -> BatchedKernels:
-        """Compiled CPU kernels; they are several times as fast as PyTorch on so small a network."""
+    def batched_kernels(self, n_proxy_classes: int) -> BatchedKernels | None:
+        """Compiled CPU kernels of the small network; they are several times as fast as PyTorch on it."""
+        if self.network != "small":
+            return None
         from l2o_env.models.small_kernels import SmallNetKernels
 
         return SmallNetKernels(self.n_classes, n_proxy_classes)
@@ -151,5 +178,5 @@ class SmallNet(_Backbone, Optimizee):
         """Takes over the proxy's head and, if ``backbone``, its backbone; the new head stays as it was drawn."""
         self.proxy_head.load_state_dict(proxy.proxy_head.state_dict())
         if backbone:
-            for group in ("stem", "layer1", "layer2", "layer3"):
+            for group in self.backbone_groups():
                 self.get_submodule(group).load_state_dict(proxy.get_submodule(group).state_dict())

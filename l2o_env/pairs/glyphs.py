@@ -2,7 +2,8 @@
 
 Nothing is downloaded: the real images ship with scikit-learn (UCI handwritten digits, two photographs), the fonts
 with matplotlib. All members have images of ``(3, 16, 16)``, ten classes and one network, so that a population may
-mix them; only the number of proxy classes differs. Images are float32, ``(x - 0.5) / 0.5`` of RGB in [0, 1].
+mix them; only the number of proxy classes differs (and, for transfer to another number of
+layer groups, the network of ``network="deep"``). Images are float32, ``(x - 0.5) / 0.5`` of RGB in [0, 1].
 
 The UCI file is ordered by writer: the proxy is pretrained on its first half over patches of the left halves of the
 photographs, the last writers of that half are kept for ``proxy_test``, and the target is the second half over
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.models.base import Optimizee
-from l2o_env.models.small import SmallNet, SmallProxy
+from l2o_env.models.small import NetworkName, SmallNet, SmallProxy
 from l2o_env.pairs.base import Pair, Split
 from l2o_env.pairs.proxy import ProxyTraining, get_proxy
 
@@ -70,6 +71,7 @@ class GlyphsConfig:
         n_train_per_class: Synthetic training images of each digit, at least 1.
         n_validation_per_class: Synthetic validation images of each digit, at least 1.
         seed: Determines all images and the proxy, at least 0.
+        network: ``"small"`` (five layer groups) or ``"deep"`` (seven).
         proxy: How the proxy is pretrained.
     """
 
@@ -85,6 +87,7 @@ class GlyphsConfig:
     n_train_per_class: int = 120
     n_validation_per_class: int = 60
     seed: int = 0
+    network: NetworkName = "small"
     proxy: ProxyTraining = field(default_factory=ProxyTraining)
 
     def __post_init__(self) -> None:
@@ -98,6 +101,7 @@ class GlyphsConfig:
             ("background", BACKGROUNDS),
             ("target_background", BACKGROUNDS),
             ("target_style", STYLES),
+            ("network", get_args(NetworkName)),
         ):
             if getattr(self, name) not in known:
                 raise unknown_name(name, getattr(self, name), known)
@@ -185,6 +189,7 @@ def make_glyphs(name: str, defaults: GlyphsConfig, **overrides: Any) -> Pair:
         _torch_seed(config.seed, "proxy_weights"),
         config.proxy,
         _proxy_data_settings(config, classes),
+        config.network,
     )
     return Pair(
         name=name,
@@ -201,7 +206,7 @@ def make_glyphs(name: str, defaults: GlyphsConfig, **overrides: Any) -> Pair:
 
 
 def _make_model(proxy: SmallProxy, n_proxy_classes: int, pretrained: bool, generator: torch.Generator) -> Optimizee:
-    model = SmallNet(N_CLASSES, n_proxy_classes, generator)
+    model = SmallNet(N_CLASSES, n_proxy_classes, generator, proxy.network)
     model.load_proxy(proxy, backbone=pretrained)
     return model
 

@@ -1,4 +1,4 @@
-"""The named members of the embedded family: ten to train policies on, five held out for transfer."""
+"""The named members of the embedded family: to train policies on, held out for transfer, of another network."""
 
 from __future__ import annotations
 
@@ -35,12 +35,16 @@ TEST_MEMBERS: dict[str, dict[str, Any]] = {
 }
 """Likewise; no policy is trained on these by default."""
 
+OTHER_MEMBERS: dict[str, dict[str, Any]] = {"glyphs-digits-deep": {"network": "deep"}}
+"""Likewise; members of another network, which can share no population with the others. In neither list."""
+
 
 def register_members() -> None:
     """Registers every member; builds none."""
-    splits: tuple[tuple[FamilySplit, dict[str, dict[str, Any]]], ...] = (
+    splits: tuple[tuple[FamilySplit | None, dict[str, dict[str, Any]]], ...] = (
         ("train", TRAIN_MEMBERS),
         ("test", TEST_MEMBERS),
+        (None, OTHER_MEMBERS),
     )
     for split, members in splits:
         for name in members:
@@ -49,7 +53,7 @@ def register_members() -> None:
 
 def member_config(name: str) -> GlyphsConfig:
     """Settings of a member by name."""
-    return GlyphsConfig(**{**TRAIN_MEMBERS, **TEST_MEMBERS}[name])
+    return GlyphsConfig(**{**TRAIN_MEMBERS, **TEST_MEMBERS, **OTHER_MEMBERS}[name])
 
 
 def _make_member(name: str, **overrides: Any) -> Pair:

@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from l2o_env.errors import ConfigError
 from l2o_env.models.base import new_generator
-from l2o_env.models.small import SmallProxy
+from l2o_env.models.small import NetworkName, SmallProxy
 from l2o_env.pairs.base import Split
 from l2o_env.pairs.cache import Tensors, cached
 
@@ -53,7 +53,12 @@ class ProxyTraining:
 
 
 def get_proxy(
-    data: Callable[[], Split], n_proxy_classes: int, seed: int, training: ProxyTraining, data_settings: dict[str, Any]
+    data: Callable[[], Split],
+    n_proxy_classes: int,
+    seed: int,
+    training: ProxyTraining,
+    data_settings: dict[str, Any],
+    network: NetworkName = "small",
 ) -> SmallProxy:
     """The frozen proxy, from the cache if it is there.
 
@@ -63,20 +68,25 @@ def get_proxy(
         seed: Determines weights and batches.
         training: How to pretrain.
         data_settings: All that determines ``data``; part of the key of the cache.
+        network: Which network it is.
 
     Returns:
         A network in evaluation mode that needs no gradient.
     """
-    proxy = SmallProxy(n_proxy_classes, new_generator(seed))
-    settings = {"format": FORMAT, "seed": seed, "n_proxy_classes": n_proxy_classes, "network": "small"}
+    proxy = SmallProxy(n_proxy_classes, new_generator(seed), network)
+    settings: dict[str, Any] = {"format": FORMAT, "seed": seed, "n_proxy_classes": n_proxy_classes, "network": network}
     settings |= {"training": asdict(training), "data": data_settings}
     proxy.load_state_dict(
-        cached("proxy", settings, proxy.state_dict(), lambda: pretrain(data(), n_proxy_classes, seed, training))
+        cached(
+            "proxy", settings, proxy.state_dict(), lambda: pretrain(data(), n_proxy_classes, seed, training, network)
+        )
     )
     return proxy.requires_grad_(False).eval()
 
 
-def pretrain(data: Split, n_proxy_classes: int, seed: int, training: ProxyTraining) -> Tensors:
+def pretrain(
+    data: Split, n_proxy_classes: int, seed: int, training: ProxyTraining, network: NetworkName = "small"
+) -> Tensors:
     """Trains a proxy on the CPU, on one thread, so that its weights are the same bits in every process.
 
     Args:
@@ -84,12 +94,13 @@ def pretrain(data: Split, n_proxy_classes: int, seed: int, training: ProxyTraini
         n_proxy_classes: Classes of the proxy.
         seed: Determines weights and batches.
         training: How to train.
+        network: Which network it is.
 
     Returns:
         The state of a :class:`SmallProxy`.
     """
     generator = new_generator(seed)
-    proxy = SmallProxy(n_proxy_classes, generator)
+    proxy = SmallProxy(n_proxy_classes, generator, network)
     n = len(data)
     per_epoch = -(-n // training.batch_size)
     optimizer = torch.optim.SGD(
