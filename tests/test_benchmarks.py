@@ -1,0 +1,141 @@
+"""The benchmarks: the raw loop is the same training, ratios are computed rightly, the commands run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import speed
+from benchmarks.contenders import Setting, Spec
+from benchmarks.measure import Timing, measure, peak_memory
+from benchmarks.raw_loop import RawLoop, Recipe
+from benchmarks.targets import targets
+from l2o_env import pairs
+from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError
+from l2o_env.looped import LoopedPopulation
+from l2o_env.population import Start
+from tests.tiny import register_tinies
+
+RECIPE = Recipe(budget=7, window=3, batch_size=8)
+
+
+def _setting() -> Setting:
+    return Setting("tiny", RECIPE, "cpu", register_tinies)
+
+
+def test_the_raw_loop_trains_and_validates_as_the_environment_does(tiny: str) -> None:
+    pair = pairs.make(tiny)
+    loop = RawLoop(pair, RECIPE, dtype=torch.float64)
+    population = LoopedPopulation([pair], 1, EnvConfig(pairs=tiny, device="cpu", **RECIPE._asdict()), torch.float64)
+    population.start({0: Start(0, 5, 6)})
+    rates = [0.01, 0.03, 0.1]
+    found = [loop.start(5), *(loop.window(rates) for _ in range(3))]
+    for values, length in zip(found, [0, 3, 3, 1], strict=True):
+        window = population.run(np.array([rates]), np.array([length]))
+        m = window.measurements
+        np.testing.assert_allclose(values, [m.val_ce[0], m.val_kl[0], m.val_accuracy[0]], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(loop.weights(), population.weights[0], rtol=1e-10, atol=1e-12)
+    assert (population.weights - population.reference).norm() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [
+        ("raw", Spec("raw")),
+        ("population-16x2@4", Spec("population", 16, None, 2, 4)),
+        ("single/1@2", Spec("single", 1, 1, 1, 2)),
+        ("dacbench-epoch", Spec("dacbench-epoch")),
+    ],
+)
+def test_names_of_contenders(name: str, spec: Spec) -> None:
+    assert Spec.parse(name) == spec
+    assert Spec.parse(str(spec)) == spec
+
+
+@pytest.mark.parametrize("name", ["row", "population-0", "population--2", "single@x", ""])
+def test_a_bad_name_of_a_contender(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"no contender|number below 1"):
+        Spec.parse(name)
+
+
+def test_rates_are_of_whole_episodes() -> None:
+    timing = Timing(Spec("population", 4), n_steps=10, updates_per_step=60.0)
+    timing.resets["wall"], timing.steps["wall"] = [1.0, 2.0], [0.1, 0.2]
+    np.testing.assert_allclose(timing.updates_per_second("wall"), [300.0, 150.0])
+    assert timing.fits("cpu")
+    assert not Timing(Spec("population", 4, threads=2), 1, 1.0).fits("cpu")
+
+
+def test_measuring_counts_what_was_run(tiny: str) -> None:
+    specs = [Spec.parse(name) for name in ("raw", "single", "population-3", "sync-2")]
+    said: list[str] = []
+    timings = measure(_setting(), specs, 2, 60.0, said.append)
+    assert [t.n_steps for t in timings] == [3] * 4
+    assert [t.updates_per_step for t in timings] == [3, 3, 9, 6]
+    for timing in timings:
+        for clock in ("wall", "cpu"):
+            assert len(timing.resets[clock]) == len(timing.steps[clock]) == 2
+            assert min(timing.updates_per_second(clock)) > 0
+        # Of two rounds; the time of the inner loop is known where the population is.
+        assert len(timing.outer_share) == (2 if timing.spec.kind in ("single", "population") else 0)
+        assert all(0 < share < 1 for share in timing.outer_share)
+    assert "round 2 of 2: sync-2@1" in said
+
+
+def _found(rates: dict[str, float]) -> dict[str, Any]:
+    rows = [{"contender": name, "n": 1, "updates_per_second": (rate, rate, rate)} for name, rate in rates.items()]
+    return {"rows": rows, "import_ratio": 1.25, "memory_per_optimizee": 24_000.0, "setting": {"n_weights": 1000}}
+
+
+def test_targets_are_read_off_the_rows() -> None:
+    rates = {"raw@1": 100.0, "raw@2": 110.0, "single@1": 90.0, "population-16@1": 300.0, "population-16x2@2": 550.0}
+    found = {row["what"]: (row["measured"], row["met"]) for row in targets(_found(rates), "cpu")}
+    assert found["single environment ÷ raw loop"] == (0.9, False)
+    assert found["population of 16 ÷ raw loop, one thread"] == (3.0, True)
+    assert found["best configuration on several cores ÷ fastest raw loop"] == (5.0, True)
+    assert found["import l2o_env ÷ import torch, gymnasium"] == (1.25, False)
+    assert found["memory of a stacked optimizee ÷ its weights, gradients and momentum"] == (2.0, True)
+    for name in ("single environment ÷ raw loop, GPU", "population of 16 ÷ DACBench, one thread"):
+        assert found[name] == (None, None)
+
+
+def test_the_command_writes_a_table_and_a_file(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "import_ratio", lambda rounds: (1.1, {}))
+    monkeypatch.setattr(speed, "peak_memory", lambda setting, spec: 1000 + 100 * spec.n)
+    names = ["raw", "single", "population-1", "population-3"]
+    arguments = ["--contenders", *names, "--rounds", "2", "--seconds", "0.01", "--device", "cpu"]
+    assert speed.main([*arguments, "--json", str(tmp_path / "speed.json")], _setting()) == 0
+    out = capsys.readouterr().out
+    found = json.loads((tmp_path / "speed.json").read_text())
+    rows = {row["contender"]: row for row in found["rows"]}
+    assert list(rows) == [f"{name}@1" for name in names]
+    rate = rows["single@1"]["updates_per_second"][0]
+    assert rows["raw@1"]["ratio"] == [1.0, 1.0, 1.0]
+    assert rows["single@1"]["steps_per_second"] == pytest.approx(rate / 3)
+    assert f"| {rate:.0f} (" in out
+    assert found["memory_per_optimizee"] == 100.0
+    assert "import l2o_env ÷ import torch, gymnasium" in out
+    assert speed.main(["--contenders", "rwa"]) == 2
+    assert "'rwa' is no contender" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_is_that_of_a_process_of_its_own(tiny: str) -> None:
+    # Weights, gradients and momentum of 400 optimizees of 235 weights: 1.1 MB. The kernel counts in pages of 4 KiB.
+    assert 400 * 3 * 4 * 235 < peak_memory(_setting(), Spec("population", 400)) < 2**28
+
+
+def test_without_dacbench_nothing_of_it_is_measured() -> None:
+    names = speed.default_contenders("cpu", 2, quick=False, dacbench=False)
+    assert not [name for name in names if name.startswith("dacbench")]
+    assert {"raw@1", "single@1", "population-256@1", "population-16x2@2", "async-4@1"} <= set(names)
+    assert "dacbench-batch@1" in speed.default_contenders("cpu", 1, quick=True, dacbench=True)
