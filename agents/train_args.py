@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from tyro.conf import FlagCreatePairsOff, arg
 
 from l2o_env import pairs as pair_registry
-from l2o_env.config import ActionForm, EnvConfig, GuidanceName, RewardName, resolve_device
+from l2o_env.config import ActionForm, EnvConfig, GuidanceName, GuidanceSchedule, RewardName, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
 
 ALGORITHMS = ("reinforce",)
@@ -89,13 +89,18 @@ class TrainArgs:
     window: int = EnvConfig.window
     """Optimizer updates between two actions."""
     action: Annotated[str, _choices(ActionForm)] = EnvConfig.action
-    """Action form: absolute rates (log), relative to the current ones, or tenths of a base rate (discrete)."""
+    """Action form: absolute rates (log), relative to the current ones, tenths of a base rate (discrete), or absolute
+    rates and the weight of the guidance term (log+guidance)."""
     reward: Annotated[str, _choices(RewardName)] = EnvConfig.reward
     """What is rewarded. target_oracle reads target labels: what comes out is not zero-shot."""
     guidance: Annotated[str, _choices(GuidanceName)] = EnvConfig.guidance
     """Term of the training loss that keeps the network close to the proxy."""
     guidance_weight: float = EnvConfig.guidance_weight
-    """Weight lambda of the guidance term, per nat."""
+    """Weight lambda of the guidance term; per nat, if it is kl."""
+    guidance_schedule: Annotated[str, _choices(GuidanceSchedule)] = EnvConfig.guidance_schedule
+    """How that weight changes over an episode: not, down to 0 (linear, cosine), or up from 0 (warmup)."""
+    guidance_cap: Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: none)")] = None
+    """The weighted term counts at most this much in the training loss; beyond it, it has no gradient."""
     episodes: Annotated[int | None, _differing("Episodes to train for.", "N", *_count("episodes"))] = None
     device: str = "auto"
     """Torch device, such as cpu or cuda; auto takes a GPU if there is one."""
@@ -150,6 +155,8 @@ class TrainArgs:
                 reward=self.reward,  # type: ignore[arg-type]
                 guidance=self.guidance,  # type: ignore[arg-type]
                 guidance_weight=self.guidance_weight,
+                guidance_schedule=self.guidance_schedule,  # type: ignore[arg-type]
+                guidance_cap=self.guidance_cap,
                 common_random_numbers=True,
                 device=str(resolve_device(self.device)),
             ),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import NamedTuple
+
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -13,11 +16,49 @@ N_FACTORS = 11
 """Factors of the discrete form: 0, 0.1, ..., 1 times the base rate."""
 
 
+class Decision(NamedTuple):
+    """What an action stands for.
+
+    Attributes:
+        rates: Physical learning rates ``(..., n_layers)``.
+        guidance_weight: Weight of the guidance term ``(...)``; None if actions do not set it.
+    """
+
+    rates: NDArray[np.float64]
+    guidance_weight: NDArray[np.float64] | None
+
+
 def action_space(config: EnvConfig, n_layers: int) -> spaces.Box | spaces.MultiDiscrete:
-    """The space of one action: ``Box(-1, 1, (n_layers,))``, or ``MultiDiscrete([11] * n_layers)``."""
+    """The space of one action: ``Box(-1, 1, (n_layers,))``, or ``MultiDiscrete([11] * n_layers)``.
+
+    The form ``log+guidance`` has one number more than there are layer groups.
+    """
     if config.action == "discrete":
         return spaces.MultiDiscrete([N_FACTORS] * n_layers)
-    return spaces.Box(-1.0, 1.0, (n_layers,), np.float32)
+    return spaces.Box(-1.0, 1.0, (n_layers + (config.action == "log+guidance"),), np.float32)
+
+
+def decide(actions: NDArray, current: NDArray, config: EnvConfig) -> Decision:
+    """Turns actions into learning rates and, in the form ``log+guidance``, the weight of the guidance term.
+
+    The last number of that form goes log-uniformly from `guidance_weight_min` to `guidance_weight_max`.
+
+    Args:
+        actions: ``(..., n_layers)``, or ``(..., n_layers + 1)`` in the form ``log+guidance``.
+        current: ``(..., n_layers)``, the rates of the last window.
+        config: Settings; see :func:`decode` for those of the rates.
+
+    Raises:
+        ConfigError: As :func:`decode` does.
+    """
+    if config.action != "log+guidance":
+        return Decision(decode(actions, current, config), None)
+    actions = _as_numbers(actions, (*current.shape[:-1], current.shape[-1] + 1), ", the last of them for the guidance")
+    last = np.clip(actions[..., -1].astype(np.float64), -1.0, 1.0)
+    low, high = np.log(config.guidance_weight_min), np.log(config.guidance_weight_max)
+    return Decision(
+        decode(actions[..., :-1], current, replace(config, action="log")), np.exp(low + (last + 1) / 2 * (high - low))
+    )
 
 
 def decode(actions: NDArray, current: NDArray, config: EnvConfig) -> NDArray[np.float64]:
@@ -36,21 +77,7 @@ def decode(actions: NDArray, current: NDArray, config: EnvConfig) -> NDArray[np.
     Raises:
         ConfigError: If the shape is wrong, a value is NaN, or a discrete action is no integer from 0 to 10.
     """
-    try:
-        actions = np.asarray(actions)
-    except ValueError as error:
-        expected = f"shape {current.shape}, one value per layer group"
-        raise ConfigError(f"The action is no array of numbers but ragged; expected {expected}.") from error
-    if actions.shape != current.shape:
-        raise ConfigError(
-            f"The action has shape {actions.shape}; expected {current.shape}, one value per layer group. "
-            "Sample env.action_space to see one."
-        )
-    if actions.dtype.kind not in "iuf" or np.isnan(actions).any():
-        raise ConfigError(
-            f"The action is {actions.tolist()}; expected numbers without NaN. "
-            "A NaN usually means that the policy's own weights have diverged."
-        )
+    actions = _as_numbers(actions, current.shape)
     if config.action == "discrete":
         if actions.dtype.kind == "f" or (actions < 0).any() or (actions >= N_FACTORS).any():
             raise ConfigError(f"The action is {actions.tolist()}; expected integers from 0 to {N_FACTORS - 1}.")
@@ -60,6 +87,26 @@ def decode(actions: NDArray, current: NDArray, config: EnvConfig) -> NDArray[np.
         return np.clip(current * config.relative_scale**actions, config.lr_min, config.lr_max)
     low, high = np.log(config.lr_min), np.log(config.lr_max)
     return np.exp(low + (actions + 1) / 2 * (high - low))
+
+
+def _as_numbers(actions: NDArray, shape: tuple[int, ...], more: str = "") -> NDArray:
+    """The actions as an array of `shape` without NaN."""
+    try:
+        actions = np.asarray(actions)
+    except ValueError as error:
+        expected = f"shape {shape}, one value per layer group{more}"
+        raise ConfigError(f"The action is no array of numbers but ragged; expected {expected}.") from error
+    if actions.shape != shape:
+        raise ConfigError(
+            f"The action has shape {actions.shape}; expected {shape}, one value per layer group{more}. "
+            "Sample env.action_space to see one."
+        )
+    if actions.dtype.kind not in "iuf" or np.isnan(actions).any():
+        raise ConfigError(
+            f"The action is {actions.tolist()}; expected numbers without NaN. "
+            "A NaN usually means that the policy's own weights have diverged."
+        )
+    return actions
 
 
 def encode(rates: NDArray, config: EnvConfig) -> NDArray[np.float32]:

@@ -10,9 +10,10 @@ import torch
 
 from l2o_env.errors import ConfigError, unknown_name
 
-ActionForm = Literal["log", "relative", "discrete"]
+ActionForm = Literal["log", "relative", "discrete", "log+guidance"]
 RewardName = Literal["proxy_guided", "val_loss", "val_accuracy", "train_loss", "target_oracle"]
-GuidanceName = Literal["kl", "none"]
+GuidanceName = Literal["kl", "none", "l2sp", "si", "feature", "csg"]
+GuidanceSchedule = Literal["constant", "linear", "cosine", "warmup"]
 Implementation = Literal["auto", "stacked", "looped"]
 
 
@@ -31,7 +32,8 @@ class EnvConfig:
     window: int = 15
     """Optimizer updates between two actions."""
     action: ActionForm = "log"
-    """Action form: `log` (absolute rates), `relative` (to the current rates) or `discrete` (factors of `base_lr`)."""
+    """Action form: `log` (absolute rates), `relative` (to the current rates), `discrete` (factors of `base_lr`), or
+    `log+guidance` (absolute rates, and the weight of the guidance term as one more number)."""
     reward: RewardName = "proxy_guided"
     """What is rewarded."""
     kl_weight: float = 1.0
@@ -41,7 +43,24 @@ class EnvConfig:
     guidance: GuidanceName = "kl"
     """Term that keeps the optimizee close to the proxy."""
     guidance_weight: float = 0.3
-    """Weight lambda of the guidance term in the training loss."""
+    """Weight lambda of the guidance term in the training loss. Its authors have, for `kl`, 0.1 (classification) and 75
+    (segmentation); for `l2sp` and `csg` 0.1; for `si` 0.01 to 1."""
+    guidance_schedule: GuidanceSchedule = "constant"
+    """How the weight changes over an episode: not, down to 0 (`linear`, `cosine`), or up from 0 (`warmup`)."""
+    guidance_cap: float | None = None
+    """The weighted term counts at most this much in the training loss: beyond it, it has no gradient. None: no cap."""
+    guidance_weight_min: float = 0.01
+    """Smallest weight that an action of the form `log+guidance` can set."""
+    guidance_weight_max: float = 10.0
+    """Largest weight that an action of the form `log+guidance` can set."""
+    l2sp_head: float = 0.1
+    """Weight of the head's squared norm in `l2sp`, relative to that of the backbone's distance."""
+    csg_temperature: float = 0.07
+    """Temperature of the contrastive loss of `csg`."""
+    csg_dim: int = 128
+    """Numbers that the features of a view are projected to in `csg`."""
+    csg_queue: int = 65536
+    """Views of other images that `csg` compares with; at most as many as the pair has training images."""
     batch_size: int = 32
     """Images per update."""
     momentum: float = 0.9
@@ -77,11 +96,12 @@ class EnvConfig:
             ("action form", self.action, get_args(ActionForm)),
             ("reward", self.reward, get_args(RewardName)),
             ("guidance", self.guidance, get_args(GuidanceName)),
+            ("guidance schedule", self.guidance_schedule, get_args(GuidanceSchedule)),
             ("implementation", self.implementation, get_args(Implementation)),
         ):
             if name not in known:
                 raise unknown_name(kind, name, known)
-        for key in ("budget", "window", "batch_size"):
+        for key in ("budget", "window", "batch_size", "csg_dim", "csg_queue"):
             _require_integer(key, getattr(self, key))
         for key in ("common_random_numbers", "random_init"):
             if not isinstance(getattr(self, key), bool):
@@ -91,14 +111,22 @@ class EnvConfig:
                 f"window {self.window} is larger than the budget of {self.budget} updates; "
                 "choose a window of at most the budget."
             )
-        for key in ("kl_weight", "divergence_penalty", "guidance_weight", "weight_decay"):
+        for key in ("kl_weight", "divergence_penalty", "guidance_weight", "weight_decay", "l2sp_head"):
             _require(key, getattr(self, key), "a finite number >= 0", lambda x: x >= 0)
-        for key in ("clip_norm", "lr_min", "lr_max", "base_lr"):
+        positive = ("clip_norm", "lr_min", "lr_max", "base_lr", "guidance_weight_min", "guidance_weight_max")
+        for key in (*positive, "csg_temperature", *(() if self.guidance_cap is None else ("guidance_cap",))):
             _require(key, getattr(self, key), "a finite number > 0", lambda x: x > 0)
         _require("momentum", self.momentum, "a number in [0, 1)", lambda x: 0 <= x < 1)
         _require("relative_scale", self.relative_scale, "a finite number > 1", lambda x: x > 1)
         if self.lr_min >= self.lr_max:
             raise ConfigError(f"lr_min {self.lr_min} must be smaller than lr_max {self.lr_max}.")
+        if self.guidance_weight_min >= self.guidance_weight_max:
+            raise ConfigError(
+                f"guidance_weight_min {self.guidance_weight_min} must be smaller than guidance_weight_max "
+                f"{self.guidance_weight_max}."
+            )
+        if self.action == "log+guidance" and self.guidance == "none":
+            raise ConfigError("The action form 'log+guidance' sets the weight of a guidance term; guidance is 'none'.")
 
     @property
     def n_steps(self) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from l2o_env import observation, pairs
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.guidance.weight import scheduled_weight
 from l2o_env.looped import LoopedPopulation
 from l2o_env.population import Population, Start, Window
 from l2o_env.reward import Measurements, proxy_guided_value, reward
@@ -68,6 +69,7 @@ class Episodes:
         self.population = make_population(config, n)
         self.layout = self.population.layout
         self.rates = np.full((n, self.layout.n_layers), config.base_lr)
+        self.guidance_weights = np.full(n, config.guidance_weight)
         self.previous: Measurements | None = None
         self.observations: NDArray[np.float32] | None = None
 
@@ -92,7 +94,11 @@ class Episodes:
         return Start(drawn, init_seed, batch_seed)
 
     def advance(
-        self, rates: NDArray[np.float64], fresh: NDArray[np.bool_], resting: NDArray[np.bool_] | None = None
+        self,
+        rates: NDArray[np.float64],
+        fresh: NDArray[np.bool_],
+        resting: NDArray[np.bool_] | None = None,
+        guidance_weights: NDArray[np.float64] | None = None,
     ) -> StepResult:
         """Makes one window of every optimizee that is neither `fresh` nor `resting`.
 
@@ -100,13 +106,18 @@ class Episodes:
             rates: Physical learning rates ``(N, n_layers)``; read for the optimizees that make a window.
             fresh: ``(N,)``; optimizees that were just started: they are measured without an update.
             resting: ``(N,)``; optimizees that stay as they are: they keep observation and measurements, at reward 0.
+            guidance_weights: Weight of the guidance term ``(N,)``; None takes that of the settings' schedule.
         """
         config, population = self.config, self.population
         resting = np.zeros_like(fresh) if resting is None else resting
         moving = ~fresh & ~resting
         self.rates = np.where(moving[:, None], rates, self.rates)
         lengths = np.where(moving, fixed_windows(population.done, config.window, config.budget), 0)
-        window = population.run(self.rates, lengths)
+        weights = scheduled_weight(config, population.done, lengths)
+        if guidance_weights is not None:
+            weights = np.where(moving, guidance_weights, weights)
+        self.guidance_weights = np.where(resting, self.guidance_weights, weights)
+        window = population.run(self.rates, lengths, self.guidance_weights)
         diverged = window.diverged & moving
         before = window.measurements if self.previous is None else _select(fresh, window.measurements, self.previous)
         after = _select(diverged | resting, before, window.measurements)
@@ -129,6 +140,7 @@ class Episodes:
         starts = [start for start in self.population.starts if start is not None]
         infos: dict[str, NDArray] = {
             "lr": self.rates.copy(),
+            "guidance_weight": self.guidance_weights * (self.config.guidance != "none"),
             "value": proxy_guided_value(m, self.config),
             # Copies, because the next reward is computed from the measurements.
             "train_ce": m.train_ce.copy(),
@@ -182,6 +194,7 @@ class Episodes:
         return {
             "population": self.population.get_state(),
             "rates": self.rates.copy(),
+            "guidance_weights": self.guidance_weights.copy(),
             "previous": self.previous,
             "observations": None if self.observations is None else self.observations.copy(),
         }
@@ -190,6 +203,7 @@ class Episodes:
         """Takes up a state that :meth:`get_state` returned."""
         self.population.set_state(state["population"])
         self.rates = state["rates"].copy()
+        self.guidance_weights = state["guidance_weights"].copy()
         self.previous = state["previous"]
         self.observations = deepcopy(state["observations"])
 

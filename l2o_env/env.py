@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from l2o_env.action import action_space, decode
+from l2o_env.action import Decision, action_space, decide
 from l2o_env.config import EnvConfig
 from l2o_env.core import Episodes, StepResult, generator_state, restore_generator
 from l2o_env.observation import feature_table, observation_space
@@ -33,8 +33,11 @@ class Syn2RealEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
     | `"log"` | `Box(-1, 1, (n_layers,))` | log-uniform from `lr_min` to `lr_max` |
     | `"relative"` | `Box(-1, 1, (n_layers,))` | current rate times `relative_scale ** action`, within those limits |
     | `"discrete"` | `MultiDiscrete([11] * n_layers)` | factor 0, 0.1, ..., 1 of `base_lr` |
+    | `"log+guidance"` | `Box(-1, 1, (n_layers + 1,))` | as `"log"`, and the weight of the guidance term |
 
-    Finite values outside the box are clipped to it. The physical rates are in ``info["lr"]``.
+    Finite values outside the box are clipped to it. The weight of the guidance term goes log-uniformly from
+    `guidance_weight_min` to `guidance_weight_max`. The physical rates are in ``info["lr"]``, the weight in
+    ``info["guidance_weight"]``.
 
     ## Observation Space
     `Box` of shape `(n_layers * n_features,)`, layer after layer; ``l2o_env.split_layers`` gives the view
@@ -109,14 +112,14 @@ class Syn2RealEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
             self._pair = options["pair"]
         self.episodes.start([self.np_random], [0], self._pair)
         self._running, self._history = True, []
-        observation, _, info = self._advance(self.episodes.rates, fresh=True)
+        observation, _, info = self._advance(Decision(self.episodes.rates, None), fresh=True)
         return observation, info
 
     def step(self, action: NDArray[Any]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Makes one window of updates with the learning rates that the action stands for.
 
         Args:
-            action: ``(n_layers,)``.
+            action: See the class.
 
         Raises:
             ConfigError: If the action has a wrong shape or holds a NaN.
@@ -124,16 +127,16 @@ class Syn2RealEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         """
         if not self._running:
             raise ResetNeeded("There is no running episode: none was started or it has ended; call reset().")
-        rates = decode(action, self.episodes.rates[0], self.config)
-        observation, result, info = self._advance(rates[None], fresh=False)
+        rates, weight = decide(action, self.episodes.rates[0], self.config)
+        decision = Decision(rates[None], None if weight is None else weight[None])
+        observation, result, info = self._advance(decision, fresh=False)
         terminated = bool(result.terminated[0])
         self._running = not terminated
         return observation, float(result.rewards[0]), terminated, False, info
 
-    def _advance(
-        self, rates: NDArray[np.float64], *, fresh: bool
-    ) -> tuple[NDArray[np.float32], StepResult, dict[str, Any]]:
-        result = self.episodes.advance(rates, np.array([fresh]))
+    def _advance(self, decision: Decision, *, fresh: bool) -> tuple[NDArray[np.float32], StepResult, dict[str, Any]]:
+        rates, weights = decision
+        result = self.episodes.advance(rates, np.array([fresh]), guidance_weights=weights)
         info = {key: _plain(value[0]) for key, value in result.infos.items()}
         if self.render_mode == "rgb_array":
             self._history.append(info)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from l2o_env.config import EnvConfig
-from l2o_env.guidance import kl_divergence
+from l2o_env.guidance import TermInputs, kl_divergence
+from l2o_env.guidance.base import captured, feature_map
 from l2o_env.models.base import Optimizee
 from l2o_env.pairs.base import Pair
 from l2o_env.population import EVALUATION_CHUNK, Gradients, Population
@@ -58,22 +60,40 @@ class LoopedPopulation(Population):
         self._grads.zero_()
         guidance = torch.zeros_like(self.weights) if separate else None
         losses = [self._backward(i, index[i], guidance) for i in range(self.n)]
-        ce, kl = (torch.stack(column) for column in zip(*losses, strict=True))
-        return Gradients(self._grads.clone() if separate else self._grads, guidance, ce, kl)
+        ce, kl, term = (torch.stack(column) for column in zip(*losses, strict=True))
+        return Gradients(self._grads.clone() if separate else self._grads, guidance, ce, kl, self._scale(term))
 
-    def _backward(self, i: int, index: Tensor, guidance: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _backward(self, i: int, index: Tensor, guidance: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         start = self.starts[i]
         assert start is not None
         data, params = self.data[start.pair], self._params[i]
-        logits, proxy_logits = self._models[i](data.train.images[index])
+        images, probs = data.train.images[index], data.train_probs[index]
+        with captured(self._models[i], self.guidance.needs_features) as features:
+            logits, proxy_logits = self._models[i](images)
         ce = F.cross_entropy(logits, data.train.labels[index])
-        kl = kl_divergence(proxy_logits, data.train_probs[index])
-        guided = self.config.guidance == "kl"
+        kl = kl_divergence(proxy_logits, probs)
+        guided = self.config.guidance != "none"
+        term = self._term(i, images, proxy_logits, probs, features) if self.guidance.beyond_kl else kl
         if guidance is not None and guided:
-            found = torch.autograd.grad(kl, params, retain_graph=True, allow_unused=True, materialize_grads=True)
+            found = torch.autograd.grad(term, params, retain_graph=True, allow_unused=True, materialize_grads=True)
             guidance[i] = torch.cat([g.reshape(-1) for g in found])
-        (ce + self.config.kl_loss_weight * kl if guided else ce).backward()
-        return ce.detach(), kl.detach()
+        weight = self._weight if isinstance(self._weight, float) else self._weight[i]
+        (ce + self._weighted(term, weight) if guided else ce).backward()
+        return ce.detach(), kl.detach(), term.detach()
+
+    def _term(self, i: int, images: Tensor, proxy_logits: Tensor, probs: Tensor, features: list[Tensor]) -> Tensor:
+        start, model = self.starts[i], self._models[i]
+        assert start is not None
+        inputs = TermInputs(
+            proxy_logits=proxy_logits,
+            proxy_probs=probs,
+            weights=torch.cat([p.reshape(-1) for p in self._params[i]]),
+            reference=self.reference[i],
+            features=features[0] if features else None,
+            extras={key: value[0] for key, value in self.guidance.prepare([i], start.pair, images[None]).items()},
+            encode=partial(feature_map, model),
+        )
+        return self.guidance.loss(inputs)
 
     def _update(self, active: NDArray[np.bool_], mask: Tensor) -> None:
         for params, optimizer, is_active in zip(self._params, self._optimizers, active, strict=True):

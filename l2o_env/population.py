@@ -20,7 +20,7 @@ from torch import Tensor
 
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
-from l2o_env.guidance import kl_divergence
+from l2o_env.guidance import Context, kl_divergence, make_guidance
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.pairs.base import Pair, Split
 from l2o_env.reward import Measurements
@@ -65,12 +65,16 @@ class Window:
 
 
 class Gradients(NamedTuple):
-    """Gradients ``(N, n_weights)`` and losses ``(N,)`` of one batch; ``guidance`` is None unless asked for."""
+    """Gradients ``(N, n_weights)`` and losses ``(N,)`` of one batch; ``guidance`` is None unless asked for.
+
+    ``scale`` is the weight of ``guidance`` in ``total``, one for all or ``(N, 1)``.
+    """
 
     total: Tensor
     guidance: Tensor | None
     ce: Tensor
     kl: Tensor
+    scale: float | Tensor
 
 
 class DeviceData:
@@ -144,6 +148,9 @@ class Population(ABC):
         self.weights = torch.zeros(shape, device=self.device, dtype=dtype)
         self.reference = torch.zeros(shape, device=self.device, dtype=dtype)
         self.order = torch.zeros((n, config.budget, config.batch_size), dtype=torch.int64, device=self.device)
+        self.guidance = make_guidance(Context(n, config, self.layout, self.pairs, self.device, dtype))
+        self._weights = np.zeros(n)
+        self._weight: float | Tensor = 0.0
 
     @property
     def n_layers(self) -> int:
@@ -168,13 +175,20 @@ class Population(ABC):
         self._load_model(i, model)
         self.reference[i] = self.weights[i]
         self.order[i] = batch_order(len(pair.train), self.config, start.batch_seed).to(self.device)
+        self.guidance.start(i, start.pair, start.batch_seed)
 
-    def run(self, rates: NDArray[np.float64], n_updates: NDArray[np.int64]) -> Window:
+    def run(
+        self,
+        rates: NDArray[np.float64],
+        n_updates: NDArray[np.int64],
+        guidance_weights: NDArray[np.float64] | None = None,
+    ) -> Window:
         """Makes a window of updates, then validates.
 
         Args:
             rates: Learning rates ``(N, n_layers)``.
             n_updates: Updates of each optimizee ``(N,)``; 0 measures without an update.
+            guidance_weights: Weight of the guidance term ``(N,)``; None takes that of the settings.
 
         Returns:
             The window's statistics. They are read back from the device once, at its end.
@@ -187,6 +201,7 @@ class Population(ABC):
         # On the device before the first update: a copy from the host would wait for the updates that are under way.
         masks = torch.as_tensor(np.stack([updates, last, batches[:, None] < lengths]), device=self.device)
         self._set_rates(torch.as_tensor(rates, dtype=torch.float64))
+        self._set_weights(guidance_weights)
         ce_sum = torch.zeros(self.n, device=self.device, dtype=self.dtype)
         kl_sum = ce_sum.clone()
         measured: tuple[Any, ...] | None = None
@@ -195,24 +210,47 @@ class Population(ABC):
             ce_sum += torch.where(masks[2, step], gradients.ce, 0.0)
             kl_sum += torch.where(masks[2, step], gradients.kl, 0.0)
             if last[step].any():
-                found = (gradients.total, gradients.guidance, self._momentum())
+                assert gradients.guidance is not None
+                task = gradients.total - gradients.scale * gradients.guidance
+                found = (gradients.total, gradients.guidance, task, self._momentum())
                 measured = found if measured is None else _merge(measured, found, masks[1, step])
             self._update(updates[step], masks[0, step])
+            self.guidance.updated(updates[step])
         self.done += n_updates
         assert measured is not None
-        total, guidance, momentum = measured
+        total, guidance, task, momentum = measured
         statistics = layer_statistics(
             self.layout,
             weights=self.weights,
             reference=self.reference,
             window_start=window_start,
-            task_gradient=total - self.config.kl_loss_weight * guidance,
+            task_gradient=task,
             guidance_gradient=guidance,
             gradient=total,
             momentum=momentum,
         )
         counts = torch.as_tensor(lengths, device=self.device)
         return self._finish(statistics, window_start, ce_sum / counts, kl_sum / counts)
+
+    def _set_weights(self, weights: NDArray[np.float64] | None) -> None:
+        """Sets the weights of the guidance term: one number, as long as they are the same for all."""
+        if weights is None:
+            weights = np.full(self.n, self.config.guidance_weight)
+        self._weights = weights * (self.config.guidance != "none")
+        same = (self._weights == self._weights[0]).all()
+        self._weight = float(self._weights[0]) if same else torch.as_tensor(self._weights).to(self.weights)
+
+    def _weighted(self, term: Tensor, weight: float | Tensor) -> Tensor:
+        """What a guidance term counts in the training loss, ``(...)``; beyond the cap it has no gradient."""
+        cap = self.config.guidance_cap
+        return weight * term if cap is None else (weight * term).clamp(max=cap)
+
+    def _scale(self, term: Tensor) -> float | Tensor:
+        """Weight of the gradient of guidance terms ``(N,)`` in that of the training loss; 0 beyond the cap."""
+        weight, cap = self._weight, self.config.guidance_cap
+        if cap is not None:
+            weight = torch.where(weight * term <= cap, weight, 0.0)
+        return weight if isinstance(weight, float) else weight[:, None].to(term)
 
     def _batches(self, ahead: NDArray[np.int64]) -> Tensor:
         """Training images ``(N, len(ahead), batch)`` of the updates to come; ``ahead`` counts from the next one."""
@@ -298,6 +336,7 @@ class Population(ABC):
             "weights": self.weights.cpu().clone(),
             "reference": self.reference.cpu().clone(),
             "momentum": self._momentum().cpu().clone(),
+            "guidance": self.guidance.get_state(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -309,6 +348,7 @@ class Population(ABC):
         self.weights.copy_(state["weights"])
         self.reference.copy_(state["reference"])
         self._set_momentum(state["momentum"].to(self.device))
+        self.guidance.set_state(state["guidance"])
 
     def _padded_classes(self, pair: Pair) -> int:
         return pair.n_proxy_classes

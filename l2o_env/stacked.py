@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from torch.func import functional_call, vmap
 
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
-from l2o_env.guidance import kl_divergence
+from l2o_env.guidance import TermInputs, kl_divergence
+from l2o_env.guidance.base import captured
 from l2o_env.models.base import BatchedKernels, Optimizee
 from l2o_env.pairs.base import Pair
 from l2o_env.population import EVALUATION_CHUNK, Gradients, Population
@@ -92,7 +94,8 @@ class StackedPopulation(Population):
 
     def _gradients(self, index: Tensor, *, separate: bool) -> Gradients:
         index = index + self._offset
-        found = self._kernel_gradients(index, separate) if self._kernels else self._graph_gradients(index, separate)
+        compiled = self._kernels and not self.guidance.beyond_kl and self.config.guidance_cap is None
+        found = self._kernel_gradients(index, separate) if compiled else self._graph_gradients(index, separate)
         self._gradient = found.total
         return found
 
@@ -105,37 +108,71 @@ class StackedPopulation(Population):
             self._labels.numpy(),
             self._probs.numpy(),
             index.numpy(),
-            self.config.kl_loss_weight,
+            self._weights,
             separate=separate and self.config.guidance == "kl",
         )
         if separate and guidance is None:
             guidance = np.zeros_like(total)
         found = (None if x is None else torch.from_numpy(x) for x in (total, guidance, ce, kl))
-        return Gradients(*found)  # type: ignore[arg-type]
+        return Gradients(*found, scale=self._scale(torch.empty(0)))  # type: ignore[arg-type, misc]
 
     def _proxy_head(self, rows: list[int] | slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return self._frozen["proxy_head.weight"][rows].numpy(), self._frozen["proxy_head.bias"][rows].numpy()
 
     def _graph_gradients(self, index: Tensor, separate: bool) -> Gradients:
         leaf = self.weights.detach().requires_grad_()
-
-        def losses(
-            params: dict[str, Tensor], frozen: dict[str, Tensor], images: Tensor, labels: Tensor, probs: Tensor
-        ) -> tuple[Tensor, Tensor]:
-            logits, proxy_logits = functional_call(self._template, {**params, **frozen}, (images,))
-            return F.cross_entropy(logits, labels), kl_divergence(proxy_logits, probs)
-
         batch = (self._images[index], self._labels[index], self._probs[index])
-        ce, kl = vmap(losses)(self.layout.unflatten(leaf), self._frozen, *batch)
-        guided = self.config.guidance == "kl"
-        loss = (ce + self.config.kl_loss_weight * kl if guided else ce).sum()
+        others = (leaf, self.reference, self._extras(batch[0])) if self.guidance.beyond_kl else ()
+        ce, kl, term = vmap(self._losses)(self.layout.unflatten(leaf), self._frozen, *batch, *others)
+        guided = self.config.guidance != "none"
+        loss = (ce + self._weighted(term, self._weight) if guided else ce).sum()
         guidance = None
         if separate:
             guidance = torch.zeros_like(self.weights)
             if guided:
-                (guidance,) = torch.autograd.grad(kl.sum(), leaf, retain_graph=True)
+                (guidance,) = torch.autograd.grad(term.sum(), leaf, retain_graph=True)
         (total,) = torch.autograd.grad(loss, leaf)
-        return Gradients(total, guidance, ce.detach(), kl.detach())
+        return Gradients(total, guidance, ce.detach(), kl.detach(), self._scale(term.detach()))
+
+    def _losses(
+        self,
+        params: dict[str, Tensor],
+        frozen: dict[str, Tensor],
+        images: Tensor,
+        labels: Tensor,
+        probs: Tensor,
+        *others: Any,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Cross-entropy, KL divergence and guidance term of one optimizee.
+
+        If the term is more than the KL divergence, the optimizee's weights, reference and extras follow.
+        """
+
+        def encode(views: Tensor) -> Tensor:
+            with captured(self._template) as features:
+                functional_call(self._template, {**params, **frozen}, (views,))
+            return features[0]
+
+        with captured(self._template, self.guidance.needs_features) as features:
+            logits, proxy_logits = functional_call(self._template, {**params, **frozen}, (images,))
+        ce, kl = F.cross_entropy(logits, labels), kl_divergence(proxy_logits, probs)
+        if not self.guidance.beyond_kl:
+            return ce, kl, kl
+        weights, reference, extras = others
+        found = features[0] if features else None
+        inputs = TermInputs(proxy_logits, probs, weights, reference, found, extras, encode)
+        return ce, kl, self.guidance.loss(inputs)
+
+    def _extras(self, images: Tensor) -> dict[str, Tensor]:
+        """What the guidance term needs besides, each ``(N, ...)``, for batches ``(N, batch, ...)``."""
+        found: dict[str, Tensor] = {}
+        for pair, rows in self._by_pair().items():
+            if len(rows) == self.n:  # the common case, without copies
+                return self.guidance.prepare(rows, pair, images)
+            for key, value in self.guidance.prepare(rows, pair, images[rows]).items():
+                whole = found.setdefault(key, value.new_zeros(self.n, *value.shape[1:]))
+                whole[rows] = value
+        return found
 
     def _update(self, active: NDArray[np.bool_], mask: Tensor) -> None:
         gradient, config = self._gradient, self.config

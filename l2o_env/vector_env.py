@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from l2o_env.action import action_space, check_rates, decode
+from l2o_env.action import Decision, action_space, check_rates, decide
 from l2o_env.config import EnvConfig
 from l2o_env.core import Episodes, StepResult, generator_state, restore_generator
 from l2o_env.errors import ConfigError, unknown_name
@@ -109,29 +109,29 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         """Makes one window of updates with the learning rates that the actions stand for.
 
         Args:
-            actions: ``(num_envs, n_layers)``.
+            actions: One action per optimizee, ``(num_envs, ...)``.
 
         Raises:
             ConfigError: If the actions have a wrong shape or hold a NaN.
             ResetNeeded: If there is no running episode.
         """
         self._require_episode()
-        return self._step(decode(actions, self.episodes.rates, self.config))
+        return self._step(decide(actions, self.episodes.rates, self.config))
 
     def step_rates(
         self, rates: NDArray[np.float64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Like :meth:`step`, with physical learning rates ``(num_envs, n_layers)``; 0 freezes a layer group."""
         self._require_episode()
-        return self._step(check_rates(rates, self.episodes.rates.shape))
+        return self._step(Decision(check_rates(rates, self.episodes.rates.shape), None))
 
     def _step(
-        self, rates: NDArray[np.float64]
+        self, decision: Decision
     ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         waiting, self._ended = self._ended, np.zeros(self.num_envs, np.bool_)
         if waiting.any():
             self._start(waiting)
-        result = self._advance(rates, waiting)
+        result = self._advance(decision, waiting)
         info = self._info(result, np.ones(self.num_envs, np.bool_))
         observations, ended = result.observations, result.terminated
         if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
@@ -153,12 +153,12 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
     def _restart(self, fresh: NDArray[np.bool_], resting: NDArray[np.bool_]) -> StepResult:
         self._start(fresh)
         self._ended = self._ended & ~fresh
-        return self._advance(self.episodes.rates, fresh, resting)
+        return self._advance(Decision(self.episodes.rates, None), fresh, resting)
 
     def _advance(
-        self, rates: NDArray[np.float64], fresh: NDArray[np.bool_], resting: NDArray[np.bool_] | None = None
+        self, decision: Decision, fresh: NDArray[np.bool_], resting: NDArray[np.bool_] | None = None
     ) -> StepResult:
-        result = self.episodes.advance(rates, fresh, resting)
+        result = self.episodes.advance(decision.rates, fresh, resting, decision.guidance_weight)
         if self.render_mode == "rgb_array":
             for i in range(self.num_envs):
                 if resting is None or not resting[i]:

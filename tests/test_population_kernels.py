@@ -75,3 +75,15 @@ def test_kernels_and_the_loop_go_the_same_way(guidance: str) -> None:
         torch.testing.assert_close(
             compiled.evaluate(split).accuracy, looped.evaluate(split).accuracy, atol=0.051, rtol=0
         )
+
+
+def test_kernels_take_a_weight_of_each_optimizee() -> None:
+    config = EnvConfig(budget=4, window=4, device="cpu")
+    compiled, looped = StackedPopulation([_pair(5)], 3, config), LoopedPopulation([_pair(5)], 3, config)
+    weights, gradients = np.array([0.0, 0.3, 5.0]), []
+    for population in (compiled, looped):
+        population.start({i: Start(0, 1, 2) for i in range(3)})
+        population.run(np.full((3, 5), 0.05), np.full(3, 2), weights)
+        gradients.append(population._gradients(population._batches(np.arange(1))[:, 0], separate=False).total)
+    assert _relative(*gradients) < 1e-3
+    assert _relative(gradients[0][0], gradients[0][2]) > 0.1

@@ -29,6 +29,8 @@ class TinyNet(Optimizee):
     Layer groups: ``stem``, ``layer1``, (``layer2``, …,) ``head``. Every weight is drawn from the generator.
     """
 
+    feature_layer = "layer1_norm"
+
     def __init__(
         self, generator: torch.Generator, n_proxy_classes: int = N_PROXY_CLASSES, n_convolutions: int = 1
     ) -> None:

@@ -26,7 +26,7 @@ class BatchedKernels(Protocol):
         labels: NDArray[np.int64],
         proxy_probs: NDArray[np.float32],
         index: NDArray[np.int64],
-        guidance_weight: float,
+        guidance_weight: NDArray[np.float64],
         *,
         separate: bool = False,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32] | None]:
@@ -40,7 +40,7 @@ class BatchedKernels(Protocol):
             labels: Their labels ``(n_images,)``.
             proxy_probs: The proxy's probabilities ``(n_images, n_proxy_classes)``.
             index: The batch of each optimizee ``(N, batch)``.
-            guidance_weight: Weight of the KL term.
+            guidance_weight: Weight of the KL term of each optimizee ``(N,)``.
             separate: Whether the gradient of the KL term alone is wanted too.
 
         Returns:
@@ -66,7 +66,14 @@ class Optimizee(nn.Module):
     ``requires_grad=False`` (the proxy's head) are not trained. A network that a stacked population
     runs keeps no batch statistics (GroupNorm, LayerNorm), because its forward pass is batched over
     optimizees with ``torch.func``.
+
+    Attributes:
+        feature_layer: Name of the module whose output is the last feature map, ``(batch, channels, height, width)`` or
+            tokens ``(batch, places, channels)``; None if there is no such module. The guidance terms ``feature`` and
+            ``csg`` read it, and pictures of attention.
     """
+
+    feature_layer: str | None = None
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Computes both heads on the same features.

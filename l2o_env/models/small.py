@@ -149,6 +149,7 @@ class SmallNet(_Backbone, Optimizee):
         self, n_classes: int, n_proxy_classes: int, generator: torch.Generator, network: NetworkName = "small"
     ) -> None:
         super().__init__(network)
+        self.feature_layer = self.backbone_groups()[-1]
         self.proxy_head = _linear(FEATURES, n_proxy_classes)
         self.n_classes = n_classes
         self.head = nn.Sequential(_linear(FEATURES, 32), nn.ReLU(), _linear(32, n_classes))

@@ -236,7 +236,7 @@ class SmallNetKernels:
         labels: Ints,
         proxy_probs: Floats,
         index: Ints,
-        guidance_weight: float,
+        guidance_weight: float | NDArray[np.float64],
         *,
         separate: bool = False,
         out: Floats | None = None,
@@ -253,7 +253,7 @@ class SmallNetKernels:
             labels: ``(M,)`` int64.
             proxy_probs: ``(M, K)``: what the proxy says of each image; 0 log 0 is 0.
             index: ``(N, B)`` int64: the images of each optimizee's batch.
-            guidance_weight: Factor of the KL divergence.
+            guidance_weight: Factor of the KL divergence, one for all or ``(N,)``.
             separate: Also give the gradient of the KL divergence alone. The forward pass is shared.
             out: ``(N, P)``: where to write the gradients of the total; a new array if None.
 
@@ -269,7 +269,7 @@ class SmallNetKernels:
         labels = _checked("labels", labels, np.int64, (n_images,), self._n_classes)
         proxy_probs = _checked("proxy_probs", proxy_probs, np.float32, (n_images, k))
         index = _checked("index", index, np.int64, (n, batch), n_images)
-        guidance_weight = float(guidance_weight)
+        factors = [float(x) for x in np.broadcast_to(np.asarray(guidance_weight, np.float64), n)]
         total = np.empty_like(weights) if out is None else out
         if total.dtype != np.float32 or total.shape != weights.shape or not total.flags.c_contiguous:
             raise ValueError(f"out must be contiguous float32 {weights.shape}, got {total.dtype} {total.shape}.")
@@ -280,7 +280,7 @@ class SmallNetKernels:
         def work(buffer: Floats, i: int, start: int) -> None:
             kernels.run(
                 self._of_total if guidance is None else self._of_both, self._n_once, buffer, self._image, weights[i],
-                proxy_weight[i], proxy_bias[i], images, labels, proxy_probs, index[i], start, batch, guidance_weight,
+                proxy_weight[i], proxy_bias[i], images, labels, proxy_probs, index[i], start, batch, factors[i],
                 total[i], total[i] if guidance is None else guidance[i], losses[i], _NOTHING, _NOTHING,
             )  # fmt: skip
 

@@ -48,6 +48,8 @@ class Pair:
         make_random_model: The same with a backbone drawn from the generator too (opponent "random-init").
         n_classes: Classes of the task.
         n_proxy_classes: Classes of the proxy.
+        importance: What the guidance ``si`` holds the proxy's weights by: Ω by parameter name, from the proxy's own
+            training; None where only weights exist (then it is estimated from gradients).
     """
 
     name: str
@@ -60,6 +62,7 @@ class Pair:
     make_random_model: Callable[[torch.Generator], Optimizee]
     n_classes: int
     n_proxy_classes: int
+    importance: Callable[[], dict[str, Tensor]] | None = None
 
 
 Factory = Callable[..., Pair]

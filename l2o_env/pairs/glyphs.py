@@ -24,7 +24,7 @@ from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.models.base import Optimizee
 from l2o_env.models.small import NetworkName, SmallNet, SmallProxy
 from l2o_env.pairs.base import Pair, Split
-from l2o_env.pairs.proxy import ProxyTraining, get_proxy
+from l2o_env.pairs.proxy import ProxyTraining, get_importance, get_proxy
 
 if TYPE_CHECKING:
     from l2o_env.pairs.backgrounds import Half
@@ -183,14 +183,15 @@ def make_glyphs(name: str, defaults: GlyphsConfig, **overrides: Any) -> Pair:
     n_proxy_classes = int(classes.max()) + 1
     first, second = _uci_halves()
     pretraining, held_out = _divide(first)
-    proxy = get_proxy(
-        lambda: _real_split(config, pretraining, PROXY_BLENDS, "left", "proxy_train", classes),
+    proxy_training = (
+        partial(_real_split, config, pretraining, PROXY_BLENDS, "left", "proxy_train", classes),
         n_proxy_classes,
         _torch_seed(config.seed, "proxy_weights"),
         config.proxy,
         _proxy_data_settings(config, classes),
         config.network,
     )
+    proxy = get_proxy(*proxy_training)
     return Pair(
         name=name,
         train=_synthetic_split(config, 0),
@@ -202,6 +203,7 @@ def make_glyphs(name: str, defaults: GlyphsConfig, **overrides: Any) -> Pair:
         make_random_model=partial(_make_model, proxy, n_proxy_classes, False),
         n_classes=N_CLASSES,
         n_proxy_classes=n_proxy_classes,
+        importance=partial(get_importance, *proxy_training),
     )
 
 

@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from l2o_env.errors import ConfigError
+from l2o_env.guidance.si import PathIntegral
 from l2o_env.models.base import new_generator
 from l2o_env.models.small import NetworkName, SmallProxy
 from l2o_env.pairs.base import Split
@@ -74,14 +75,42 @@ def get_proxy(
         A network in evaluation mode that needs no gradient.
     """
     proxy = SmallProxy(n_proxy_classes, new_generator(seed), network)
-    settings: dict[str, Any] = {"format": FORMAT, "seed": seed, "n_proxy_classes": n_proxy_classes, "network": network}
-    settings |= {"training": asdict(training), "data": data_settings}
+    settings = _settings(n_proxy_classes, seed, training, data_settings, network)
     proxy.load_state_dict(
         cached(
             "proxy", settings, proxy.state_dict(), lambda: pretrain(data(), n_proxy_classes, seed, training, network)
         )
     )
     return proxy.requires_grad_(False).eval()
+
+
+def get_importance(
+    data: Callable[[], Split],
+    n_proxy_classes: int,
+    seed: int,
+    training: ProxyTraining,
+    data_settings: dict[str, Any],
+    network: NetworkName = "small",
+) -> Tensors:
+    """Ω of synaptic intelligence from the training of the very proxy that :func:`get_proxy` gives, by parameter name.
+
+    It is kept beside the proxy; where it is not there yet, the proxy's training is run once more. Arguments as there.
+    """
+    template = dict(SmallProxy(n_proxy_classes, new_generator(seed), network).named_parameters())
+    settings = _settings(n_proxy_classes, seed, training, data_settings, network)
+
+    def build() -> Tensors:
+        return _train(data(), n_proxy_classes, seed, training, network, track=True)[1].importance()
+
+    return cached("importance", settings, {name: p.detach() for name, p in template.items()}, build)
+
+
+def _settings(
+    n_proxy_classes: int, seed: int, training: ProxyTraining, data_settings: dict[str, Any], network: NetworkName
+) -> dict[str, Any]:
+    """All that a proxy depends on."""
+    settings: dict[str, Any] = {"format": FORMAT, "seed": seed, "n_proxy_classes": n_proxy_classes, "network": network}
+    return settings | {"training": asdict(training), "data": data_settings}
 
 
 def pretrain(
@@ -99,6 +128,13 @@ def pretrain(
     Returns:
         The state of a :class:`SmallProxy`.
     """
+    proxy, _ = _train(data, n_proxy_classes, seed, training, network)
+    return {name: tensor.detach().clone() for name, tensor in proxy.state_dict().items()}
+
+
+def _train(
+    data: Split, n_proxy_classes: int, seed: int, training: ProxyTraining, network: NetworkName, track: bool = False
+) -> tuple[SmallProxy, PathIntegral]:
     generator = new_generator(seed)
     proxy = SmallProxy(n_proxy_classes, generator, network)
     n = len(data)
@@ -106,6 +142,7 @@ def pretrain(
     optimizer = torch.optim.SGD(
         proxy.parameters(), training.learning_rate, momentum=0.9, nesterov=True, weight_decay=training.weight_decay
     )
+    path = PathIntegral(dict(proxy.named_parameters()) if track else {})
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_factor, total=training.epochs * per_epoch))
     with _one_thread(), torch.enable_grad(), _progress(training.epochs) as advance:
         for _ in range(training.epochs):
@@ -113,9 +150,10 @@ def pretrain(
                 optimizer.zero_grad()
                 F.cross_entropy(proxy(data.images[batch]), data.labels[batch]).backward()
                 optimizer.step()
+                path.updated()
                 schedule.step()
             advance()
-    return {name: tensor.detach().clone() for name, tensor in proxy.state_dict().items()}
+    return proxy, path
 
 
 def _factor(step: int, total: int) -> float:
