@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2o_env.rollout import AgentLike
+from l2o_env.vector_env import Syn2RealVectorEnv
 
 
 @runtime_checkable
@@ -27,6 +29,36 @@ class Agent(AgentLike, Protocol):
 
     def save(self, folder: Path) -> None:
         """Writes the agent to a folder, without pickle."""
+        ...
+
+
+@runtime_checkable
+class Learner(Agent, Protocol):
+    """An agent that learns from a population."""
+
+    @property
+    def episodes(self) -> int:
+        """Episodes that it was trained for, over all optimizees."""
+        ...
+
+    def learn(
+        self,
+        venv: Syn2RealVectorEnv,
+        episodes: int,
+        *,
+        pairs: Sequence[str] | None = None,
+        callback: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Any:
+        """Trains on a population.
+
+        Args:
+            venv: The population, with the auto-reset mode ``NEXT_STEP``.
+            episodes: Episodes to train for, over all optimizees; a multiple of their number, or rounded up to one.
+            pairs: Pairs that an agent which picks them itself is to go through in turn.
+            callback: Called after each batch of episodes with a record of it: ``return_mean``, ``return_std``,
+                ``value_mean``, ``diverged``, ``pair``, ``episode`` (those so far), ``seconds``, and what else the
+                algorithm tells. It may raise ``KeyboardInterrupt``: the policy is as the last update left it.
+        """
         ...
 
 

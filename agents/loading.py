@@ -40,7 +40,11 @@ def load(folder: str | Path, selection: Selection = "last") -> Agent:
         from agents.reinforce import Reinforce
 
         return Reinforce.load(folder)
-    raise unknown_name("kind of policy", kind, ("reinforce",))
+    if kind == "sb3":
+        from agents.sb3 import SB3Agent
+
+        return SB3Agent.load(folder)
+    raise unknown_name("kind of policy", kind, ("reinforce", "sb3"))
 
 
 def policy_folder(folder: str | Path, selection: Selection = "last") -> Path:

@@ -93,6 +93,8 @@ class Episodes:
         init_seed, batch_seed = (int(x) for x in rng.integers(2**62, size=2))
         return Start(drawn, init_seed, batch_seed)
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()  # whoever steps an environment may do so inside torch.no_grad()
     def advance(
         self,
         rates: NDArray[np.float64],

@@ -1,0 +1,117 @@
+"""The algorithms by name: which action forms they take, and their settings. Importing this loads none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agents import sb3_config
+from agents.hyperparameters import override
+from agents.reinforce_config import PRESETS, ReinforceConfig
+from agents.sb3_config import SB3Config
+from l2o_env.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from agents.base import Learner
+    from l2o_env.config import EnvConfig
+
+AlgorithmConfig = ReinforceConfig | SB3Config
+_CONTINUOUS = ("log", "relative")
+_ANY = ("log", "relative", "discrete")
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What has to be known of an algorithm before it is loaded."""
+
+    name: str
+    """As ``--algo`` takes it."""
+    config: AlgorithmConfig
+    """Its default settings."""
+    forms: tuple[str, ...]
+    """Action forms that it can learn."""
+    common_random_numbers: bool
+    """Whether optimizees that train side by side share pair, initialisation and batches: it helps where they are
+    compared with each other; a learned critic rather wants to see many different episodes."""
+    path: str = ""
+    """``module:Class`` of Stable-Baselines3 or sb3-contrib; empty for our own."""
+    shared_factor: bool = False
+    """Whether it takes a single discrete action: one factor for all layer groups."""
+
+
+_TABLE = (
+    Algorithm("reinforce", PRESETS["default"], _ANY, True),
+    Algorithm("ppo", sb3_config.PPOConfig(), _ANY, False, "stable_baselines3:PPO"),
+    Algorithm("a2c", sb3_config.A2CConfig(), _ANY, False, "stable_baselines3:A2C"),
+    Algorithm("sac", sb3_config.SACConfig(), _CONTINUOUS, False, "stable_baselines3:SAC"),
+    Algorithm("td3", sb3_config.TD3Config(), _CONTINUOUS, False, "stable_baselines3:TD3"),
+    Algorithm("ddpg", sb3_config.DDPGConfig(), _CONTINUOUS, False, "stable_baselines3:DDPG"),
+    Algorithm("dqn", sb3_config.DQNConfig(), ("discrete",), False, "stable_baselines3:DQN", shared_factor=True),
+    Algorithm("recurrent_ppo", sb3_config.RecurrentPPOConfig(), _ANY, False, "sb3_contrib:RecurrentPPO"),
+    Algorithm("trpo", sb3_config.TRPOConfig(), _ANY, False, "sb3_contrib:TRPO"),
+    Algorithm("tqc", sb3_config.TQCConfig(), _CONTINUOUS, False, "sb3_contrib:TQC"),
+    Algorithm("crossq", sb3_config.CrossQConfig(), _CONTINUOUS, False, "sb3_contrib:CrossQ"),
+    Algorithm("ars", sb3_config.ARSConfig(), _CONTINUOUS, True, "sb3_contrib:ARS"),
+    Algorithm("maskable_ppo", sb3_config.MaskablePPOConfig(), ("discrete",), False, "sb3_contrib:MaskablePPO"),
+)
+ALGORITHMS: Mapping[str, Algorithm] = {algorithm.name: algorithm for algorithm in _TABLE}
+"""All algorithms by name."""
+
+
+def find(name: str, form: str | None = None) -> Algorithm:
+    """The algorithm of a name.
+
+    Args:
+        name: Such as ``"ppo"``.
+        form: An action form that it has to take.
+
+    Raises:
+        ConfigError: If the name is unknown, or the algorithm and the action form do not go together.
+    """
+    if name not in ALGORITHMS:
+        raise unknown_name("algorithm", name, ALGORITHMS)
+    found = ALGORITHMS[name]
+    if form is not None and form not in found.forms:
+        fitting = ", ".join(other.name for other in _TABLE if form in other.forms)
+        raise ConfigError(
+            f"The algorithm {name!r} and the action form {form!r} do not go together. {name!r} takes the forms "
+            f"{', '.join(found.forms)}; {form!r} goes with {fitting}."
+        )
+    return found
+
+
+def configure(name: str, changes: Mapping[str, Any] | None = None) -> AlgorithmConfig:
+    """Default settings of an algorithm with some of them changed.
+
+    Args:
+        name: Such as ``"ppo"``.
+        changes: Hyper-parameters by name; text is read as a value of the right type.
+
+    Raises:
+        ConfigError: If a name is unknown or a value has the wrong type or cannot work.
+    """
+    return override(find(name).config, changes or {}, f"hyper-parameter of {name}")
+
+
+def make_learner(name: str, env_config: EnvConfig, config: AlgorithmConfig, seed: int, n_layers: int) -> Learner:
+    """A new agent that an algorithm trains.
+
+    Args:
+        name: Such as ``"ppo"``.
+        env_config: Settings of the environment: the action form and what its actions mean.
+        config: Settings of the algorithm, from :func:`configure`.
+        seed: Seed of the initial weights and of all that the algorithm draws.
+        n_layers: Number of layer groups.
+
+    Raises:
+        ConfigError: If the algorithm and the action form do not go together.
+    """
+    find(name, env_config.action)
+    if isinstance(config, ReinforceConfig):
+        from agents.reinforce import Reinforce
+
+        return Reinforce(env_config, config, seed, n_layers)
+    from agents.sb3 import SB3Agent
+
+    return SB3Agent(env_config, name, config, seed, n_layers)

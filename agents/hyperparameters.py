@@ -1,0 +1,144 @@
+"""Hyper-parameters from the command line or a YAML file, into frozen dataclasses of settings."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from l2o_env.errors import ConfigError, unknown_name
+
+Config = TypeVar("Config")
+_WORDS = {"true": True, "false": False}
+_NONE = ("none", "null", "~")
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
+    """Takes ``name=value`` apart; of a name given twice the last one counts.
+
+    Raises:
+        ConfigError: If there is no ``=`` or no name.
+    """
+    found = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name.strip():
+            raise ConfigError(f"Got the hyper-parameter {assignment!r}; expected name=value, such as gamma=0.95.")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """Reads hyper-parameters from a YAML file of ``name: value`` lines; nothing in it is executed.
+
+    Raises:
+        ConfigError: If the file cannot be read or holds anything else.
+    """
+    import yaml
+
+    path = Path(path).expanduser()
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"The file of hyper-parameters {path} cannot be read: {error.strerror}. Name a YAML file."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path} is no YAML file: {reason}. Expected lines such as gamma: 0.95.") from error
+    found = {} if found is None else found
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise ConfigError(f"{path} holds {found!r}; expected lines of hyper-parameters such as gamma: 0.95.")
+    return found
+
+
+def override(config: Config, changes: Mapping[str, Any], kind: str = "hyper-parameter") -> Config:
+    """Changes fields of a frozen dataclass.
+
+    Args:
+        config: The settings to start from.
+        changes: New values by name. Text is read as a value of the field's type; a whole number will do for a float.
+        kind: What a field is called in errors.
+
+    Raises:
+        ConfigError: If a name is unknown (it names the closest), or a value has the wrong type or cannot work.
+    """
+    hints = get_type_hints(type(config))
+    known = [field.name for field in fields(config)]  # type: ignore[arg-type]
+    for name in changes:
+        if name not in known:
+            raise unknown_name(kind, name, known)
+    values = {name: _typed(name, value, hints[name]) for name, value in changes.items()}
+    return replace(config, **values)  # type: ignore[type-var]
+
+
+def describe(hint: Any) -> str:
+    """A type in words, as errors have it."""
+    if hint is type(None):
+        return "none"
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(describe(part) for part in get_args(hint))
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    if get_origin(hint) is tuple:
+        return "a list such as 64,64"
+    return {int: "an integer", float: "a number", bool: "true or false", str: "text"}.get(hint, str(hint))
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    for read in (_as_given, _from_text):
+        for part in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
+            try:
+                return read(value, part)
+            except (TypeError, ValueError):
+                continue
+    raise ConfigError(f"{name} is {value!r}; expected {describe(hint)}.")
+
+
+def _as_given(value: Any, hint: Any) -> Any:
+    """The value, if it has the type already.
+
+    Raises:
+        TypeError: If not.
+    """
+    if get_origin(hint) is tuple and isinstance(value, list | tuple):
+        return tuple(_as_given(item, get_args(hint)[0]) for item in value)
+    if get_origin(hint) is Literal and value in get_args(hint):
+        return value
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return _finite(float(value))
+    if hint in (int, bool, type(None)) and type(value) is hint:
+        return value
+    raise TypeError(value)
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(value)
+    return value
+
+
+def _from_text(value: Any, hint: Any) -> Any:
+    """What text stands for, of a type.
+
+    Raises:
+        TypeError: If the value is no text.
+        ValueError: If it stands for nothing of that type.
+    """
+    if not isinstance(value, str):
+        raise TypeError(value)
+    if hint is type(None) and value.lower() in _NONE:
+        return None
+    if hint is bool and value.lower() in _WORDS:
+        return _WORDS[value.lower()]
+    if hint is int or hint is float:
+        return _finite(hint(value))
+    if hint is str:
+        return value
+    if get_origin(hint) is tuple:
+        items = [item for item in value.strip("()[] ").replace(",", " ").split() if item]
+        return tuple(_from_text(item, get_args(hint)[0]) for item in items)
+    raise ValueError(value)
