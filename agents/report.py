@@ -18,16 +18,19 @@ _COLUMNS = {
 }
 
 
-def results_table(summary: pd.DataFrame) -> Table:
+def results_table(summary: pd.DataFrame, caption: str | None = None) -> Table:
     """One section per pair, one row per policy.
 
     Args:
         summary: What :func:`l2o_env.evaluate.summarise` returned.
+        caption: Printed below.
     """
     from rich.table import Table
 
     n_seeds = int(summary["n_seeds"].max()) if len(summary) else 0
-    table = Table(title=f"Mean ± 95 % confidence interval over {n_seeds} seeds; V in nats, accuracies as shares")
+    table = Table(
+        title=f"Mean ± 95 % confidence interval over {n_seeds} seeds; V in nats, accuracies as shares", caption=caption
+    )
     for heading in ("pair", "policy"):
         table.add_column(heading, no_wrap=True)
     for heading in (*_COLUMNS.values(), "diverged"):

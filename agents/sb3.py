@@ -185,7 +185,8 @@ class SB3Agent(Predictor):
                 model.weights = torch.nn.utils.parameters_to_vector(model.policy.parameters()).detach()
             model.set_logger(Logger(folder=None, output_formats=[]))
             self.policy, self._others = model.policy, {}
-            model.learn(steps, callback=RecordCallback(self, steps, callback), log_interval=None)  # type: ignore[arg-type]
+            recorder = RecordCallback(self, steps, n_steps, callback)
+            model.learn(steps, callback=recorder, log_interval=None)  # type: ignore[arg-type]
         return self
 
     def check_env(self, env_config: EnvConfig) -> None:

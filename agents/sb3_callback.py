@@ -22,14 +22,17 @@ class RecordCallback(BaseCallback):
     Args:
         agent: Whose training it is; its count of episodes is kept up to date.
         steps: Environment steps of the training, over all optimizees.
+        n_steps: Those of an episode.
         callback: Takes the records: ``return_mean``, ``return_std``, ``value_mean`` and ``diverged`` of the episodes
             that have ended since the last one, ``pair``, ``episode``, ``seconds``, and what SB3 logs about training.
     """
 
-    def __init__(self, agent: SB3Agent, steps: int, callback: Callable[[dict[str, Any]], None] | None) -> None:
+    def __init__(
+        self, agent: SB3Agent, steps: int, n_steps: int, callback: Callable[[dict[str, Any]], None] | None
+    ) -> None:
         super().__init__()
         self._agent, self._steps, self._callback = agent, steps, callback
-        self._n_steps = agent.env_config.n_steps
+        self._n_steps = n_steps
         self._before = agent.episodes
         self._started = time.perf_counter()
         self._ended: list[tuple[float, float, bool, str]] = []

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import l2o_env
+from agents.algorithms import make_learner
+from agents.base import Learner
 from agents.console import Reporter, steps
-from agents.reinforce import Reinforce
-from agents.reinforce_config import PRESETS
 from agents.report import results_table
 from agents.schedules import default_opponents
+from agents.selection import Checkpoints
 from agents.train_args import Plan, TrainArgs
 from agents.tuning import tune_per_layer, tune_uniform
 from l2o_env import pairs as pair_registry
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
-SETTINGS = PRESETS["default"]
-"""Settings of REINFORCE in the main job."""
 UNITS = {"val_accuracy": "accuracy", "target_oracle": "accuracy"}
 """Units of the rewards that are not in nats."""
 
@@ -70,7 +69,11 @@ class _Run:
 
     def __init__(self, plan: Plan, folder: RunFolder, reporter: Reporter) -> None:
         self.plan, self.folder, self.reporter = plan, folder, reporter
-        self.agent: Reinforce | None = None
+        self.agent: Learner | None = None
+        self.updates = 0
+        self.checkpoints = Checkpoints(
+            folder, plan.env, plan.episodes, plan.checkpoints, plan.eval_seeds, plan.args.seed
+        )
         self.records: list[dict[str, Any]] = []
         self.frames: list[pd.DataFrame] = []
         self.tuned: dict[str, dict[str, Any]] = {}
@@ -105,7 +108,8 @@ class _Run:
         plan, reporter = self.plan, self.reporter
         seed = plan.args.seed
         venv = Syn2RealVectorEnv(plan.args.num_envs, **asdict(plan.env))
-        self.agent = Reinforce(plan.env, SETTINGS, episode_seeds(seed, "policy", 1)[0], len(venv.layer_names))
+        policy_seed = episode_seeds(seed, "policy", 1)[0]
+        self.agent = make_learner(plan.args.algo, plan.env, plan.settings, policy_seed, len(venv.layer_names))
         venv.reset(seed=episode_seeds(seed, "training", plan.args.num_envs))
         with (
             self._timed("train"),
@@ -118,12 +122,17 @@ class _Run:
             def callback(record: dict[str, Any]) -> None:
                 self.records.append(record)
                 log(record)
+                self.updates = venv.episodes.updates_made
                 update(min(record["episode"], plan.episodes), f"return {record['return_mean']:.3f}")
                 if interrupted():
                     raise KeyboardInterrupt
+                self.checkpoints(agent)
 
-            self.agent.learn(venv, plan.episodes, pairs=plan.env.pairs, callback=callback)
+            agent = self.agent
+            agent.learn(venv, plan.episodes, pairs=plan.env.pairs, callback=callback)
+            self.updates = venv.episodes.updates_made
         self._save_policy()
+        self.checkpoints(agent, last=True)
 
     def _save_policy(self) -> None:
         assert self.agent is not None
@@ -173,8 +182,16 @@ class _Run:
             assert self.agent is not None
             with self.folder.guard("actions.png") as path:
                 plot_actions(recorded, path, policy=self.agent.name)
-            self.reporter.out.print(results_table(self._write_results(status)))
+            self.reporter.out.print(results_table(self._write_results(status), self._budget()))
         self.reporter.say(f"The run is in {self.folder.path}.")
+
+    def _budget(self) -> str:
+        """How many updates the policy was trained with, in words."""
+        assert self.agent is not None
+        return (
+            f"{self.agent.name} was trained with {self.updates:,} optimizer updates "
+            f"({self.agent.episodes} episodes of {self.plan.env.budget})"
+        )
 
     def _write_results(self, status: str) -> pd.DataFrame:
         import pandas as pd
@@ -187,6 +204,8 @@ class _Run:
             "status": status,
             "seconds": self.seconds,
             "trained_episodes": self.agent.episodes if self.agent else 0,
+            "updates": {"training": self.updates, "selection": self.checkpoints.updates},
+            "selection": {"checkpoints": self.checkpoints.judged, "best": self.checkpoints.best},
             "tuned": self.tuned,
             "summary": summary.to_dict("records"),
         }
@@ -209,8 +228,10 @@ def _describe(plan: Plan) -> dict[str, Any]:
         "arguments": asdict(plan.args),
         "environment": asdict(plan.env),
         "trained_on": plan.env.pairs,
-        "algorithm": {"name": plan.args.algo, **asdict(SETTINGS)},
+        "algorithm": {"name": plan.args.algo, **asdict(plan.settings)},
         "episodes": plan.episodes,
+        "checkpoints": plan.checkpoints,
+        "updates_per_episode": plan.env.budget,
         "tuning_episodes": plan.tuning_episodes,
         "eval_pairs": plan.eval_pairs,
         "eval_seeds": plan.eval_seeds,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
-from tyro.conf import FlagCreatePairsOff, arg
+from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
+from agents.algorithms import ALGORITHMS, AlgorithmConfig, configure, find
+from agents.hyperparameters import parse_assignments, read_file
 from l2o_env import pairs as pair_registry
 from l2o_env.config import ActionForm, EnvConfig, GuidanceName, GuidanceSchedule, RewardName, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
 
-ALGORITHMS = ("reinforce",)
-"""Known values of ``--algo``."""
 MIN_TUNING_EPISODES = 12
 """The smallest grid search over uniform rates needs so many."""
 
@@ -30,6 +30,8 @@ class Effort:
     """Held-out members to evaluate on, the first of them; None: all."""
     eval_seeds: int
     """Evaluation seeds of each policy on each pair."""
+    checkpoints: int
+    """Times that the policy is saved and judged in training."""
     tuning_episodes: int | None = None
     """Episodes for each tuned opponent on each evaluated pair; None: as many as the policy gets, divided by the pairs.
     Either way it is tuned on the very pair that it is tested on."""
@@ -39,9 +41,9 @@ class Effort:
 
 _FEW = ("uniform", "asg-sgd", "frozen-backbone")
 EFFORTS = {
-    "quick": Effort(32, n_training_pairs=2, n_held_out=1, eval_seeds=3, opponents=_FEW),
-    "default": Effort(640, n_training_pairs=None, n_held_out=2, eval_seeds=16),
-    "full": Effort(640, n_training_pairs=None, n_held_out=None, eval_seeds=16, tuning_episodes=320),
+    "quick": Effort(32, n_training_pairs=2, n_held_out=1, eval_seeds=3, checkpoints=2, opponents=_FEW),
+    "default": Effort(640, n_training_pairs=None, n_held_out=2, eval_seeds=16, checkpoints=5),
+    "full": Effort(640, n_training_pairs=None, n_held_out=None, eval_seeds=16, checkpoints=5, tuning_episodes=320),
 }
 """How much ``--quick``, no flag, and ``--full`` do."""
 
@@ -75,8 +77,14 @@ class TrainArgs:
     """Run folder; it must not exist or be empty."""
     seed: int = 0
     """Seed of everything random: the same seed gives the same table on one machine with one number of threads."""
-    algo: Annotated[str, _choices(Literal["reinforce"])] = "reinforce"
-    """Algorithm that trains the policy."""
+    algo: Annotated[str, arg(metavar="{" + ",".join(ALGORITHMS) + "}")] = "reinforce"
+    """Algorithm that trains the policy: REINFORCE, or one of Stable-Baselines3 or sb3-contrib. With the action form
+    discrete, dqn picks one tenth of the base rate for all layer groups together, and maskable_ppo one for each that is
+    not far from the last."""
+    hp: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE")] = ()
+    """Hyper-parameter of the algorithm, such as gamma=0.95; can be given many times. A wrong name lists all names."""
+    hp_file: Annotated[Path | None, arg(metavar="FILE.yaml", help_behavior_hint="(default: none)")] = None
+    """YAML file of hyper-parameters, one `name: value` per line; --hp goes before it."""
     pairs: Annotated[
         tuple[str, ...] | None,
         _differing("Pairs to train on, by name; the first one is evaluated too.", "NAME ...", "all training members",
@@ -102,6 +110,11 @@ class TrainArgs:
     guidance_cap: Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: none)")] = None
     """The weighted term counts at most this much in the training loss; beyond it, it has no gradient."""
     episodes: Annotated[int | None, _differing("Episodes to train for.", "N", *_count("episodes"))] = None
+    checkpoints: Annotated[
+        int | None,
+        _differing("Times that the policy is saved in training and judged by V on the training pairs; policy-best is "
+                   "the best of them. 0 turns it off.", "N", *_count("checkpoints")),
+    ] = None  # fmt: skip
     device: str = "auto"
     """Torch device, such as cpu or cuda; auto takes a GPU if there is one."""
     eval_pairs: Annotated[
@@ -126,8 +139,11 @@ class TrainArgs:
         """
         if self.quick and self.full:
             raise ConfigError("--quick and --full exclude each other; give one of them.")
-        if self.algo not in ALGORITHMS:
-            raise unknown_name("algorithm", self.algo, ALGORITHMS)
+        algorithm = find(self.algo)
+        if self.action in get_args(ActionForm):  # EnvConfig has an error for others
+            find(self.algo, self.action)
+        file = {} if self.hp_file is None else read_file(self.hp_file)
+        settings = configure(self.algo, {**file, **parse_assignments(self.hp)})
         effort = EFFORTS["quick" if self.quick else "full" if self.full else "default"]
         training = self.pairs or pair_registry.names("train")[: effort.n_training_pairs]
         held_out = [name for name in pair_registry.names("test") if name not in training][: effort.n_held_out]
@@ -137,8 +153,10 @@ class TrainArgs:
                 raise unknown_name("pair", name, pair_registry.names())
         episodes = effort.episodes if self.episodes is None else self.episodes
         eval_seeds = effort.eval_seeds if self.eval_seeds is None else self.eval_seeds
+        checkpoints = effort.checkpoints if self.checkpoints is None else self.checkpoints
         for option, value, least in (
             ("--episodes", episodes, 1),
+            ("--checkpoints", checkpoints, 0),
             ("--num-envs", self.num_envs, 1),
             ("--eval-seeds", eval_seeds, 1),
             ("--seed", self.seed, 0),
@@ -157,10 +175,12 @@ class TrainArgs:
                 guidance_weight=self.guidance_weight,
                 guidance_schedule=self.guidance_schedule,  # type: ignore[arg-type]
                 guidance_cap=self.guidance_cap,
-                common_random_numbers=True,
+                common_random_numbers=algorithm.common_random_numbers,
                 device=str(resolve_device(self.device)),
             ),
+            settings=settings,
             episodes=episodes,
+            checkpoints=checkpoints,
             tuning_episodes=max(effort.tuning_episodes or episodes // len(evaluated), MIN_TUNING_EPISODES),
             eval_pairs=evaluated,
             eval_seeds=eval_seeds,
@@ -176,8 +196,12 @@ class Plan:
     """Where it comes from."""
     env: EnvConfig
     """Settings of the environment to train in."""
+    settings: AlgorithmConfig
+    """Settings of the algorithm."""
     episodes: int
     """Episodes that the policy is trained for."""
+    checkpoints: int
+    """Times that the policy is saved and judged in training."""
     tuning_episodes: int
     """Episodes for each tuned opponent on each pair."""
     eval_pairs: tuple[str, ...]

@@ -72,6 +72,7 @@ class Episodes:
         self.guidance_weights = np.full(n, config.guidance_weight)
         self.previous: Measurements | None = None
         self.observations: NDArray[np.float32] | None = None
+        self.updates_made = 0  # by all optimizees together, since the population was built
 
     def start(self, rngs: Sequence[np.random.Generator], indices: Sequence[int], pair: str | None) -> None:
         """Draws new episodes for some optimizees; they begin with the next :meth:`advance`.
@@ -120,6 +121,7 @@ class Episodes:
             weights = np.where(moving, guidance_weights, weights)
         self.guidance_weights = np.where(resting, self.guidance_weights, weights)
         window = population.run(self.rates, lengths, self.guidance_weights)
+        self.updates_made += int(lengths.sum())
         diverged = window.diverged & moving
         before = window.measurements if self.previous is None else _select(fresh, window.measurements, self.previous)
         after = _select(diverged | resting, before, window.measurements)
