@@ -10,8 +10,8 @@ PyTorch reaches a tenth of what the processor can do on networks of a few thousa
 - A network is a *program*: rows of integers, each an operation and its operands. So every kernel is compiled once.
 
 The first call compiles, once per machine: Numba caches on disk, beside this file or, where that is not writable, in the
-user's cache folder (or in ``NUMBA_CACHE_DIR``). It looks at the stamp of this file alone: after a change of ``simd``,
-touch this one.
+user's cache folder (or in ``NUMBA_CACHE_DIR``). It looks at the contents of this file alone: after a change of
+``simd``, count ``SIMD_VERSION`` up.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ import numba
 import numpy as np
 
 from l2o_env.models import simd
+
+SIMD_VERSION = 1
+"""Version of what ``simd`` generates, so that kernels compiled with another one are not taken from the cache."""
 
 TILE = 16
 """Samples computed together. A batch is filled up to a multiple of it with samples that weigh nothing."""
