@@ -20,6 +20,7 @@ from agents.train import INTERRUPTED, train
 from agents.train_args import TrainArgs
 from l2o_env.errors import ConfigError
 from l2o_env.runs import WriteError
+from l2o_env.workers import WorkerError
 
 COMMANDS = ("train", "reproduce", "audit")
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("l2o_env").setLevel(logging.INFO)
     try:
         return _run(settings)
-    except (ConfigError, WriteError) as error:
+    except (ConfigError, WriteError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -115,6 +115,8 @@ class TrainArgs:
         _differing("Times that the policy is saved in training and judged by V on the training pairs; policy-best is "
                    "the best of them. 0 turns it off.", "N", *_count("checkpoints")),
     ] = None  # fmt: skip
+    workers: int = EnvConfig.workers
+    """Processes that share the fine-tuning runs, on a CPU; the cores of the machine are a good choice."""
     device: str = "auto"
     """Torch device, such as cpu or cuda; auto takes a GPU if there is one."""
     eval_pairs: Annotated[
@@ -176,6 +178,7 @@ class TrainArgs:
                 guidance_schedule=self.guidance_schedule,  # type: ignore[arg-type]
                 guidance_cap=self.guidance_cap,
                 common_random_numbers=algorithm.common_random_numbers,
+                workers=self.workers,
                 device=str(resolve_device(self.device)),
             ),
             settings=settings,

@@ -83,6 +83,8 @@ class EnvConfig:
     """Start from a randomly drawn backbone instead of the proxy's."""
     implementation: Implementation = "auto"
     """How a population runs: `stacked` (one batched graph), `looped` (any network), or `auto`."""
+    workers: int = 1
+    """Processes that a population is divided over, on a CPU; at most one per optimizee."""
     device: str = "auto"
     """Torch device; `auto` takes a GPU if there is one."""
 
@@ -101,7 +103,7 @@ class EnvConfig:
         ):
             if name not in known:
                 raise unknown_name(kind, name, known)
-        for key in ("budget", "window", "batch_size", "csg_dim", "csg_queue"):
+        for key in ("budget", "window", "batch_size", "workers", "csg_dim", "csg_queue"):
             _require_integer(key, getattr(self, key))
         for key in ("common_random_numbers", "random_init"):
             if not isinstance(getattr(self, key), bool):

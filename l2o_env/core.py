@@ -16,14 +16,13 @@ from l2o_env import observation, pairs
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.guidance.weight import scheduled_weight
-from l2o_env.looped import LoopedPopulation
 from l2o_env.population import Population, Start, Window
 from l2o_env.reward import Measurements, proxy_guided_value, reward
 from l2o_env.schedule import fixed_windows
-from l2o_env.stacked import StackedPopulation
+from l2o_env.sharded import ShardedPopulation, build, in_workers
 
 
-def make_population(config: EnvConfig, n: int, dtype: torch.dtype = torch.float32) -> Population:
+def make_population(config: EnvConfig, n: int, dtype: torch.dtype = torch.float32) -> Population | ShardedPopulation:
     """Builds the population that the settings name.
 
     With ``implementation="auto"`` networks that can be stacked are, unless there is just one optimizee and the
@@ -31,6 +30,10 @@ def make_population(config: EnvConfig, n: int, dtype: torch.dtype = torch.float3
     """
     # What can be wrong is found out before a pair is built, because that may take the training of a proxy.
     device = resolve_device(config.device)
+    if config.workers > 1 and device.type != "cpu":
+        raise ConfigError(
+            f"workers is {config.workers} on the device {device}; worker processes are for the CPU: use workers=1."
+        )
     for name in config.pairs:
         if name not in pairs.names():
             raise unknown_name("pair", name, pairs.names())
@@ -42,8 +45,8 @@ def make_population(config: EnvConfig, n: int, dtype: torch.dtype = torch.float3
         same_images = len({pair.train.images.shape[1:] for pair in members}) == 1
         stackable = same_images and not list(models[0].buffers())
         kind = "stacked" if stackable and (n > 1 or batched) else "looped"
-    cls = StackedPopulation if kind == "stacked" else LoopedPopulation
-    return cls(members, n, config, dtype)
+    divide = in_workers if min(config.workers, n) > 1 else build
+    return divide(kind, members, n, config, dtype)
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,11 @@ class Episodes:
             shares = torch.bincount(labels, weights=right, minlength=n) / counts
             result[i, :n] = shares.cpu().numpy()
         return result
+
+    def close(self) -> None:
+        """Ends the worker processes, if no other population has them."""
+        if isinstance(self.population, ShardedPopulation):
+            self.population.close()
 
     def get_state(self) -> dict[str, Any]:
         """Everything of the running episodes."""

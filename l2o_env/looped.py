@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -35,6 +36,8 @@ class LoopedPopulation(Population):
         self._grads = torch.zeros_like(self.weights)
 
     def _load_model(self, i: int, model: Optimizee) -> None:
+        if any(other is model for other in self._models):
+            model = deepcopy(model)
         named = dict(model.named_parameters())
         self.weights[i] = self.layout.flatten({name: p.detach() for name, p in named.items()})
         weights, grads = self.layout.unflatten(self.weights[i]), self.layout.unflatten(self._grads[i])

@@ -118,12 +118,21 @@ class Population(ABC):
         n: Number of optimizees.
         config: Settings of the inner loop.
         dtype: Floating-point type of weights and images.
+        data: The pairs' images on the device, if another population has them already.
 
     Raises:
         ConfigError: If the pairs cannot run in one population.
     """
 
-    def __init__(self, pairs: Sequence[Pair], n: int, config: EnvConfig, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        n: int,
+        config: EnvConfig,
+        dtype: torch.dtype = torch.float32,
+        *,
+        data: list[DeviceData] | None = None,
+    ) -> None:
         self.n, self.config, self.dtype = n, config, dtype
         self.device = resolve_device(config.device)
         self.pairs = tuple(pairs)
@@ -141,16 +150,19 @@ class Population(ABC):
                 raise _no_images(pair, "target")
         self._template = models[0]
         self.n_proxy_classes = max(pair.n_proxy_classes for pair in pairs)
-        self.data = [DeviceData(pair, self.device, dtype, self._padded_classes(pair)) for pair in pairs]
+        if data is None:
+            data = [DeviceData(pair, self.device, dtype, self._padded_classes(pair)) for pair in pairs]
+        self.data = data
         self.starts: list[Start | None] = [None] * n
         self.done = np.zeros(n, np.int64)
         shape = (n, self.layout.n_weights)
         self.weights = torch.zeros(shape, device=self.device, dtype=dtype)
         self.reference = torch.zeros(shape, device=self.device, dtype=dtype)
-        self.order = torch.zeros((n, config.budget, config.batch_size), dtype=torch.int64, device=self.device)
+        self.order = torch.zeros((n, config.budget, config.batch_size), dtype=torch.int32, device=self.device)
         self.guidance = make_guidance(Context(n, config, self.layout, self.pairs, self.device, dtype))
         self._weights = np.zeros(n)
         self._weight: float | Tensor = 0.0
+        self._drawn: dict[tuple[int, int], Optimizee] = {}
 
     @property
     def n_layers(self) -> int:
@@ -166,16 +178,24 @@ class Population(ABC):
         for i, start in starts.items():
             self._restart(i, start)
             self.done[i] = 0
+        self._drawn.clear()
 
     def _restart(self, i: int, start: Start) -> None:
         pair = self.pairs[start.pair]
-        make = pair.make_random_model if self.config.random_init else pair.make_model
-        model = make(new_generator(start.init_seed)).to(self.device, self.dtype).eval()
         self.starts[i] = start
-        self._load_model(i, model)
+        self._load_model(i, self._initial_model(start))
         self.reference[i] = self.weights[i]
         self.order[i] = batch_order(len(pair.train), self.config, start.batch_seed).to(self.device)
         self.guidance.start(i, start.pair, start.batch_seed)
+
+    def _initial_model(self, start: Start) -> Optimizee:
+        """The network that an episode starts from; with common random numbers it is drawn once for all."""
+        key = start.pair, start.init_seed
+        if key not in self._drawn:
+            pair = self.pairs[start.pair]
+            make = pair.make_random_model if self.config.random_init else pair.make_model
+            self._drawn[key] = make(new_generator(start.init_seed)).to(self.device, self.dtype).eval()
+        return self._drawn[key]
 
     def run(
         self,
@@ -256,7 +276,7 @@ class Population(ABC):
         """Training images ``(N, len(ahead), batch)`` of the updates to come; ``ahead`` counts from the next one."""
         steps = np.minimum(self.done[:, None] + ahead, self.config.budget - 1)
         rows = torch.arange(self.n, device=self.device)[:, None]
-        return self.order[rows, torch.as_tensor(steps, device=self.device)]
+        return self.order[rows, torch.as_tensor(steps, device=self.device)].long()
 
     def _finish(self, statistics: LayerStatistics, window_start: Tensor, ce: Tensor, kl: Tensor) -> Window:
         finite = self.weights.isfinite().all(-1) & ce.isfinite() & kl.isfinite()
@@ -344,6 +364,7 @@ class Population(ABC):
         for i, start in enumerate(state["starts"]):
             if start is not None:
                 self._restart(i, start)
+        self._drawn.clear()
         self.done = state["done"].copy()
         self.weights.copy_(state["weights"])
         self.reference.copy_(state["reference"])
@@ -355,7 +376,7 @@ class Population(ABC):
 
     @abstractmethod
     def _load_model(self, i: int, model: Optimizee) -> None:
-        """Makes `model` the i-th optimizee, with zero momentum."""
+        """Makes `model` the i-th optimizee, with zero momentum. Others may be given the same `model`."""
 
     @abstractmethod
     def _set_rates(self, rates: Tensor) -> None:

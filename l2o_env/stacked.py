@@ -18,7 +18,7 @@ from l2o_env.guidance import TermInputs, kl_divergence
 from l2o_env.guidance.base import captured
 from l2o_env.models.base import BatchedKernels, Optimizee
 from l2o_env.pairs.base import Pair
-from l2o_env.population import EVALUATION_CHUNK, Gradients, Population
+from l2o_env.population import EVALUATION_CHUNK, Gradients, Population, Window
 
 _NO_CLASS = -1e4
 """Logit of a class that a pair's proxy does not have; its probability is exactly 0."""
@@ -29,6 +29,14 @@ class StackedPopulation(Population):
 
     Weights, gradients and momentum are ``(N, n_weights)`` tensors, so that clipping, SGD and statistics are a few
     operations however many parameters there are. Networks that bring their own batched kernels use those on a CPU.
+
+    Args:
+        pairs: See ``Population``, like those that follow.
+        n: Number of optimizees.
+        config: Settings of the inner loop.
+        dtype: Floating-point type.
+        kernels: Whether hand-written kernels may be used.
+        like: A population of the same pairs and settings, to share the images with. The two do not run at a time.
 
     Raises:
         ConfigError: If a network has buffers (batch statistics) or the images of the pairs differ in shape.
@@ -42,8 +50,9 @@ class StackedPopulation(Population):
         dtype: torch.dtype = torch.float32,
         *,
         kernels: bool = True,
+        like: StackedPopulation | None = None,
     ) -> None:
-        super().__init__(pairs, n, config, dtype)
+        super().__init__(pairs, n, config, dtype, data=like.data if like else None)
         if list(self._template.buffers()):
             raise ConfigError(
                 f"{type(self._template).__name__} has buffers, such as batch statistics, which cannot be stacked; "
@@ -53,12 +62,14 @@ class StackedPopulation(Population):
             if data.train.images.shape[1:] != self.data[0].train.images.shape[1:]:
                 raise ConfigError("Stacked pairs need images of one shape; use implementation='looped'.")
         self._first = np.cumsum([0, *(len(data.train) for data in self.data[:-1])])
-        self._images = torch.cat([data.train.images for data in self.data])
-        self._labels = torch.cat([data.train.labels for data in self.data])
-        self._probs = torch.cat([data.train_probs for data in self.data])
+        if like is None:
+            self._images = torch.cat([data.train.images for data in self.data])
+            self._labels = torch.cat([data.train.labels for data in self.data])
+            self._probs = torch.cat([data.train_probs for data in self.data])
+        else:
+            self._images, self._labels, self._probs = like._images, like._labels, like._probs
         self._velocity = torch.zeros_like(self.weights)
-        self._rates = torch.zeros_like(self.weights)
-        self._gradient = torch.zeros_like(self.weights)
+        self._rates = self._gradient = self.weights.new_zeros(0)  # they exist during windows only
         self._offset = torch.zeros((n, 1), dtype=torch.int64, device=self.device)
         self._frozen = {
             name: torch.zeros(n, *self._padded(name, p).shape, device=self.device, dtype=dtype)
@@ -67,7 +78,9 @@ class StackedPopulation(Population):
         }
         self._template.to("meta")
         usable = kernels and self.device.type == "cpu" and dtype == torch.float32
-        self._kernels: BatchedKernels | None = self._template.batched_kernels(self.n_proxy_classes) if usable else None
+        self._kernels: BatchedKernels | None = None
+        if usable:
+            self._kernels = like._kernels if like else self._template.batched_kernels(self.n_proxy_classes)
 
     def _padded_classes(self, pair: Pair) -> int:
         return self.n_proxy_classes
@@ -88,6 +101,12 @@ class StackedPopulation(Population):
         start = self.starts[i]
         assert start is not None
         self._offset[i] = int(self._first[start.pair])
+
+    def run(self, *args: Any, **kwargs: Any) -> Window:
+        """See ``Population``."""
+        window = super().run(*args, **kwargs)
+        self._rates = self._gradient = self.weights.new_zeros(0)
+        return window
 
     def _set_rates(self, rates: Tensor) -> None:
         self._rates = self.layout.expand(rates.to(self.device, self.dtype))

@@ -242,6 +242,10 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
 
         return tuple(draw_episode(history, self.layer_names) for history in self._history)
 
+    def close_extras(self, **kwargs: Any) -> None:
+        """Called by ``close``."""
+        self.episodes.close()
+
     def get_state(self) -> dict[str, Any]:
         """Everything of the running episodes: restoring it and going on equals never having stopped."""
         return {
