@@ -15,6 +15,7 @@ import tyro
 from tyro.conf import subcommand
 
 from agents.audit import AuditArgs, audit
+from agents.evaluate import EvaluateArgs, evaluate_command
 from agents.reproduce import ReproduceArgs, reproduce
 from agents.train import INTERRUPTED, train
 from agents.train_args import TrainArgs
@@ -22,10 +23,11 @@ from l2o_env.errors import ConfigError
 from l2o_env.runs import WriteError
 from l2o_env.workers import WorkerError
 
-COMMANDS = ("train", "reproduce", "audit")
+COMMANDS = ("train", "evaluate", "reproduce", "audit")
 
 _Command = (
     Annotated[TrainArgs, subcommand("train")]
+    | Annotated[EvaluateArgs, subcommand("evaluate")]
     | Annotated[ReproduceArgs, subcommand("reproduce")]
     | Annotated[AuditArgs, subcommand("audit")]
 )
@@ -55,9 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _run(settings: TrainArgs | ReproduceArgs | AuditArgs) -> int:
+def _run(settings: TrainArgs | EvaluateArgs | ReproduceArgs | AuditArgs) -> int:
     if isinstance(settings, TrainArgs):
         return train(settings)
+    if isinstance(settings, EvaluateArgs):
+        return evaluate_command(settings)
     return reproduce(settings) if isinstance(settings, ReproduceArgs) else audit(settings)
 
 

@@ -19,7 +19,10 @@ class Agent(AgentLike, Protocol):
     """Maps observations to actions, for any number of optimizees at once; see ``AgentLike`` for :meth:`act`.
 
     An agent may also have an attribute ``config_overrides``: settings of the environment by name (fields of
-    ``EnvConfig``) that evaluation runs it with, such as ``{"random_init": True}``.
+    ``EnvConfig``) that evaluation runs it with, such as ``{"random_init": True}``, and methods ``check_env(config)``
+    and ``check_layers(n_layers)`` that raise ``ConfigError`` where it cannot run. A method
+    ``describe(observations, state, actions)`` tells recordings of the actions that :meth:`act` chose in a state:
+    ``log_prob`` and ``entropy``, each ``(N, n_layers)`` in nats, of each layer's action given the past.
     """
 
     @property

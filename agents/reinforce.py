@@ -89,17 +89,29 @@ class Reinforce(Predictor):
         self, observations: NDArray[np.float32], state: State | None, deterministic: bool
     ) -> tuple[NDArray[Any], State]:
         """Chooses actions ``(N, n_layers)`` for observations ``(N, n_layers * n_features)``; see ``agents.base``."""
+        outputs, hidden, last_noise = self._outputs(observations, state)
+        if self.discrete:
+            return self._act_discrete(outputs[0], deterministic), State(hidden, None)
+        mean = _mean(outputs[0])
+        noise = torch.zeros_like(mean) if deterministic else self._next_noise(last_noise, mean.shape)
+        return (mean + self.log_std.detach().exp() * noise).numpy(), State(hidden, noise)
+
+    @torch.no_grad()
+    def _outputs(self, observations: NDArray[np.float32], state: State | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The policy's outputs ``(1, N, n_layers, n_outputs)``, its next recurrent state, and the last noise."""
         features = torch.from_numpy(split_layers(observations))
         n, n_layers, _ = features.shape
         self.check_layers(n_layers)
         state = state or State(self.policy.initial_state(n, n_layers), None)
-        with torch.no_grad():
-            outputs, hidden = self.policy(self.normaliser(features)[None], state.hidden)
-        if self.discrete:
-            return self._act_discrete(outputs[0], deterministic), State(hidden, None)
-        mean = _mean(outputs[0])
-        noise = torch.zeros_like(mean) if deterministic else self._next_noise(state.noise, mean.shape)
-        return (mean + self.log_std.detach().exp() * noise).numpy(), State(hidden, noise)
+        return *self.policy(self.normaliser(features)[None], state.hidden), state.noise
+
+    def describe(
+        self, observations: NDArray[np.float32], state: State | None, actions: NDArray[Any]
+    ) -> dict[str, NDArray[np.float64]]:
+        """``log_prob`` and ``entropy`` of each layer's action, in nats; see ``agents.base.Agent``."""
+        outputs, _, noise = self._outputs(observations, state)
+        log_prob, entropy, _ = self._layer_log_prob(torch.as_tensor(actions)[None], outputs, noise)
+        return {"log_prob": log_prob[0].detach().double().numpy(), "entropy": entropy[0].detach().double().numpy()}
 
     def _act_discrete(self, logits: Tensor, deterministic: bool) -> NDArray[np.int64]:
         if deterministic:
@@ -136,9 +148,16 @@ class Reinforce(Predictor):
         Returns:
             Log-probabilities and entropies ``(time, N)``, summed over layers, and the last noise ``(N, n_layers)``.
         """
+        log_prob, entropy, noise = self._layer_log_prob(actions, outputs, previous_noise)
+        return log_prob.sum(-1), entropy.sum(-1), noise
+
+    def _layer_log_prob(
+        self, actions: Tensor, outputs: Tensor, previous_noise: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Like :meth:`log_prob`, of each layer ``(time, N, n_layers)``."""
         if self.discrete:
             distribution = torch.distributions.Categorical(logits=outputs)
-            return distribution.log_prob(actions).sum(-1), distribution.entropy().sum(-1), torch.zeros(0)
+            return distribution.log_prob(actions), distribution.entropy(), torch.zeros(0)
         z = (actions - _mean(outputs)) / self.log_std.exp()
         rho, first = self.config.noise_correlation, previous_noise is None
         before = torch.cat([(torch.zeros_like(z[0]) if previous_noise is None else previous_noise)[None], z[:-1]])
@@ -148,7 +167,7 @@ class Reinforce(Predictor):
         residual = (z - rho * before) / scale
         entropy = 0.5 * math.log(2 * math.pi * math.e) + scale.log() + self.log_std
         log_prob = -0.5 * (residual**2 + math.log(2 * math.pi)) - scale.log() - self.log_std
-        return log_prob.sum(-1), entropy.expand(z.shape).sum(-1), z[-1].detach()
+        return log_prob, entropy.expand(z.shape), z[-1].detach()
 
     def learn(
         self,

@@ -1,4 +1,4 @@
-"""The table that the main job ends with."""
+"""The tables that the commands end with."""
 
 from __future__ import annotations
 
@@ -48,3 +48,20 @@ def mean_and(mean: float, spread: float) -> str:
     if np.isnan(mean):
         return "-"
     return f"{mean:.3f}" if np.isnan(spread) else f"{mean:.3f} ± {spread:.3f}"
+
+
+def evaluation_table(lines: list[list[str]]) -> Table:
+    """The table of :func:`l2o_env.transfer_report.overall`, with what fits on a terminal.
+
+    Args:
+        lines: Heading and lines.
+    """
+    from rich.table import Table
+
+    printed = Table(title="Interquartile mean over pairs and runs, with 95 % stratified bootstrap intervals")
+    shown = [k for k, heading in enumerate(lines[0]) if heading not in ("trained on", "updates", "s per episode")]
+    for k in shown:
+        printed.add_column(lines[0][k], overflow="fold")
+    for line in lines[1:]:
+        printed.add_row(*(line[k] for k in shown))
+    return printed

@@ -17,7 +17,7 @@ from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.guidance.weight import scheduled_weight
 from l2o_env.population import Population, Start, Window
-from l2o_env.reward import Measurements, proxy_guided_value, reward
+from l2o_env.reward import Measurements, proxy_guided_value, reward, reward_parts
 from l2o_env.schedule import fixed_windows
 from l2o_env.sharded import ShardedPopulation, build, in_workers
 
@@ -135,11 +135,13 @@ class Episodes:
         if self.observations is not None:
             encoded = np.where(resting[:, None], self.observations, encoded)
         self.observations = encoded
+        rewards = {"reward": reward(before, after, diverged, config), **reward_parts(before, after, diverged, config)}
+        rewards = {key: np.where(moving, value, 0.0) for key, value in rewards.items()}
         return StepResult(
             observations=encoded.copy(),
-            rewards=np.where(moving, reward(before, after, diverged, config), 0.0),
+            rewards=rewards["reward"].copy(),
             terminated=moving & (diverged | (population.done >= config.budget)),
-            infos=self._infos(seen),
+            infos={**self._infos(seen), **rewards},
         )
 
     def _infos(self, window: Window) -> dict[str, NDArray]:

@@ -63,3 +63,39 @@ def reward(
     """
     value = VALUES[config.reward]
     return np.where(diverged, -config.divergence_penalty, value(after, config) - value(before, config))
+
+
+PARTS = ("reward_ce", "reward_kl", "reward_accuracy", "reward_penalty")
+"""Parts of a reward, which sum to it."""
+
+
+def reward_parts(
+    before: Measurements, after: Measurements, diverged: NDArray[np.bool_], config: EnvConfig
+) -> dict[str, NDArray[np.float64]]:
+    """What :func:`reward` is made of, ``(N,)`` each: a part that a reward does not have is 0.
+
+    Args:
+        before: As for :func:`reward`.
+        after: As for :func:`reward`.
+        diverged: As for :func:`reward`.
+        config: Settings.
+
+    Returns:
+        By name of ``PARTS``: improvement of the cross-entropy (of validation, or of training for ``"train_loss"``), of
+        the KL term with its weight, of the accuracy (validation or target), and the penalty for divergence.
+    """
+    parts = {name: np.zeros(len(diverged)) for name in PARTS}
+    if config.reward in ("proxy_guided", "val_loss"):
+        parts["reward_ce"] = before.val_ce - after.val_ce
+    if config.reward == "proxy_guided":
+        parts["reward_kl"] = config.kl_weight * (before.val_kl - after.val_kl)
+    if config.reward == "train_loss":
+        parts["reward_ce"] = before.train_ce - after.train_ce
+        parts["reward_kl"] = config.kl_loss_weight * (before.train_kl - after.train_kl)
+    if config.reward == "val_accuracy":
+        parts["reward_accuracy"] = after.val_accuracy - before.val_accuracy
+    if config.reward == "target_oracle":
+        parts["reward_accuracy"] = after.target_accuracy - before.target_accuracy
+    parts = {name: np.where(diverged, 0.0, values) for name, values in parts.items()}
+    parts["reward_penalty"] = np.where(diverged, -config.divergence_penalty, 0.0)
+    return parts

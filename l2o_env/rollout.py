@@ -69,7 +69,9 @@ class Step(NamedTuple):
         ended: ``(N,)``; those of them that ended with this step.
         observations: What the step ended with, ``(N, n_layers * n_features)``.
         rewards: ``(N,)``.
-        info: As the environment gave it, but each mask ``info["_key"]`` is `running`.
+        info: As the environment gave it, but each mask ``info["_key"]`` is `running`. After the reset also, where the
+            agent has them, the ``action`` that the step was made with, its ``log_prob`` and ``entropy``, each
+            ``(N, n_layers)``.
     """
 
     number: int
@@ -174,9 +176,12 @@ def run_episodes(
         running &= ~ended
         if not running.any():
             return found
+        before = (observations, state)
         chosen, state = agent.act(observations, state, deterministic)
+        described = {} if on_step is None else _describe(agent, *before, chosen)
         step = venv.step_rates if agent.output == "rates" else venv.step
         observations, rewards, terminated, truncated, info = step(chosen)
+        info = {**info, **described}
         index += 1
         ended = running & (terminated | truncated)
         found.returns[running] += rewards[running]
@@ -184,6 +189,18 @@ def run_episodes(
             _note_end(found, ended, info, {split: venv.evaluate(split) for split in splits})
             if found.class_accuracy is not None:
                 found.class_accuracy[ended] = venv.class_accuracy("target")[ended]
+
+
+def _describe(
+    agent: AgentLike, observations: NDArray[np.float32], state: Any, chosen: NDArray[Any]
+) -> dict[str, NDArray[Any]]:
+    """What an observer is told of the actions, with masks as the environment's info has them."""
+    described: dict[str, NDArray[Any]] = {}
+    if agent.output == "action":
+        described["action"] = np.asarray(chosen, np.float64)
+    if hasattr(agent, "describe"):
+        described |= agent.describe(observations, state, chosen)
+    return described | {f"_{key}": np.ones(len(observations), np.bool_) for key in described}
 
 
 def _note_end(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from l2o_env.config import EnvConfig, RewardName
-from l2o_env.reward import VALUES, Measurements, proxy_guided_value, reward
+from l2o_env.reward import PARTS, VALUES, Measurements, proxy_guided_value, reward, reward_parts
 
 FIELDS = ("train_ce", "train_kl", "val_ce", "val_kl", "val_accuracy", "target_accuracy")
 BEFORE = Measurements(*(np.array([x, x]) for x in (2.0, 0.5, 1.5, 0.25, 0.5, 0.375)))
@@ -29,6 +29,30 @@ FINE = np.zeros(2, np.bool_)
 def test_values_by_hand(name: RewardName, expected: float) -> None:
     config = EnvConfig(reward=name, kl_weight=2.0, guidance_weight=0.5)
     np.testing.assert_array_equal(reward(BEFORE, AFTER, FINE, config), [expected, expected])
+
+
+PENALTY = [0.0, -5.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "ce", "kl", "accuracy"),
+    [
+        ("proxy_guided", 0.25, -1.0, 0.0),
+        ("val_loss", 0.25, 0.0, 0.0),
+        ("val_accuracy", 0.0, 0.0, 0.25),
+        ("train_loss", 1.0, -0.25, 0.0),
+        ("target_oracle", 0.0, 0.0, -0.125),
+    ],
+)
+def test_parts_by_hand_sum_to_the_reward(name: RewardName, ce: float, kl: float, accuracy: float) -> None:
+    config = EnvConfig(reward=name, kl_weight=2.0, guidance_weight=0.5, divergence_penalty=5.0)
+    diverged = np.array([False, True])
+    parts = reward_parts(BEFORE, AFTER, diverged, config)
+    assert tuple(parts) == PARTS
+    for key, value in zip(PARTS, (ce, kl, accuracy), strict=False):
+        assert parts[key].tolist() == [value, 0.0], key
+    assert parts["reward_penalty"].tolist() == PENALTY
+    np.testing.assert_allclose(sum(parts.values()), reward(BEFORE, AFTER, diverged, config))
 
 
 def test_the_training_loss_is_the_one_that_is_trained_with() -> None:
