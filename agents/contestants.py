@@ -21,7 +21,9 @@ from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.rollout import Progress
 from l2o_env.transfer import Contestant, Mode, folder_digest, n_layers, pair_digest
 
-ACTION_SETTINGS = ("action", "lr_min", "lr_max", "base_lr", "relative_scale")
+ACTION_SETTINGS = (
+    "action", "lr_min", "lr_max", "base_lr", "relative_scale", "guidance_weight_min", "guidance_weight_max"
+)  # fmt: skip
 """Settings that give actions their meaning: each policy is run with its own."""
 FREE_SETTINGS = (
     *ACTION_SETTINGS, "pairs", "reward", "divergence_penalty", "common_random_numbers", "implementation", "device"

@@ -29,7 +29,7 @@ LAYER_COLUMNS = (
 that choose rates instead of actions."""
 STEP_COLUMNS = (
     "value", "reward", "reward_ce", "reward_kl", "reward_accuracy", "reward_penalty", "train_ce", "train_kl", "val_ce",
-    "val_kl", "val_accuracy",
+    "val_kl", "val_accuracy", "guidance_weight",
 )  # fmt: skip
 """Columns that are the same for all layers of a step."""
 COLUMNS = (
@@ -208,7 +208,8 @@ class StepRecorder:
         }
         for key in LAYER_COLUMNS:
             known = key in info or key not in _OPTIONAL
-            columns[key] = info[key][rows].reshape(-1) if known else np.full(n * n_layers, np.nan)
+            # An action may end with the weight of the guidance, which belongs to no layer.
+            columns[key] = info[key][rows][:, :n_layers].reshape(-1) if known else np.full(n * n_layers, np.nan)
         self._held.append(columns)
         self._n_held += n * n_layers
         if self._n_held >= PART_ROWS:

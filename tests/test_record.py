@@ -59,7 +59,7 @@ def test_one_row_per_seed_and_layer_with_the_values_of_the_info(tmp_path: Path) 
     assert (row["step"], row["updates"], row["lr"]) == (1, 15, 11.5)
     assert row["alignment"] == 10 * len(LAYER_COLUMNS) + 1.5
     assert frame["sampled"].tolist() == [False] * 2 + [True] * 2 + [False] * 6
-    assert row["val_accuracy"] == len(STEP_COLUMNS) - 1 + 0.1
+    assert row["val_accuracy"] == STEP_COLUMNS.index("val_accuracy") + 0.1
 
 
 def test_rows_are_written_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
