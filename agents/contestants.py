@@ -14,12 +14,13 @@ from agents import schedules
 from agents.base import Agent
 from agents.loading import CONFIG_FILE, POLICY_FOLDERS, load, policy_folder, trained_on
 from agents.schedules import default_opponents
+from agents.selection import CHECKPOINT_FOLDER
 from agents.tuning import tune_per_layer, tune_uniform
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.rollout import Progress
-from l2o_env.transfer import Contestant, Mode, folder_digest, n_layers, pair_digest
+from l2o_env.transfer import Contestant, Mode, Selection, folder_digest, n_layers, pair_digest
 
 ACTION_SETTINGS = (
     "action", "lr_min", "lr_max", "base_lr", "relative_scale", "guidance_weight_min", "guidance_weight_max"
@@ -39,6 +40,7 @@ class TrainedPolicy:
         name: As the table calls it; several runs of one name are one policy, trained several times.
         run: Name of the run's folder.
         checkpoints: Its folders, by selection of ``agents.load``.
+        others: Folders of all its checkpoints.
         trained_on: Names of the pairs it was trained on.
         config: Settings it was trained with; None where there is no run folder around it.
     """
@@ -46,6 +48,7 @@ class TrainedPolicy:
     name: str
     run: str
     checkpoints: dict[str, Path]
+    others: tuple[Path, ...]
     trained_on: tuple[str, ...]
     config: EnvConfig | None
 
@@ -72,6 +75,7 @@ def find_policy(argument: str) -> TrainedPolicy:
         name=name if separator else (run or last).resolve().name,
         run=str((run or last).resolve().name),
         checkpoints=checkpoints,
+        others=() if run is None else tuple(sorted((run / CHECKPOINT_FOLDER).glob("*/"))),
         trained_on=trained_on(last),
         config=None if run is None else _environment(run / CONFIG_FILE),
     )
@@ -115,33 +119,49 @@ def common_settings(policies: Sequence[TrainedPolicy], overrides: dict[str, Any]
     return replace(first.config, **{**defaults, **overrides})
 
 
-def contestants_of(policy: TrainedPolicy, config: EnvConfig, modes: tuple[Mode, ...]) -> list[Contestant]:
+def contestants_of(
+    policy: TrainedPolicy, config: EnvConfig, modes: tuple[Mode, ...], *, all_checkpoints: bool = False
+) -> list[Contestant]:
     """The checkpoints of a policy, each to be run with its own action form.
+
+    Args:
+        policy: The policy.
+        config: Settings that all policies are evaluated with.
+        modes: How it acts.
+        all_checkpoints: Whether the target oracle is to choose among all checkpoints, which run deterministic then.
 
     Raises:
         ConfigError: If a checkpoint cannot be read, or its actions are not those of its run's settings.
     """
-    found = []
-    for selection, folder in policy.checkpoints.items():
-        agent = load(folder)
-        meaning: dict[str, Any] = getattr(agent, "action_settings", {})
-        if policy.config is not None:
-            if hasattr(agent, "check_env"):
-                agent.check_env(policy.config)
-            meaning = {key: getattr(policy.config, key) for key in ACTION_SETTINGS}
-        found.append(
-            Contestant(
-                policy=policy.name,
-                load=partial(load, folder),
-                digest=folder_digest(folder),
-                config=replace(config, **{key: meaning[key] for key in ACTION_SETTINGS if key in meaning}),
-                selection="source" if selection == "best" else "last",
-                run=policy.run,
-                trained_on=policy.trained_on,
-                modes=modes if agent.output == "action" else ("deterministic",),
-            )
-        )
+    found = [
+        _contestant(policy, folder, config, modes, "source" if name == "best" else "last")
+        for name, folder in policy.checkpoints.items()
+    ]
+    for folder in policy.others if all_checkpoints and "deterministic" in modes else ():
+        found.append(_contestant(policy, folder, config, ("deterministic",), "checkpoint"))
     return found
+
+
+def _contestant(
+    policy: TrainedPolicy, folder: Path, config: EnvConfig, modes: tuple[Mode, ...], selection: Selection
+) -> Contestant:
+    agent = load(folder)
+    meaning: dict[str, Any] = getattr(agent, "action_settings", {})
+    if policy.config is not None:
+        if hasattr(agent, "check_env"):
+            agent.check_env(policy.config)
+        meaning = {key: getattr(policy.config, key) for key in ACTION_SETTINGS}
+    return Contestant(
+        policy=policy.name,
+        load=partial(load, folder),
+        digest=folder_digest(folder),
+        config=replace(config, **{key: meaning[key] for key in ACTION_SETTINGS if key in meaning}),
+        selection=selection,
+        run=policy.run,
+        checkpoint=folder.name if selection == "checkpoint" else "",
+        trained_on=policy.trained_on,
+        modes=modes if agent.output == "action" else ("deterministic",),
+    )
 
 
 def opponents(names: Sequence[str], config: EnvConfig, seed: int) -> list[Contestant]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from agents.console import Reporter, steps
 from agents.contestants import (
@@ -66,6 +66,8 @@ class EvaluateArgs:
     """Hand-made opponents by name, or `none`."""
     tuning_episodes: int = 0
     """Episodes for the opponents that are tuned by V on the very pair they are tested on; 0: leave them out."""
+    all_checkpoints: FlagCreatePairsOff[bool] = False
+    """Let the target oracle choose among all checkpoints of a run, not only the last and the selected one."""
     reference: Annotated[str | None, arg(help_behavior_hint="(default: uniform, else the first opponent)")] = None
     """What the probability of improvement compares each policy with, by name."""
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/evaluation-<settings>)")] = None
@@ -120,7 +122,11 @@ def evaluate_runs(args: EvaluateArgs, reporter: Reporter | None = None) -> pd.Da
     policies = [find_policy(argument) for argument in args.runs]
     overrides = {key: getattr(args, key) for key in ("budget", "window") if getattr(args, key) is not None}
     config = common_settings(policies, {**overrides, "device": str(resolve_device(args.device))})
-    trained = [contestant for policy in policies for contestant in contestants_of(policy, config, args.modes)]
+    trained = [
+        contestant
+        for policy in policies
+        for contestant in contestants_of(policy, config, args.modes, all_checkpoints=args.all_checkpoints)
+    ]
     pairs = tuple(dict.fromkeys(args.pairs or pair_registry.names("test")))
     hand_made = opponents(_opponent_names(args, config), config, args.seed)
     _check_names(policies, hand_made, args)

@@ -121,11 +121,7 @@ class SB3Agent(Predictor):
     def _policy_for(self, n_layers: int) -> BasePolicy:
         if n_layers == self.n_layers:
             return self.policy
-        if not self.config.layer_shared:
-            raise ConfigError(
-                f"This {self.algorithm} policy was trained on networks of {self.n_layers} layer groups and got one of "
-                f"{n_layers}; only policies with layer_shared=true run on another number."
-            )
+        self.check_layers(n_layers)
         if n_layers not in self._others:
             policy = self._new_policy(n_layers)
             mine, theirs = self.policy.state_dict(), policy.state_dict()
@@ -188,6 +184,14 @@ class SB3Agent(Predictor):
             recorder = RecordCallback(self, steps, n_steps, callback)
             model.learn(steps, callback=recorder, log_interval=None)  # type: ignore[arg-type]
         return self
+
+    def check_layers(self, n_layers: int) -> None:
+        """Raises ConfigError unless the policy runs on networks of so many layer groups."""
+        if n_layers != self.n_layers and not self.config.layer_shared:
+            raise ConfigError(
+                f"This {self.algorithm} policy was trained on networks of {self.n_layers} layer groups and got one of "
+                f"{n_layers}; only policies with layer_shared=true run on another number."
+            )
 
     def check_env(self, env_config: EnvConfig) -> None:
         """Raises ConfigError unless the environment's actions mean what they meant in training."""

@@ -17,7 +17,7 @@ import l2o_env
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, unknown_name
-from l2o_env.evaluate import check_agent, evaluate
+from l2o_env.evaluate import CLASS_COLUMN, check_agent, evaluate
 from l2o_env.files import atomic_path
 from l2o_env.models.base import new_generator
 from l2o_env.record import merge_recordings, recording
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 Mode = Literal["deterministic", "sampled"]
 """Whether a policy takes its most likely action or draws one."""
-Selection = Literal["last", "source", "target-oracle", "fixed", "tuned"]
+Selection = Literal["last", "source", "checkpoint", "target-oracle", "fixed", "tuned"]
 """How a policy was chosen: the last of its training; the checkpoint that was best by V on the held-out *synthetic*
-images of the training pairs; the checkpoint that is best by real accuracy on the very pair and seeds (an upper bound
+images of the training pairs; any other checkpoint, among which only the oracle chooses; the checkpoint that is best by real accuracy on the very pair and seeds (an upper bound
 that reads the target: not zero-shot); made by hand; or tuned by V on the very pair."""
 
 TIDY_COLUMNS = (
@@ -53,6 +53,7 @@ class Contestant:
         config: Settings to run it with; ``pairs`` and ``common_random_numbers`` are not read.
         selection: How it was chosen.
         run: Which training run of the policy it is.
+        checkpoint: Which of its checkpoints, if `selection` is ``"checkpoint"``.
         trained_on: Names of the pairs it was trained on.
         modes: How it acts; hand-made rates know but one way.
         pairs: The pairs it is meant for, such as the one it was tuned on; None: all.
@@ -64,6 +65,7 @@ class Contestant:
     config: EnvConfig
     selection: Selection
     run: str = ""
+    checkpoint: str = ""
     trained_on: tuple[str, ...] = ()
     modes: tuple[Mode, ...] = ("deterministic",)
     pairs: tuple[str, ...] | None = None
@@ -146,12 +148,12 @@ def evaluate_in_parts(
             raise ConfigError(f"The part {part.name} in {store} changed while it was read; evaluate again.")
         frames.append(_labelled(frame, part))
     results = pd.concat(frames, ignore_index=True)
+    results = pd.concat([results, target_oracle(results)], ignore_index=True)
     names = _recorded_names(contestants)
-    sources = [(store / f"{part.name}.actions.parquet", names[id(part.contestant)]) for part in parts]
+    shown = [part for part in parts if part.contestant.selection != "checkpoint"]
+    sources = [(store / f"{part.name}.actions.parquet", names[id(part.contestant)]) for part in shown]
     merge_recordings(sources, folder / "actions.parquet")
-    return Evaluated(
-        _tidy(pd.concat([results, target_oracle(results)], ignore_index=True)), kept, len(open_parts) + kept
-    )
+    return Evaluated(_tidy(results[results["selection"] != "checkpoint"]), kept, len(open_parts) + kept)
 
 
 def _recorded_names(contestants: Sequence[Contestant]) -> dict[int, str]:
@@ -175,7 +177,7 @@ def _plan(contestants: Sequence[Contestant], pairs: Sequence[str], n_seeds: int,
     for name in pairs:
         if name not in pair_registry.names():
             raise unknown_name("pair", name, pair_registry.names())
-    twice = _twice((each.policy, each.run, each.selection, each.pairs) for each in contestants)
+    twice = _twice((each.policy, each.run, each.selection, each.checkpoint, each.pairs) for each in contestants)
     if twice:
         raise ConfigError(f"Two policies are called {twice[0]!r} and are of the same run; give them different names.")
     images = {name: pair_digest(pair_registry.make(name)) for name in pairs}
@@ -291,6 +293,7 @@ def _labelled(frame: pd.DataFrame, part: _Part) -> pd.DataFrame:
         run=contestant.run,
         trained_on="+".join(contestant.trained_on),
         selection=contestant.selection,
+        checkpoint=contestant.checkpoint,
         mode=part.mode,
         pair=part.pair,
     )
@@ -303,19 +306,21 @@ def target_oracle(results: pd.DataFrame) -> pd.DataFrame:
     zero-shot. Policies with a single checkpoint have no rows.
 
     Args:
-        results: Rows of the selections ``"last"`` and ``"source"``, among others.
+        results: Rows of the selections ``"last"``, ``"source"`` and ``"checkpoint"``, among others, with their
+            ``checkpoint``.
     """
     found = [results.iloc[:0]]
-    checkpoints = results[results["selection"].isin(("last", "source"))]
-    for _, rows in checkpoints.groupby(["policy", "run", "mode", "pair"], sort=False):
-        means = rows.groupby("selection", sort=False)["real_accuracy"].mean()
-        if len(means) > 1 and means.notna().all():
-            found.append(rows[rows["selection"] == means.idxmax()].assign(selection="target-oracle"))
+    choice = results[results["selection"].isin(("last", "source", "checkpoint"))]
+    for _, rows in choice.groupby(["policy", "run", "mode", "pair"], sort=False):
+        groups = [group for _, group in rows.groupby(["selection", "checkpoint"], sort=False)]
+        means = [float(group["real_accuracy"].mean()) for group in groups]
+        if len(means) > 1 and np.isfinite(means).all():
+            found.append(groups[int(np.argmax(means))].assign(selection="target-oracle"))
     return pd.concat(found, ignore_index=True)
 
 
 def _tidy(results: pd.DataFrame) -> pd.DataFrame:
-    classes = [column for column in results.columns if column not in TIDY_COLUMNS]
+    classes = [column for column in results.columns if column.startswith(CLASS_COLUMN.format(""))]
     classes.sort(key=lambda column: int(column.rsplit("_", 1)[-1]))
     order = {name: k for k, name in enumerate(get_args(Selection))}
     results = results[[*TIDY_COLUMNS, *classes]].assign(_order=results["selection"].map(order))

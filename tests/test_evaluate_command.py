@@ -12,6 +12,7 @@ import pytest
 import scipy.stats
 from PIL import Image
 
+import agents
 import train_policy
 from agents.console import Reporter
 from agents.contestants import find_policy
@@ -21,6 +22,7 @@ from agents.reinforce_config import ReinforceConfig
 from l2o_env import transfer
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
+from l2o_env.evaluate import evaluate
 from l2o_env.event_log import TensorBoardLog
 from l2o_env.transfer import TIDY_COLUMNS
 from tests.tiny import register_tiny_deep
@@ -128,6 +130,21 @@ def test_the_default_folder_is_the_same_for_the_same_command(tmp_path: Path, mon
     for changed in (args, args, replace(args, seeds=2)):
         evaluate_runs(changed, Reporter(bars=False))
     assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_the_oracle_may_choose_among_all_checkpoints(tmp_path: Path) -> None:
+    run = _run(tmp_path / "a", best=True)
+    for k, name in enumerate(("0000016", "0000032")):
+        Reinforce(CONFIG, ReinforceConfig(), 7 + k, n_layers=3).save(run / "checkpoints" / name)
+    args = EvaluateArgs((str(run),), ("tiny",), 2, opponents=("none",), out=tmp_path / "out", device="cpu")
+    few, every = (evaluate_runs(replace(args, all_checkpoints=flag), Reporter(bars=False)) for flag in (False, True))
+    assert set(every["selection"]) == set(few["selection"]) == {"last", "source", "target-oracle"}
+    direct = evaluate(
+        {name: agents.load(run / "checkpoints" / name) for name in ("0000016", "0000032")}, ["tiny"], 2, CONFIG
+    )
+    rows = every[every["mode"] == "deterministic"].groupby("selection")["real_accuracy"].mean().to_dict()
+    best = max(rows["last"], rows["source"], *direct.groupby("policy")["real_accuracy"].mean())
+    assert rows["target-oracle"] == best
 
 
 def test_what_a_folder_says_of_its_policy(tmp_path: Path) -> None:

@@ -139,19 +139,24 @@ def test_renaming_and_adding_keep_what_there_is(config: EnvConfig, tmp_path: Pat
 
 def test_the_target_oracle_takes_the_better_checkpoint_on_each_pair() -> None:
     rows = [
-        {"policy": "p", "run": "r", "mode": "deterministic", "pair": pair, "selection": selection, "seed": s,
+        {"policy": "p", "run": "r", "checkpoint": "", "mode": "deterministic", "pair": pair, "selection": selection, "seed": s,
          "real_accuracy": accuracy + s / 100}
         for pair, selection, accuracy in (
             ("a", "last", 0.5), ("a", "source", 0.4), ("b", "last", 0.1), ("b", "source", 0.6)
         )
         for s in (0, 1)
     ]  # fmt: skip
+    early = [{**row, "selection": "checkpoint", "checkpoint": "16"} for row in rows if row["selection"] == "last"]
+    early += [{**row, "checkpoint": "32", "real_accuracy": 0.55} for row in early if row["pair"] == "a"]
     frame = pd.DataFrame([*rows, {**rows[0], "policy": "single"}, {**rows[0], "policy": "hand", "selection": "fixed"}])
     oracle = target_oracle(frame)
     assert set(oracle["selection"]) == {"target-oracle"}
     assert oracle[["policy", "pair", "real_accuracy"]].to_numpy().tolist() == [
         ["p", "a", 0.5], ["p", "a", 0.51], ["p", "b", 0.6], ["p", "b", 0.61]
     ]  # fmt: skip
+    among_all = target_oracle(pd.concat([frame, pd.DataFrame(early)]))
+    assert among_all["real_accuracy"].tolist() == [0.55, 0.55, 0.6, 0.61]
+    assert among_all["checkpoint"].tolist() == ["32", "32", "", ""]
     shown = primary(pd.concat([frame, oracle]))
     assert set(zip(shown["policy"], shown["selection"], strict=True)) == {
         ("p", "source"), ("single", "last"), ("hand", "fixed")
