@@ -29,9 +29,16 @@ if TYPE_CHECKING:
 Mode = Literal["deterministic", "sampled"]
 """Whether a policy takes its most likely action or draws one."""
 Selection = Literal["last", "source", "checkpoint", "target-oracle", "fixed", "tuned"]
-"""How a policy was chosen: the last of its training; the checkpoint that was best by V on the held-out *synthetic*
-images of the training pairs; any other checkpoint, among which only the oracle chooses; the checkpoint that is best by real accuracy on the very pair and seeds (an upper bound
-that reads the target: not zero-shot); made by hand; or tuned by V on the very pair."""
+"""How a policy was chosen.
+
+- ``last``: the last of its training;
+- ``source``: the checkpoint that was best by V on the held-out *synthetic* images of the training pairs;
+- ``checkpoint``: any other checkpoint, for the oracle to choose among;
+- ``target-oracle``: the checkpoint that is best by real accuracy on the very pair and seeds. This is an upper bound that
+  reads the target: not zero-shot;
+- ``fixed``: made by hand;
+- ``tuned``: tuned by V on the very pair.
+"""
 
 TIDY_COLUMNS = (
     "policy", "run", "trained_on", "selection", "mode", "pair", "seed", "v_start", "v_end", "v_return", "real_accuracy",

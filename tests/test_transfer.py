@@ -139,8 +139,8 @@ def test_renaming_and_adding_keep_what_there_is(config: EnvConfig, tmp_path: Pat
 
 def test_the_target_oracle_takes_the_better_checkpoint_on_each_pair() -> None:
     rows = [
-        {"policy": "p", "run": "r", "checkpoint": "", "mode": "deterministic", "pair": pair, "selection": selection, "seed": s,
-         "real_accuracy": accuracy + s / 100}
+        {"policy": "p", "run": "r", "checkpoint": "", "mode": "deterministic", "pair": pair, "selection": selection,
+         "seed": s, "real_accuracy": accuracy + s / 100}
         for pair, selection, accuracy in (
             ("a", "last", 0.5), ("a", "source", 0.4), ("b", "last", 0.1), ("b", "source", 0.6)
         )
