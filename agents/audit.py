@@ -13,7 +13,7 @@ from agents.console import Reporter, steps
 from agents.tuning import FixedRates
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig, GuidanceName, resolve_device
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError
 from l2o_env.rollout import MAX_OPTIMIZEES, Progress, Step, episode_seeds, run_episodes, seed_sequence
 from l2o_env.vector_env import Syn2RealVectorEnv
 
@@ -56,8 +56,7 @@ class AuditArgs:
     def check(self) -> None:
         """Raises ConfigError if a setting cannot work."""
         for name in self.pairs:
-            if name not in pair_registry.names():
-                raise unknown_name("pair", name, pair_registry.names())
+            pair_registry.check(name)
         if not self.pairs or self.runs < 8:
             raise ConfigError(f"Got {len(self.pairs)} pairs and --runs {self.runs}; expected at least 1 and 8.")
 
@@ -75,7 +74,9 @@ def audit(args: AuditArgs, reporter: Reporter | None = None) -> int:
         config = EnvConfig(pairs=(pair,), guidance_weight=args.guidance_weight, device=device)
         found: dict[str, pd.DataFrame] = {}
         for guidance in GUIDANCES:
-            with reporter.stage(f"Random rates on {pair}, guidance {guidance}", 1, "steps") as update:
+            with reporter.stage(
+                f"Random rates on {pair_registry.label(pair)}, guidance {guidance}", 1, "steps"
+            ) as update:
                 settings = replace(config, guidance=guidance)
                 found[guidance] = random_runs(settings, args.runs, args.seed, steps(update))
         reporter.out.print(table(pair, found))
@@ -144,8 +145,8 @@ def table(pair: str, found: dict[str, pd.DataFrame]) -> Table:
 
     n = len(next(iter(found.values())))
     printed = Table(
-        title=f"{pair}: Spearman's rank correlation of V with real accuracy over {n} random per-layer rates, and how "
-        f"far the {TOP} runs that V ranks first lie below the {TOP} truly best"
+        title=f"{pair_registry.label(pair)}: Spearman's rank correlation of V with real accuracy over {n} random "
+        f"per-layer rates, and how far the {TOP} runs that V ranks first lie below the {TOP} truly best"
     )
     printed.add_column("V", no_wrap=True)
     for guidance in found:

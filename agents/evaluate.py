@@ -86,8 +86,7 @@ class EvaluateArgs:
         if not self.runs:
             raise ConfigError("No run is named; give the folder of at least one.")
         for name in self.pairs or ():
-            if name not in pair_registry.names():
-                raise unknown_name("pair", name, pair_registry.names())
+            pair_registry.check(name)
         if self.pairs == ():
             raise ConfigError("--pairs names none; give at least one, or leave it out.")
         for mode in self.modes:

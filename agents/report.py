@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from l2o_env.pairs import label
+
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
@@ -39,7 +41,9 @@ def results_table(summary: pd.DataFrame, caption: str | None = None) -> Table:
         table.add_section()
         for i, (_, row) in enumerate(rows.iterrows()):
             cells = [mean_and(row[key], row[f"{key}_ci"]) for key in _COLUMNS]
-            table.add_row(str(pair) if i == 0 else "", row["policy"], *cells, f"{row['diverged']}/{row['n_seeds']}")
+            table.add_row(
+                label(str(pair)) if i == 0 else "", row["policy"], *cells, f"{row['diverged']}/{row['n_seeds']}"
+            )
     return table
 
 

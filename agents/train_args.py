@@ -12,7 +12,7 @@ from agents.algorithms import ALGORITHMS, AlgorithmConfig, configure, find
 from agents.hyperparameters import parse_assignments, read_file
 from l2o_env import pairs as pair_registry
 from l2o_env.config import ActionForm, EnvConfig, GuidanceName, GuidanceSchedule, RewardName, resolve_device
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError
 
 MIN_TUNING_EPISODES = 12
 """The smallest grid search over uniform rates needs so many."""
@@ -151,8 +151,7 @@ class TrainArgs:
         held_out = [name for name in pair_registry.names("test") if name not in training][: effort.n_held_out]
         evaluated = tuple(dict.fromkeys(self.eval_pairs or (training[0], *held_out)))
         for name in (*training, *evaluated):
-            if name not in pair_registry.names():
-                raise unknown_name("pair", name, pair_registry.names())
+            pair_registry.check(name)
         episodes = effort.episodes if self.episodes is None else self.episodes
         eval_seeds = effort.eval_seeds if self.eval_seeds is None else self.eval_seeds
         checkpoints = effort.checkpoints if self.checkpoints is None else self.checkpoints

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from agents.schedules import SHAPES, PerLayer, Schedule
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
+from l2o_env.pairs import label
 from l2o_env.rollout import MAX_OPTIMIZEES, Outcome, Progress, episode_seeds, reporter, run_episodes, seed_sequence
 from l2o_env.vector_env import Syn2RealVectorEnv
 
@@ -87,7 +88,7 @@ def tune_uniform(
     for k, part in enumerate(parts):
         padded = part + part[-1:] * (venv.num_envs - len(part))
         agent = _Rows([candidate for candidate, _ in padded])
-        found = _run(venv, agent, [s for _, s in padded], progress, k, len(parts), f"grid search on {pair}")
+        found = _run(venv, agent, [s for _, s in padded], progress, k, len(parts), f"grid search on {label(pair)}")
         values.append(found.v_end[: len(part)])
         diverged.append(found.diverged[: len(part)])
     table = _candidates(grid, np.concatenate(values), np.concatenate(diverged))
@@ -161,7 +162,9 @@ def tune_per_layer(
     std = np.full_like(mean, search.std)
     for k, s in enumerate(episode_seeds(seed, "tune_per_layer", generations)):
         logs = np.clip(rng.normal(mean, std, (size, len(mean))), low, high)
-        found = _run(venv, FixedRates(10.0**logs), [s] * size, progress, k, generations, f"search per layer on {pair}")
+        found = _run(
+            venv, FixedRates(10.0**logs), [s] * size, progress, k, generations, f"search per layer on {label(pair)}"
+        )
         ranking = np.argsort(-np.where(found.diverged, -np.inf, found.v_end), kind="stable")
         elites = logs[ranking[: max(round(search.elite_share * size), 2)]]
         mean = (1 - search.smoothing) * mean + search.smoothing * elites.mean(0)

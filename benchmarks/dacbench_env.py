@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from l2o_env.models.base import Optimizee, new_generator
-from l2o_env.pairs.base import Pair
+from l2o_env.pairs.base import Pair, in_memory
 
 
 def installed() -> bool:
@@ -53,8 +53,8 @@ class DacbenchSGD:
             from dacbench.benchmarks.sgd_benchmark import SGD_DEFAULTS
             from dacbench.envs.sgd import SGDEnv, SGDInstance
         module: Any = sys.modules[SGDEnv.__module__]
-        train = TensorDataset(pair.train.images, pair.train.labels)
-        validation = TensorDataset(pair.validation.images, pair.validation.labels)
+        splits = [in_memory(split) for split in (pair.train, pair.validation)]
+        train, validation = (TensorDataset(split.images, split.labels) for split in splits)
         # The loaders that its own function makes, on our images instead of a download.
         loaders = (
             DataLoader(train, batch_size=batch_size, drop_last=True, shuffle=True),

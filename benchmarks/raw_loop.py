@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from l2o_env.pairs.base import Pair
+from l2o_env.pairs.base import Pair, in_memory
 
 
 class Recipe(NamedTuple):
@@ -54,10 +54,9 @@ class RawLoop:
         self.pair, self.recipe, self.device, self.dtype = pair, recipe, torch.device(device), dtype
         last = self.device.type == "cuda" if channels_last is None else channels_last
         self.format = torch.channels_last if last else torch.contiguous_format
-        self.images, self.labels, self.probs = self._on_device(pair.train.images, pair.train.labels)
-        self.val_images, self.val_labels, self.val_probs = self._on_device(
-            pair.validation.images, pair.validation.labels
-        )
+        train, validation = in_memory(pair.train), in_memory(pair.validation)
+        self.images, self.labels, self.probs = self._on_device(train.images, train.labels)
+        self.val_images, self.val_labels, self.val_probs = self._on_device(validation.images, validation.labels)
 
     def _on_device(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         images = images.to(self.device, self.dtype, memory_format=self.format)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from l2o_env import observation, pairs
 from l2o_env.config import EnvConfig, resolve_device
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError
 from l2o_env.guidance.weight import scheduled_weight
+from l2o_env.pairs.base import is_streamed
 from l2o_env.population import Population, Start, Window
 from l2o_env.reward import Measurements, proxy_guided_value, reward, reward_parts
 from l2o_env.schedule import fixed_windows
@@ -35,18 +36,21 @@ def make_population(config: EnvConfig, n: int, dtype: torch.dtype = torch.float3
             f"workers is {config.workers} on the device {device}; worker processes are for the CPU: use workers=1."
         )
     for name in config.pairs:
-        if name not in pairs.names():
-            raise unknown_name("pair", name, pairs.names())
+        pairs.check(name)
     members = [pairs.make(name) for name in config.pairs]
     kind = config.implementation
     if kind == "auto":
         models = [pair.make_model(torch.Generator()) for pair in members]
         batched = device.type == "cpu" and models[0].batched_kernels(members[0].n_proxy_classes) is not None
-        same_images = len({pair.train.images.shape[1:] for pair in members}) == 1
-        stackable = same_images and not list(models[0].buffers())
+        streamed = any(is_streamed(pair) for pair in members)
+        stackable = not streamed and _same_images(members) and not list(models[0].buffers())
         kind = "stacked" if stackable and (n > 1 or batched) else "looped"
     divide = in_workers if min(config.workers, n) > 1 else build
     return divide(kind, members, n, config, dtype)
+
+
+def _same_images(members: Sequence[pairs.Pair]) -> bool:
+    return len({pair.train.images.shape[1:] for pair in members if isinstance(pair.train, pairs.Split)}) == 1
 
 
 @dataclass(frozen=True)
@@ -184,19 +188,7 @@ class Episodes:
         """
         if self.observations is None:
             raise ResetNeeded("There is no optimizee to evaluate yet; call reset() first.")
-        population = self.population
-        result = np.full((self.n, max(pair.n_classes for pair in population.pairs)), np.nan)
-        for i, predicted in enumerate(population.predictions(split)):
-            start = population.starts[i]
-            if start is None:
-                continue
-            labels = population.data[start.pair].evaluation_split(split).labels
-            right = (predicted == labels).double()
-            n = population.pairs[start.pair].n_classes
-            counts = torch.bincount(labels, minlength=n)
-            shares = torch.bincount(labels, weights=right, minlength=n) / counts
-            result[i, :n] = shares.cpu().numpy()
-        return result
+        return self.population.class_accuracy(split).cpu().numpy()
 
     def close(self) -> None:
         """Ends the worker processes, if no other population has them."""

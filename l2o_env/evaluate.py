@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError
 from l2o_env.rollout import MAX_OPTIMIZEES, AgentLike, Outcome, Progress, Step, episode_seeds, reporter, run_episodes
 from l2o_env.vector_env import Syn2RealVectorEnv
 
@@ -89,7 +89,7 @@ def evaluate(
         One row per policy, pair and seed, with the columns ``COLUMNS``: V at the start, at the end (of the last
         finite weights, if it diverged) and their difference; accuracy on the real target, of the proxy's head on the
         proxy's test images, and on the held-out synthetic images; updates made; whether it diverged; sum of the
-        rewards. Without target images the real accuracy is NaN.
+        rewards. Without target images the real accuracy is NaN, without proxy test images that of the proxy's head.
 
     Raises:
         ConfigError: If there is nothing to evaluate, a pair is unknown, or an agent was trained for actions that mean
@@ -101,21 +101,21 @@ def evaluate(
     if not agents or not names:
         raise ConfigError(f"Got {len(agents)} agents and {len(names)} pairs to evaluate; expected at least one each.")
     for name in names:
-        if name not in pair_registry.names():
-            raise unknown_name("pair", name, pair_registry.names())
+        pair_registry.check(name)
     batches = _batches(episode_seeds(seed, "evaluation", n_seeds))
     frames: list[pd.DataFrame] = []
     total = len(names) * len(agents) * len(batches) * config.n_steps
     for pair, policy, agent, venv in _populations(agents, names, config, len(batches[0][0])):
         for row_seeds, n_rows in batches:
-            report = reporter(progress, len(frames) * config.n_steps, total, f"{policy} on {pair}")
-            has_target = venv.episodes.population.pairs[0].target is not None
+            report = reporter(progress, len(frames) * config.n_steps, total, f"{policy} on {pair_registry.label(pair)}")
+            built = venv.episodes.population.pairs[0]
+            has_target = built.target is not None
             found = run_episodes(
                 venv,
                 agent,
                 seeds=row_seeds,
                 deterministic=deterministic,
-                splits=("target", "proxy_test") if has_target else ("proxy_test",),
+                splits=[split for split in ("target", "proxy_test") if getattr(built, split) is not None],
                 per_class=per_class and has_target,
                 on_step=_observer(policy, pair, row_seeds, n_rows, on_step, report, not deterministic),
             )
@@ -198,7 +198,7 @@ def _frame(policy: str, pair: str, seeds: list[int], found: Outcome) -> pd.DataF
         "v_end": found.v_end,
         "v_return": found.v_end - found.v_start,
         "real_accuracy": found.accuracy.get("target", np.nan),
-        "proxy_accuracy": found.accuracy["proxy_test"],
+        "proxy_accuracy": found.accuracy.get("proxy_test", np.nan),
         "validation_accuracy": found.validation_accuracy,
         "updates": found.updates,
         "diverged": found.diverged,
@@ -241,7 +241,7 @@ def to_markdown(summary: pd.DataFrame) -> str:
     cells = [list(_HEADINGS.values())]
     for _, row in summary.iterrows():
         numbers = [_with_interval(row[column], row[f"{column}_ci"]) for column in SUMMARISED]
-        cells.append([row["policy"], row["pair"], *numbers, f"{row['diverged']}/{row['n_seeds']}"])
+        cells.append([row["policy"], pair_registry.label(row["pair"]), *numbers, f"{row['diverged']}/{row['n_seeds']}"])
     widths = [max(len(line[k]) for line in cells) for k in range(len(_HEADINGS))]
     padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in cells]
     lines = [f"| {' | '.join(line)} |" for line in padded]

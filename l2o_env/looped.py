@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from l2o_env.config import EnvConfig
+from l2o_env.dense import as_rows, task_loss
 from l2o_env.guidance import TermInputs, kl_divergence
 from l2o_env.guidance.base import captured, feature_map
 from l2o_env.models.base import Optimizee
 from l2o_env.pairs.base import Pair
-from l2o_env.population import EVALUATION_CHUNK, Gradients, Population
+from l2o_env.population import EVALUATION_CHUNK, Gradients, Population, Start, Window
 
 
 class LoopedPopulation(Population):
@@ -34,6 +36,48 @@ class LoopedPopulation(Population):
         self._params: list[list[nn.Parameter]] = [[] for _ in range(n)]
         self._optimizers: list[torch.optim.SGD | None] = [None] * n
         self._grads = torch.zeros_like(self.weights)
+        self._before: list[list[Tensor]] = []
+        self._ahead = np.zeros((n, 0), np.int64)
+        self._step = 0
+        self.seconds = 0.0
+        """Seconds that windows took."""
+
+    @property
+    def waited(self) -> float:
+        """Seconds of them that were spent waiting for images to be decoded."""
+        return sum(data.waited for data in self.data)
+
+    def run(
+        self,
+        rates: NDArray[np.float64],
+        n_updates: NDArray[np.int64],
+        guidance_weights: NDArray[np.float64] | None = None,
+    ) -> Window:
+        """See ``Population``."""
+        started, before = time.perf_counter(), self._buffers()
+        window = super().run(rates, n_updates, guidance_weights)
+        self._restore(before, window.diverged)
+        self.seconds += time.perf_counter() - started
+        return window
+
+    def _restart(self, i: int, start: Start) -> None:
+        super()._restart(i, start)
+        seeds = [other.batch_seed for other in self.starts if other is not None and other.pair == start.pair]
+        self.data[start.pair].begin(start.batch_seed, self.order[i], seeds)
+
+    def _batches(self, ahead: NDArray[np.int64]) -> Tensor:
+        self._ahead, self._step = np.minimum(self.done[:, None] + ahead, self.config.budget - 1), 0
+        return super()._batches(ahead)
+
+    def _buffers(self) -> list[list[Tensor]]:
+        """Copies of the batch statistics of each network that trains them."""
+        return [[b.clone() for b in m.buffers()] if m.trains_batch_statistics else [] for m in self._models]
+
+    def _restore(self, buffers: list[list[Tensor]], which: NDArray[np.bool_]) -> None:
+        for model, kept, chosen in zip(self._models, buffers, which, strict=True):
+            if chosen:
+                for buffer, old in zip(model.buffers(), kept, strict=bool(kept)):
+                    buffer.copy_(old)
 
     def _load_model(self, i: int, model: Optimizee) -> None:
         if any(other is model for other in self._models):
@@ -61,20 +105,26 @@ class LoopedPopulation(Population):
 
     def _gradients(self, index: Tensor, *, separate: bool) -> Gradients:
         self._grads.zero_()
+        self._before = self._buffers()
         guidance = torch.zeros_like(self.weights) if separate else None
         losses = [self._backward(i, index[i], guidance) for i in range(self.n)]
+        self._step += 1
         ce, kl, term = (torch.stack(column) for column in zip(*losses, strict=True))
         return Gradients(self._grads.clone() if separate else self._grads, guidance, ce, kl, self._scale(term))
 
     def _backward(self, i: int, index: Tensor, guidance: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         start = self.starts[i]
         assert start is not None
-        data, params = self.data[start.pair], self._params[i]
-        images, probs = data.train.images[index], data.train_probs[index]
-        with captured(self._models[i], self.guidance.needs_features) as features:
-            logits, proxy_logits = self._models[i](images)
-        ce = F.cross_entropy(logits, data.train.labels[index])
-        kl = kl_divergence(proxy_logits, probs)
+        params, model = self._params[i], self._models[i]
+        batch = self.data[start.pair].batch(index, start.batch_seed, int(self._ahead[i, self._step]))
+        images, probs = batch.images, batch.probs
+        assert probs is not None
+        model.train_batch_statistics(True)
+        with captured(model, self.guidance.needs_features) as features:
+            logits, proxy_logits = model(images)
+        model.train_batch_statistics(False)
+        ce = task_loss(logits, batch.labels)
+        kl = kl_divergence(as_rows(proxy_logits), as_rows(probs))
         guided = self.config.guidance != "none"
         term = self._term(i, images, proxy_logits, probs, features) if self.guidance.beyond_kl else kl
         if guidance is not None and guided:
@@ -104,6 +154,7 @@ class LoopedPopulation(Population):
                 assert optimizer is not None
                 torch.nn.utils.clip_grad_norm_(params, self.config.clip_norm)
                 optimizer.step()
+        self._restore(self._before, ~active)
 
     def _momentum(self) -> Tensor:
         momentum = torch.zeros_like(self.weights)
@@ -129,3 +180,12 @@ class LoopedPopulation(Population):
             torch.stack([torch.cat([a for a, _ in row]) for row in parts]),
             torch.stack([torch.cat([b for _, b in row]) for row in parts]),
         )
+
+    def get_state(self) -> dict[str, Any]:
+        """See ``Population``; with the batch statistics of networks that train them."""
+        return {**super().get_state(), "buffers": [[b.cpu() for b in kept] for kept in self._buffers()]}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """See ``Population``."""
+        super().set_state(state)
+        self._restore(state.get("buffers", [[]] * self.n), np.ones(self.n, np.bool_))

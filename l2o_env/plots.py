@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from l2o_env.errors import unknown_name
 from l2o_env.files import atomic_path
+from l2o_env.pairs.spec import label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +86,7 @@ def plot_actions(
     axes = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
     for axis, name in zip(axes.flat, shown, strict=False):
         _draw_rates(axis, frame[frame["pair"] == name])
-        axis.set_title(f"{name} ({_count(frame[frame['pair'] == name])} episodes)", fontsize=10)
+        axis.set_title(f"{label(name)} ({_count(frame[frame['pair'] == name])} episodes)", fontsize=10)
     for i in range(len(shown), n_rows * n_columns):
         axes.flat[i].remove()
         axes.flat[i - n_columns].xaxis.set_tick_params(labelbottom=True)  # now the lowest panel of its column
@@ -150,11 +151,13 @@ def plot_learning_curve(
     for i, name in enumerate(dict.fromkeys(names)):
         mine = np.array([other == name for other in names])
         colour, marker = CATEGORICAL[i % len(CATEGORICAL)], markers[i % len(markers)]
-        axis.plot(episodes[mine], returns[mine], marker, color=colour, ms=4, alpha=0.75, label=name or None)
+        axis.plot(
+            episodes[mine], returns[mine], marker, color=colour, ms=4, alpha=0.75, label=label(name) if name else None
+        )
     if len(records):
         width = max(3, len(records) // 10) if smoothing is None else smoothing
-        label = f"running mean of {width} updates"
-        axis.plot(episodes, running_mean(returns, width), color="black", lw=2, label=label)
+        text = f"running mean of {width} updates"
+        axis.plot(episodes, running_mean(returns, width), color="black", lw=2, label=text)
         axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     axis.set_xlabel("training episodes")
     axis.set_ylabel(f"return, mean of an update's episodes ({unit})")

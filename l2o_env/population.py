@@ -7,7 +7,7 @@ Two implementations of one interface: :class:`StackedPopulation` runs all optimi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -20,11 +20,13 @@ from torch import Tensor
 
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.evaluation import Evaluation, class_shares, evaluate_chunks, predictions
 from l2o_env.guidance import Context, kl_divergence, make_guidance
 from l2o_env.models.base import Optimizee, new_generator
-from l2o_env.pairs.base import Pair, Split
+from l2o_env.pairs.base import Pair, Split, is_streamed
 from l2o_env.reward import Measurements
 from l2o_env.statistics import HEAD_FIELDS, LAYER_FIELDS, LayerStatistics, Layout, layer_statistics
+from l2o_env.stream_data import Batch, StreamData, no_images
 
 EVALUATION_CHUNK = 200
 """Images per forward pass outside training; small enough for a CPU's caches."""
@@ -84,8 +86,12 @@ class DeviceData:
         self.pair = pair
         self._device, self._dtype = device, dtype
         self._padding = n_proxy_classes - pair.n_proxy_classes
+        assert isinstance(pair.train, Split)
+        assert isinstance(pair.validation, Split)
         self.train = self._move(pair.train)
         self.validation = self._move(pair.validation)
+        self.n_train = len(pair.train)
+        self.waited = 0.0
         self._evaluated: dict[str, Split] = {}
         self.train_probs = self._proxy_probs(self.train.images)
         self.validation_probs = self._proxy_probs(self.validation.images)
@@ -98,14 +104,29 @@ class DeviceData:
         proxy = deepcopy(self.pair.proxy).to(self._device, self._dtype).eval()
         with torch.no_grad():
             logits = torch.cat([proxy(chunk) for chunk in images.split(EVALUATION_CHUNK)])
-        return F.pad(logits.softmax(-1), (0, self._padding))
+        return F.pad(logits.softmax(1), (*(0, 0) * (logits.dim() - 2), 0, self._padding))
+
+    def begin(self, seed: int, order: Tensor, seeds: Sequence[int]) -> None:
+        """Makes the batches of an episode known; images in memory need no such notice."""
+
+    def batch(self, index: Tensor, seed: int, update: int) -> Batch:
+        """The training images of these indices."""
+        return Batch(self.train.images[index], self.train.labels[index], self.train_probs[index])
+
+    def chunks(self, name: str) -> Iterator[Batch]:
+        """All images of a split in order, in parts; with the proxy's outputs for the validation images."""
+        split, probs = (self.validation, self.validation_probs) if name == "validation" else (None, None)
+        split = split or self.evaluation_split(name)
+        for start in range(0, len(split), EVALUATION_CHUNK):
+            part = slice(start, start + EVALUATION_CHUNK)
+            yield Batch(split.images[part], split.labels[part], None if probs is None else probs[part])
 
     def evaluation_split(self, name: str) -> Split:
         """The target or the proxy's test images, moved when they are first asked for."""
         if name not in self._evaluated:
             split = getattr(self.pair, name)
             if split is None:
-                raise _no_images(self.pair, name)
+                raise no_images(self.pair, name)
             self._evaluated[name] = self._move(split)
         return self._evaluated[name]
 
@@ -131,7 +152,7 @@ class Population(ABC):
         config: EnvConfig,
         dtype: torch.dtype = torch.float32,
         *,
-        data: list[DeviceData] | None = None,
+        data: Sequence[DeviceData | StreamData] | None = None,
     ) -> None:
         self.n, self.config, self.dtype = n, config, dtype
         self.device = resolve_device(config.device)
@@ -147,12 +168,10 @@ class Population(ABC):
                     "Make one environment for each network."
                 )
             if config.reward == "target_oracle" and pair.target is None:
-                raise _no_images(pair, "target")
+                raise no_images(pair, "target")
         self._template = models[0]
         self.n_proxy_classes = max(pair.n_proxy_classes for pair in pairs)
-        if data is None:
-            data = [DeviceData(pair, self.device, dtype, self._padded_classes(pair)) for pair in pairs]
-        self.data = data
+        self.data = [self._device_data(pair) for pair in pairs] if data is None else list(data)
         self.starts: list[Start | None] = [None] * n
         self.done = np.zeros(n, np.int64)
         shape = (n, self.layout.n_weights)
@@ -181,11 +200,10 @@ class Population(ABC):
         self._drawn.clear()
 
     def _restart(self, i: int, start: Start) -> None:
-        pair = self.pairs[start.pair]
         self.starts[i] = start
         self._load_model(i, self._initial_model(start))
         self.reference[i] = self.weights[i]
-        self.order[i] = batch_order(len(pair.train), self.config, start.batch_seed).to(self.device)
+        self.order[i] = batch_order(self.data[start.pair].n_train, self.config, start.batch_seed).to(self.device)
         self.guidance.start(i, start.pair, start.batch_seed)
 
     def _initial_model(self, start: Start) -> Optimizee:
@@ -328,6 +346,9 @@ class Population(ABC):
 
     def _evaluate_pair(self, pair: int, rows: list[int], name: str) -> Evaluation:
         data = self.data[pair]
+        if isinstance(data, StreamData) or data.pair.metric != "accuracy":
+            n_classes = data.pair.n_proxy_classes
+            return evaluate_chunks(self._logits, data.pair, rows, name, data.chunks(name), n_classes)
         split = data.validation if name == "validation" else data.evaluation_split(name)
         logits, proxy_logits = self._logits(rows, split.images)
         n_classes = data.pair.n_proxy_classes
@@ -340,12 +361,22 @@ class Population(ABC):
         return Evaluation(ce.mean(-1), kl, (scores.argmax(-1) == labels).to(self.dtype).mean(-1))
 
     def predictions(self, split: str) -> list[Tensor]:
-        """Predicted classes of every optimizee on its own pair's images, each ``(n_images,)``."""
+        """Predicted classes of every optimizee on its own pair's images, each ``(n_images,)`` or one per pixel."""
         result: list[Tensor] = [torch.empty(0)] * self.n
         for pair, rows in self._by_pair().items():
-            images = self.data[pair].evaluation_split(split).images
-            for i, scores in zip(rows, self._logits(rows, images)[0], strict=True):
-                result[i] = scores.argmax(-1)
+            data = self.data[pair]
+            parts = [predictions(self._logits, data.pair, rows, split, batch.images) for batch in data.chunks(split)]
+            for i, predicted in zip(rows, torch.cat(parts, 1), strict=True):
+                result[i] = predicted
+        return result
+
+    def class_accuracy(self, split: str) -> Tensor:
+        """Share of each class's images (or pixels) that is right, ``(N, n_classes)``, float64; NaN for none."""
+        n_classes = max(pair.n_classes for pair in self.pairs)
+        result = torch.full((self.n, n_classes), torch.nan, dtype=torch.float64, device=self.device)
+        for pair, rows in self._by_pair().items():
+            data = self.data[pair]
+            result[rows] = class_shares(self._logits, data.pair, rows, split, data.chunks(split), n_classes)
         return result
 
     def get_state(self) -> dict[str, Any]:
@@ -373,6 +404,11 @@ class Population(ABC):
 
     def _padded_classes(self, pair: Pair) -> int:
         return pair.n_proxy_classes
+
+    def _device_data(self, pair: Pair) -> DeviceData | StreamData:
+        if is_streamed(pair):
+            return StreamData(pair, self.device, self.dtype)
+        return DeviceData(pair, self.device, self.dtype, self._padded_classes(pair))
 
     @abstractmethod
     def _load_model(self, i: int, model: Optimizee) -> None:
@@ -408,14 +444,6 @@ class Population(ABC):
         """Both heads' logits ``(len(rows), n_images, classes)`` of some optimizees on the same images."""
 
 
-class Evaluation(NamedTuple):
-    """Mean losses and accuracy of each optimizee, ``(N,)``."""
-
-    ce: Tensor
-    kl: Tensor
-    accuracy: Tensor
-
-
 def batch_order(n_images: int, config: EnvConfig, seed: int) -> Tensor:
     """Image indices of every update, ``(budget, batch_size)``: shuffled epochs, one after the other."""
     generator = new_generator(seed)
@@ -426,7 +454,3 @@ def batch_order(n_images: int, config: EnvConfig, seed: int) -> Tensor:
 
 def _merge(old: tuple[Any, ...], new: tuple[Any, ...], mask: Tensor) -> tuple[Any, ...]:
     return tuple(torch.where(mask[:, None], b, a) for a, b in zip(old, new, strict=True))
-
-
-def _no_images(pair: Pair, split: str) -> ConfigError:
-    return ConfigError(f"Pair {pair.name!r} has no labelled {split} images, so there is no accuracy on them.")

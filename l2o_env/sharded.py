@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l2o_env.config import EnvConfig, resolve_device
-from l2o_env.errors import ConfigError
 from l2o_env.looped import LoopedPopulation
 from l2o_env.models.base import new_generator
-from l2o_env.pairs.base import Pair, Split
+from l2o_env.pairs.base import Pair
 from l2o_env.population import Evaluation, Population, Start, Window
 from l2o_env.reward import Measurements
 from l2o_env.stacked import StackedPopulation
@@ -66,20 +65,6 @@ class LocalShard:
         """There is nothing to free."""
 
 
-class _HostData:
-    """A pair's images, as they are; ``DeviceData`` without a device."""
-
-    def __init__(self, pair: Pair) -> None:
-        self.pair = pair
-
-    def evaluation_split(self, name: str) -> Split:
-        """The target or the proxy's test images."""
-        split = getattr(self.pair, name)
-        if split is None:
-            raise ConfigError(f"Pair {self.pair.name!r} has no {name} images.")
-        return split
-
-
 class ShardedPopulation:
     """N optimizees in several shards; see ``Population`` for what its methods do.
 
@@ -93,7 +78,6 @@ class ShardedPopulation:
     def __init__(self, pairs: Sequence[Pair], config: EnvConfig, sizes: Sequence[int], shards: Sequence[Shard]) -> None:
         self.pairs, self.config, self.n = tuple(pairs), config, sum(sizes)
         self.layout = Layout.of(pairs[0].make_model(new_generator(0)))
-        self.data = [_HostData(pair) for pair in pairs]
         self.shards = list(shards)
         ends = np.cumsum(sizes)
         self._slices = [slice(int(end - size), int(end)) for end, size in zip(ends, sizes, strict=True)]
@@ -139,6 +123,10 @@ class ShardedPopulation:
     def predictions(self, split: str) -> list[Tensor]:
         """See ``Population``."""
         return [predicted for part in self._call_all("predictions", split) for predicted in part]
+
+    def class_accuracy(self, split: str) -> Tensor:
+        """See ``Population``."""
+        return torch.cat([shares.cpu() for shares in self._call_all("class_accuracy", split)])
 
     def get_state(self) -> dict[str, Any]:
         """See ``Population``: the state does not depend on the shards."""

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call, vmap
 
 from l2o_env.config import EnvConfig
+from l2o_env.dense import as_rows, task_loss
 from l2o_env.errors import ConfigError
 from l2o_env.guidance import TermInputs, kl_divergence
 from l2o_env.guidance.base import captured
 from l2o_env.models.base import BatchedKernels, Optimizee
 from l2o_env.pairs.base import Pair
-from l2o_env.population import EVALUATION_CHUNK, Gradients, Population, Window
+from l2o_env.population import EVALUATION_CHUNK, DeviceData, Gradients, Population, Window
 
 _NO_CLASS = -1e4
 """Logit of a class that a pair's proxy does not have; its probability is exactly 0."""
@@ -39,7 +39,8 @@ class StackedPopulation(Population):
         like: A population of the same pairs and settings, to share the images with. The two do not run at a time.
 
     Raises:
-        ConfigError: If a network has buffers (batch statistics) or the images of the pairs differ in shape.
+        ConfigError: If images are decoded on demand, a network has buffers (batch statistics), or the images of the
+            pairs differ in shape.
     """
 
     def __init__(
@@ -53,19 +54,22 @@ class StackedPopulation(Population):
         like: StackedPopulation | None = None,
     ) -> None:
         super().__init__(pairs, n, config, dtype, data=like.data if like else None)
+        stacked = [data for data in self.data if isinstance(data, DeviceData)]
+        if len(stacked) < len(self.data):
+            raise ConfigError("Images that are decoded on demand cannot be stacked; use implementation='looped'.")
         if list(self._template.buffers()):
             raise ConfigError(
                 f"{type(self._template).__name__} has buffers, such as batch statistics, which cannot be stacked; "
                 "use implementation='looped'."
             )
-        for data in self.data:
-            if data.train.images.shape[1:] != self.data[0].train.images.shape[1:]:
+        for data in stacked:
+            if data.train.images.shape[1:] != stacked[0].train.images.shape[1:]:
                 raise ConfigError("Stacked pairs need images of one shape; use implementation='looped'.")
-        self._first = np.cumsum([0, *(len(data.train) for data in self.data[:-1])])
+        self._first = np.cumsum([0, *(data.n_train for data in stacked[:-1])])
         if like is None:
-            self._images = torch.cat([data.train.images for data in self.data])
-            self._labels = torch.cat([data.train.labels for data in self.data])
-            self._probs = torch.cat([data.train_probs for data in self.data])
+            self._images = torch.cat([data.train.images for data in stacked])
+            self._labels = torch.cat([data.train.labels for data in stacked])
+            self._probs = torch.cat([data.train_probs for data in stacked])
         else:
             self._images, self._labels, self._probs = like._images, like._labels, like._probs
         self._velocity = torch.zeros_like(self.weights)
@@ -174,7 +178,7 @@ class StackedPopulation(Population):
 
         with captured(self._template, self.guidance.needs_features) as features:
             logits, proxy_logits = functional_call(self._template, {**params, **frozen}, (images,))
-        ce, kl = F.cross_entropy(logits, labels), kl_divergence(proxy_logits, probs)
+        ce, kl = task_loss(logits, labels), kl_divergence(as_rows(proxy_logits), as_rows(probs))
         if not self.guidance.beyond_kl:
             return ce, kl, kl
         weights, reference, extras = others

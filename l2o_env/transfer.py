@@ -20,6 +20,8 @@ from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.evaluate import CLASS_COLUMN, check_agent, evaluate
 from l2o_env.files import atomic_path
 from l2o_env.models.base import new_generator
+from l2o_env.pairs import Split
+from l2o_env.pairs.images import ImageSplit
 from l2o_env.record import merge_recordings, recording
 from l2o_env.rollout import MAX_OPTIMIZEES, AgentLike, Progress, episode_seeds
 
@@ -34,8 +36,8 @@ Selection = Literal["last", "source", "checkpoint", "target-oracle", "fixed", "t
 - ``last``: the last of its training;
 - ``source``: the checkpoint that was best by V on the held-out *synthetic* images of the training pairs;
 - ``checkpoint``: any other checkpoint, for the oracle to choose among;
-- ``target-oracle``: the checkpoint that is best by real accuracy on the very pair and seeds. This is an upper bound that
-  reads the target: not zero-shot;
+- ``target-oracle``: the checkpoint that is best by real accuracy on the very pair and seeds. This is an upper bound
+  that reads the target: not zero-shot;
 - ``fixed``: made by hand;
 - ``tuned``: tuned by V on the very pair.
 """
@@ -182,8 +184,7 @@ def _plan(contestants: Sequence[Contestant], pairs: Sequence[str], n_seeds: int,
     if not contestants or not pairs:
         raise ConfigError(f"Got {len(contestants)} policies and {len(pairs)} pairs to evaluate; expected at least one.")
     for name in pairs:
-        if name not in pair_registry.names():
-            raise unknown_name("pair", name, pair_registry.names())
+        pair_registry.check(name)
     twice = _twice((each.policy, each.run, each.selection, each.checkpoint, each.pairs) for each in contestants)
     if twice:
         raise ConfigError(f"Two policies are called {twice[0]!r} and are of the same run; give them different names.")
@@ -223,10 +224,12 @@ def _settings(contestant: Contestant, mode: Mode, pair: str, images: str, n_seed
 
 
 def pair_digest(pair: Pair) -> str:
-    """SHA-256 of a pair's images, labels and proxy."""
+    """SHA-256 of a pair's images (of files: names, sizes and times), labels and proxy."""
     digest = hashlib.sha256()
     for split in (pair.train, pair.validation, pair.target, pair.proxy_test):
-        for tensor in (split.images, split.labels) if split is not None else ():
+        if isinstance(split, ImageSplit):
+            digest.update(split.fingerprint().encode())
+        for tensor in (split.images, split.labels) if isinstance(split, Split) else ():
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     for name, tensor in sorted(pair.proxy.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -631,7 +631,7 @@ def test_images_of_other_sizes_are_looped(monkeypatch: pytest.MonkeyPatch) -> No
     large = _altered("large", train=padded[0], validation=padded[1])
     with pytest.raises(ConfigError, match=r"images of one shape.*implementation='looped'"):
         StackedPopulation([TINIES[0], large], 2, _config())
-    monkeypatch.setattr(pairs, "names", lambda: ("tiny", "large"))
+    monkeypatch.setattr(pairs, "check", lambda name: None)
     monkeypatch.setattr(pairs, "make", {"tiny": TINIES[0], "large": large}.__getitem__)
     population = make_population(_config(pairs=("tiny", "large")), 2)
     assert isinstance(population, LoopedPopulation)

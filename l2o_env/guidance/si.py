@@ -105,11 +105,13 @@ class SynapticIntelligence(Guidance):
 
 def importance_of(pair: Pair, device: torch.device) -> dict[str, Tensor]:
     """Ω of a pair's proxy by parameter name: its own, or else the Fisher information; see the module."""
+    from l2o_env.pairs.base import images_of
+
     if pair.importance is not None:
         return pair.importance()
     model = pair.make_model(new_generator(0)).to(device).eval()
     every = max(len(pair.train) // FISHER_IMAGES, 1)
-    images = pair.train.images[::every][:FISHER_IMAGES].to(device)
+    images = images_of(pair.train, range(0, len(pair.train), every)[:FISHER_IMAGES]).to(device)
     return fisher_importance(model, images)
 
 

@@ -96,6 +96,12 @@ class Optimizee(nn.Module):
         """
         raise NotImplementedError
 
+    trains_batch_statistics = False
+    """Whether the network's buffers (running statistics of BatchNorm) change as it is trained."""
+
+    def train_batch_statistics(self, training: bool) -> None:
+        """Switches batch normalisation between a training batch and evaluation; nothing to do without it."""
+
     def batched_kernels(self, n_proxy_classes: int) -> BatchedKernels | None:
         """Hand-written CPU kernels of this network, if it has any."""
         return None

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from l2o_env.errors import unknown_name
+from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.models.base import Optimizee
+from l2o_env.pairs.spec import LABEL, parse
+
+if TYPE_CHECKING:
+    from l2o_env.pairs.images import ImageSplit
+
+IGNORED = -100
+"""Label of pixels that count for nothing, as ``torch.nn.functional.cross_entropy`` has it."""
+MetricName = Literal["accuracy", "mean_class_accuracy", "miou"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +28,7 @@ class Split:
 
     Attributes:
         images: ``(n, channels, height, width)``, float32, as the network takes them.
-        labels: ``(n,)``, int64.
+        labels: ``(n,)``, int64; or ``(n, height, width)`` where every pixel has a class, ``IGNORED`` for none.
     """
 
     images: Tensor
@@ -37,11 +45,11 @@ class Pair:
 
     Attributes:
         name: The name it is registered under.
-        train: Labelled synthetic images to train on.
+        train: Labelled synthetic images to train on: in memory, or decoded on demand (``ImageSplit``), like all.
         validation: Labelled synthetic images from renderers that training never sees; V is computed here.
         target: Labelled real images. Only evaluation (and the reward ``"target_oracle"``) reads them.
         proxy_test: Real images with the *proxy's* labels that its pretraining never saw; the accuracy of the
-            optimizee's proxy head here is the "proxy accuracy kept".
+            optimizee's proxy head here is the "proxy accuracy kept". None where there are none.
         proxy: The frozen, real-image-pretrained network; maps images to logits ``(n, n_proxy_classes)``.
         make_model: Builds an optimizee: the proxy's backbone and frozen head, and a new head drawn from the given
             ``torch.Generator``.
@@ -50,19 +58,54 @@ class Pair:
         n_proxy_classes: Classes of the proxy.
         importance: What the guidance ``si`` holds the proxy's weights by: Ω by parameter name, from the proxy's own
             training; None where only weights exist (then it is estimated from gradients).
+        metric: What "accuracy" is on the task's labels: the share that is right, its mean over the classes
+            (``"mean_class_accuracy"``), or the mean intersection over union (``"miou"``).
+        flip_average: Whether predictions on the target are averaged over the image and its mirror image.
+        sliding_window: Side of the windows that target images are cut into, in pixels; 0: not at all.
     """
 
     name: str
-    train: Split
-    validation: Split
-    target: Split | None
-    proxy_test: Split
+    train: Split | ImageSplit
+    validation: Split | ImageSplit
+    target: Split | ImageSplit | None
+    proxy_test: Split | ImageSplit | None
     proxy: nn.Module
     make_model: Callable[[torch.Generator], Optimizee]
     make_random_model: Callable[[torch.Generator], Optimizee]
     n_classes: int
     n_proxy_classes: int
     importance: Callable[[], dict[str, Tensor]] | None = None
+    metric: MetricName = "accuracy"
+    flip_average: bool = False
+    sliding_window: int = 0
+
+
+def is_streamed(pair: Pair) -> bool:
+    """Whether images of a pair are decoded on demand."""
+    from l2o_env.pairs.images import ImageSplit
+
+    splits = (pair.train, pair.validation, pair.target, pair.proxy_test)
+    return any(isinstance(split, ImageSplit) for split in splits)
+
+
+def in_memory(split: Split | ImageSplit | None) -> Split:
+    """The split as one that is in memory.
+
+    Raises:
+        ConfigError: If there is none, or its images are decoded on demand.
+    """
+    if not isinstance(split, Split):
+        raise ConfigError("This needs a pair whose images are in memory, such as 'glyphs-digits'.")
+    return split
+
+
+def images_of(split: Split | ImageSplit, indices: Sequence[int]) -> Tensor:
+    """Images of a split as the network takes them, without augmentation, ``(n, 3, h, w)``, on the CPU."""
+    if isinstance(split, Split):
+        return split.images[list(indices)]
+    samples = [split.read(i) for i in indices]
+    images, labels = torch.stack([s.image for s in samples]), torch.stack([s.label for s in samples])
+    return split.finish(images, labels, torch.float32)[0]
 
 
 Factory = Callable[..., Pair]
@@ -93,17 +136,32 @@ def names(split: FamilySplit | None = None) -> tuple[str, ...]:
     return tuple(name for name, (_, member_of) in _registry.items() if split is None or member_of == split)
 
 
+def check(text: str) -> None:
+    """Raises ``ConfigError`` unless ``text`` is the name of a registered pair, with settings or without."""
+    name, _ = parse(text)
+    if name not in _registry:
+        raise unknown_name("pair", name, _registry)
+
+
 def make(name: str, **kwargs: Any) -> Pair:
     """Builds a pair by name; without keywords the pair is built once per process and shared.
+
+    Args:
+        name: A registered name, or one with settings: ``"folders:source=renders,target=photos"`` (see ``spec``).
+        **kwargs: Settings; they replace those of the name.
 
     Raises:
         ConfigError: If no pair of that name is registered; the message names the closest.
     """
-    if name not in _registry:
-        raise unknown_name("pair", name, _registry)
-    return _registry[name][0](**kwargs) if kwargs else _make_default(name)
+    check(name)
+    if not kwargs:
+        return _make_default(name)
+    base, settings = parse(name)
+    settings = {**settings, **kwargs}
+    return _registry[base][0](**{key: value for key, value in settings.items() if key != LABEL})
 
 
 @cache
-def _make_default(name: str) -> Pair:
-    return _registry[name][0]()
+def _make_default(text: str) -> Pair:
+    name, settings = parse(text)
+    return _registry[name][0](**{key: value for key, value in settings.items() if key != LABEL})

@@ -1,0 +1,55 @@
+"""Splits the held-out synthetic images from those to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2o_env.errors import ConfigError
+
+
+def hold_out(
+    strata: NDArray[np.int64], groups: Sequence[str] | None, n_held_out: int, seed: int, what: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A seeded, stratified split that never divides what belongs together.
+
+    Groups are drawn class by class until a class has its share; every class keeps at least one group on both sides,
+    where it has two.
+
+    Args:
+        strata: Class of each image ``(n,)``; all the same where it has none.
+        groups: What belongs together, by a name for each image; None: every image stands alone.
+        n_held_out: Images to hold out; about so many where groups have several.
+        seed: Determines the split.
+        what: What messages call the images.
+
+    Returns:
+        Indices to train on and indices held out, both in ascending order.
+
+    Raises:
+        ConfigError: If there are too few images or groups.
+    """
+    n = len(strata)
+    if not 0 < n_held_out < n:
+        raise ConfigError(f"n_validation is {n_held_out}; expected 1 to {n - 1}, because there are {n} {what}.")
+    names = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    rng = np.random.default_rng([seed, n])
+    held_out = np.zeros(n, np.bool_)
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
+        share = max(1, round(n_held_out * len(members) / n))
+        order = rng.permutation(np.unique(names[members]))
+        if len(order) < 2:
+            continue
+        taken = 0
+        for group in order[:-1]:
+            if taken >= share:
+                break
+            mine = members[names[members] == group]
+            held_out[mine] = True
+            taken += len(mine)
+    if not held_out.any():
+        raise ConfigError(f"The {what} belong to one group each class, so none can be held out; give more sequences.")
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)

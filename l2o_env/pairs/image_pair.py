@@ -1,0 +1,235 @@
+"""Pairs of image files: what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.models.backbone import NetworkConfig, Prepared, prepare
+from l2o_env.models.base import Optimizee
+from l2o_env.pairs.augment import Augmentation
+from l2o_env.pairs.base import MetricName, Pair
+from l2o_env.pairs.files import Listing, OnError, existing_folder, verified
+from l2o_env.pairs.heldout import hold_out
+from l2o_env.pairs.images import ImageSplit, Size
+
+_Settings = TypeVar("_Settings", bound="ImageSettings")
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """Settings that all pairs of image files have.
+
+    Attributes:
+        backbone: The network: a name of torchvision's, ``"FILE.py:NAME"`` or ``"module:NAME"`` of what makes an
+            ``nn.Module``, or that function itself. ``NetworkConfig`` says more of this and the next four.
+        weights: The proxy's weights: ``"DEFAULT"`` or a file.
+        head: Name of the proxy's head; empty: the last linear layer.
+        groups: Layer groups, if they are not to be found.
+        batchnorm: ``"frozen"`` or ``"trained"``.
+        size: Side of the images in pixels, after all.
+        resize: Length of the shorter side before the crop; 0: ``size``.
+        random_crop: Whether training crops are at a random place (of an image that is enlarged by one of ``scales``)
+            instead of the centre.
+        scales: Enlargements to draw from.
+        mirror: Whether half of the training images are mirrored.
+        brightness: Largest random change of brightness, as a share; likewise the next two.
+        contrast: Of contrast.
+        saturation: Of saturation.
+        n_validation: Synthetic images that are held out for V; by a stratified split that never divides what belongs
+            together.
+        seed: Determines the split.
+        proxy_test: Real images with the proxy's labels: a folder with one folder per class, in the order of the
+            proxy's classes. Without it there is no "proxy accuracy kept".
+        on_error: What files that cannot be used do: ``"raise"`` or ``"skip"``.
+        cache_gb: Decoded images that are kept in memory, in GiB for each split.
+    """
+
+    backbone: str | Callable[[], nn.Module] = "resnet18"
+    weights: str | Path = "DEFAULT"
+    head: str = ""
+    groups: Any = None
+    batchnorm: Any = "frozen"
+    size: int = 224
+    resize: int = 0
+    random_crop: bool = False
+    scales: tuple[float, ...] = (1.0,)
+    mirror: bool = False
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    n_validation: int = 500
+    seed: int = 0
+    proxy_test: str | Path | None = None
+    on_error: OnError = "raise"
+    cache_gb: float = 4.0
+    network: NetworkConfig = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Raises ``ConfigError`` if a value cannot work."""
+        for key, least in (("size", 1), ("resize", 0), ("n_validation", 1), ("seed", 0)):
+            value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigError(f"{key} is {value!r}; expected an integer >= {least}.")
+        for key in ("random_crop", "mirror"):
+            if not isinstance(getattr(self, key), bool):
+                raise ConfigError(f"{key} is {getattr(self, key)!r}; expected true or false.")
+        if not isinstance(self.cache_gb, int | float) or self.cache_gb < 0:
+            raise ConfigError(f"cache_gb is {self.cache_gb!r}; expected a number >= 0.")
+        scales = self.scales if isinstance(self.scales, tuple) else (self.scales,)
+        object.__setattr__(self, "scales", tuple(float(scale) for scale in scales))
+        network = NetworkConfig(self.backbone, self.weights, self.head, self.groups, self.batchnorm)
+        object.__setattr__(self, "network", network)
+        self.augmentation()
+
+    @classmethod
+    def of(cls: type[_Settings], pair: str, kwargs: dict[str, Any]) -> _Settings:
+        """Settings from keywords; an unknown keyword is an error that names the closest."""
+        known = [f.name for f in fields(cls) if f.init]
+        for key in kwargs:
+            if key not in known:
+                raise unknown_name(f"setting of the pair {pair!r}:", key, known)
+        try:
+            return cls(**kwargs)
+        except TypeError as error:
+            needed = [f.name for f in fields(cls) if f.init and f.name not in kwargs and _required(f)]
+            raise ConfigError(f"The pair {pair!r} needs {', '.join(needed)}: {pair}:{needed[0]}=…") from error
+
+    def augmentation(self) -> Augmentation:
+        """What is done to training images."""
+        crop = self.size if self.random_crop else 0
+        return Augmentation(crop, self.scales, self.mirror, self.brightness, self.contrast, self.saturation)
+
+
+def _required(f: Any) -> bool:
+    from dataclasses import MISSING
+
+    return f.default is MISSING and f.default_factory is MISSING
+
+
+def build_pair(
+    name: str,
+    settings: ImageSettings,
+    source: Listing,
+    target: Listing | None,
+    *,
+    metric: MetricName = "accuracy",
+    flip_average: bool = False,
+    prepared: Prepared | None = None,
+) -> Pair:
+    """Assembles a pair with one class per image.
+
+    Args:
+        name: The pair's name.
+        settings: Its settings.
+        source: Labelled synthetic images; the validation images are split off from them.
+        target: Labelled real images, or None.
+        metric: The pair's metric.
+        flip_average: Whether predictions on the target are averaged with those of the mirror image.
+        prepared: The network; None: that of the settings.
+
+    Raises:
+        ConfigError: If something cannot work; all files are looked at.
+    """
+    classes = source.classes
+    require_same_classes(source, target)
+    source = verified(source, settings.on_error)
+    target = None if target is None else verified(target, settings.on_error)
+    require_every_class(source)
+    prepared = prepared or prepare(settings.network)
+    train, validation = hold_out(
+        np.asarray(source.labels), source.groups, settings.n_validation, settings.seed, source.name
+    )
+    fixed = split_of(settings)
+    return Pair(
+        name=name,
+        train=replace_split(settings, source.take(train), "training images"),
+        validation=fixed(source.take(validation), "validation images"),
+        target=None if target is None else fixed(target, target.name),
+        proxy_test=_proxy_test(settings, prepared.n_proxy_classes, fixed),
+        proxy=prepared.proxy,
+        make_model=_Maker(prepared, len(classes), True),
+        make_random_model=_Maker(prepared, len(classes), False),
+        n_classes=len(classes),
+        n_proxy_classes=prepared.n_proxy_classes,
+        metric=metric,
+        flip_average=flip_average,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Maker:
+    """Makes optimizees of a prepared network."""
+
+    prepared: Prepared
+    n_classes: int
+    pretrained: bool
+
+    def __call__(self, generator: torch.Generator) -> Optimizee:
+        make = self.prepared.make_model if self.pretrained else self.prepared.make_random_model
+        return make(self.n_classes, generator)
+
+
+def split_of(settings: ImageSettings) -> Callable[[Listing, str], ImageSplit]:
+    """What makes a split without augmentation of a listing and its name."""
+    size = Size(settings.resize or settings.size, settings.size)
+    n_bytes = int(settings.cache_gb * 2**30)
+
+    def make(listing: Listing, name: str) -> ImageSplit:
+        labels = None if listing.dense else torch.as_tensor(np.asarray(listing.labels))
+        return ImageSplit(listing, labels, size, cache_bytes=n_bytes, name=name)
+
+    return make
+
+
+def replace_split(settings: ImageSettings, listing: Listing, name: str) -> ImageSplit:
+    """The training split: like the others, with the settings' augmentation."""
+    split = split_of(settings)(listing, name)
+    size = Size(settings.resize or settings.size, 0 if settings.random_crop else settings.size)
+    return replace(split, size=size, augmentation=settings.augmentation())
+
+
+def require_same_classes(source: Listing, target: Listing | None) -> None:
+    """Raises ``ConfigError`` that lists the classes that only one of the two has."""
+    if target is None or set(source.classes) == set(target.classes):
+        return
+    only_source = sorted(set(source.classes) - set(target.classes))
+    only_target = sorted(set(target.classes) - set(source.classes))
+    raise ConfigError(
+        f"The classes of the {source.name} and of the {target.name} differ: only the first have "
+        f"{only_source or 'none'}, only the second have {only_target or 'none'}. Classes are matched by name; rename "
+        "or remove some."
+    )
+
+
+def require_every_class(listing: Listing) -> None:
+    """Raises ``ConfigError`` that lists the classes without an image."""
+    counts = np.bincount(np.asarray(listing.labels), minlength=len(listing.classes))
+    empty = [name for name, count in zip(listing.classes, counts, strict=True) if count == 0]
+    if empty:
+        raise ConfigError(
+            f"These classes of the {listing.name} have no images: {empty}. Add some or remove the classes."
+        )
+
+
+def _proxy_test(
+    settings: ImageSettings, n_classes: int, fixed: Callable[[Listing, str], ImageSplit]
+) -> ImageSplit | None:
+    if settings.proxy_test is None:
+        return None
+    from l2o_env.pairs.folders import list_classes
+
+    listing = list_classes(existing_folder(settings.proxy_test, "proxy_test"), "proxy test images")
+    if len(listing.classes) != n_classes:
+        raise ConfigError(
+            f"proxy_test has {len(listing.classes)} classes, the proxy {n_classes}; expected one folder for each of "
+            "the proxy's classes, in their order."
+        )
+    return fixed(verified(listing, settings.on_error), listing.name)

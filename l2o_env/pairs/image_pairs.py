@@ -1,0 +1,25 @@
+"""The named pairs of image files; none of their modules is imported before a pair is asked for."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from l2o_env.pairs.base import Pair, register
+
+FACTORIES: dict[str, tuple[str, str]] = {
+    "folders": ("folders", "make_folders"),
+}
+"""Module and function that make a pair, by its name."""
+
+
+def register_image_pairs() -> None:
+    """Registers every pair of image files; builds none."""
+    for name in FACTORIES:
+        register(name, partial(_make, name))
+
+
+def _make(name: str, **settings: Any) -> Pair:
+    module, function = FACTORIES[name]
+    return getattr(import_module(f"l2o_env.pairs.{module}"), function)(**settings)

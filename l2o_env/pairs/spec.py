@@ -1,0 +1,104 @@
+"""Pairs with settings as one text: ``folders:source=renders,target=photos,size=64``.
+
+Such a text stands wherever the name of a pair does: in ``pairs.make``, ``gym.make(..., pairs=...)``, on the command
+line, and in every table that a run writes.
+"""
+
+from __future__ import annotations
+
+import ast
+import shlex
+from typing import Any
+
+from l2o_env.errors import ConfigError
+
+LABEL = "label"
+"""A setting that every pair has: what tables and pictures call it."""
+_WORDS = {"true": True, "false": False, "none": None}
+
+
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+    """Takes the text apart.
+
+    Values are numbers, ``true``, ``false``, ``none``, tuples such as ``(0.75,1,1.25)``, or else texts. One that holds a
+    comma is put in quotes: ``source="a, b"``.
+
+    Args:
+        text: ``name`` or ``name:key=value,key=value``.
+
+    Returns:
+        The name and the settings.
+
+    Raises:
+        ConfigError: If it has another form, or names a setting twice.
+    """
+    name, separator, rest = text.partition(":")
+    if not separator:
+        return name, {}
+    settings: dict[str, Any] = {}
+    for item in _items(text, rest):
+        key, equals, value = item.partition("=")
+        key = key.strip()
+        if not equals or not key.isidentifier():
+            raise ConfigError(f"{item!r} in the pair {text!r} is no setting; expected {name}:key=value,key=value.")
+        if key in settings:
+            raise ConfigError(f"The pair {text!r} names the setting {key!r} twice; name it once.")
+        settings[key] = _value(value.strip())
+    return name, settings
+
+
+def label(text: str) -> str:
+    """What tables and pictures call a pair: its setting ``label`` if it has one, else its name without settings."""
+    name, settings = parse(text)
+    return str(settings.get(LABEL, name))
+
+
+def spec(name: str, /, **settings: Any) -> str:
+    """The text that :func:`parse` takes apart again.
+
+    Args:
+        name: A registered name.
+        **settings: Numbers, booleans, None, tuples of numbers, paths, texts.
+
+    Raises:
+        ConfigError: If a value cannot be written that way.
+    """
+    found = ",".join(f"{key}={_written(key, value)}" for key, value in settings.items())
+    return f"{name}:{found}" if found else name
+
+
+def _items(text: str, rest: str) -> list[str]:
+    lexer = shlex.shlex(_protect(rest), posix=True)
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters, lexer.escape = ",", True, "", ""
+    try:
+        return [item.replace("\0", ",") for item in lexer]
+    except ValueError as error:
+        raise ConfigError(f"The pair {text!r} has a quotation mark without its other; close it.") from error
+
+
+def _protect(rest: str) -> str:
+    """Hides the commas inside parentheses from the lexer."""
+    depth, found = 0, []
+    for character in rest:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        found.append("\0" if character == "," and depth > 0 else character)
+    return "".join(found)
+
+
+def _value(text: str) -> Any:
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, int | float | tuple) else text
+
+
+def _written(key: str, value: Any) -> str:
+    text = str(value)
+    if (isinstance(value, str) or hasattr(value, "__fspath__")) and any(c in text for c in ",()'") and '"' not in text:
+        text = f'"{text}"'
+    if parse(f"_:{key}={text}")[1].get(key) != (value if not hasattr(value, "__fspath__") else str(value)):
+        raise ConfigError(f"{key}={value!r} cannot be written as a text; give it to pairs.make or pairs.register.")
+    return text
