@@ -14,3 +14,9 @@ gymnasium.register(
     vector_entry_point="l2o_env.vector_env:Syn2RealVectorEnv",
     disable_env_checker=False,
 )
+gymnasium.register(
+    id="l2o_env/ASG-v0",
+    entry_point="l2o_env.asg:ASGEnv",
+    vector_entry_point="l2o_env.asg:ASGVectorEnv",
+    disable_env_checker=False,
+)

@@ -10,6 +10,10 @@ import torch
 
 from l2o_env.errors import ConfigError, unknown_name
 
+ObservationForm = Literal["layers", "asg"]
+WindowForm = Literal["fixed", "asg", "asg_intended"]
+UpdateRule = Literal["sgd", "rate_in_momentum"]
+Curve = Literal["none", "warmup_poly"]
 ActionForm = Literal["log", "relative", "discrete", "log+guidance"]
 RewardName = Literal["proxy_guided", "val_loss", "val_accuracy", "train_loss", "target_oracle"]
 GuidanceName = Literal["kl", "none", "l2sp", "si", "feature", "csg"]
@@ -30,7 +34,12 @@ class EnvConfig:
     budget: int = 300
     """Optimizer updates of an episode."""
     window: int = 15
-    """Optimizer updates between two actions."""
+    """Optimizer updates between two actions; of ASG's windows, the shortest."""
+    windows: WindowForm = "fixed"
+    """How long windows are: all the same, or as in ASG, growing within an epoch and with the epochs (`asg`, and
+    `asg_intended` as it was probably meant). ASG's first window is run at the base rates, before the first action."""
+    observation: ObservationForm = "layers"
+    """Statistics of each layer group (`layers`), or the few raw numbers that the released ASG observes (`asg`)."""
     action: ActionForm = "log"
     """Action form: `log` (absolute rates), `relative` (to the current rates), `discrete` (factors of `base_lr`), or
     `log+guidance` (absolute rates, and the weight of the guidance term as one more number)."""
@@ -67,8 +76,15 @@ class EnvConfig:
     """Momentum of the inner SGD."""
     weight_decay: float = 5e-4
     """Weight decay of the inner SGD."""
-    clip_norm: float = 5.0
-    """Gradients of an optimizee are scaled down to this norm."""
+    clip_norm: float | None = 5.0
+    """Gradients of an optimizee are scaled down to this norm; None: never."""
+    update_rule: UpdateRule = "sgd"
+    """`sgd` multiplies the momentum buffer by the rate, as torch.optim.SGD does; `rate_in_momentum` sums up gradients
+    that are multiplied by the rate of their time already, as ASG does for classification."""
+    lr_curve: Curve = "none"
+    """A factor of the rates at each update, beside what actions set: ASG's warm-up and polynomial decay, or none."""
+    lr_warmup: int = 100
+    """Updates that the warm-up of `lr_curve` takes."""
     lr_min: float = 1e-4
     """Smallest learning rate of the `log` and `relative` action forms."""
     lr_max: float = 0.3
@@ -96,6 +112,10 @@ class EnvConfig:
         object.__setattr__(self, "pairs", tuple(names))
         for kind, name, known in (
             ("action form", self.action, get_args(ActionForm)),
+            ("window form", self.windows, get_args(WindowForm)),
+            ("observation form", self.observation, get_args(ObservationForm)),
+            ("update rule", self.update_rule, get_args(UpdateRule)),
+            ("learning rate curve", self.lr_curve, get_args(Curve)),
             ("reward", self.reward, get_args(RewardName)),
             ("guidance", self.guidance, get_args(GuidanceName)),
             ("guidance schedule", self.guidance_schedule, get_args(GuidanceSchedule)),
@@ -103,7 +123,7 @@ class EnvConfig:
         ):
             if name not in known:
                 raise unknown_name(kind, name, known)
-        for key in ("budget", "window", "batch_size", "workers", "csg_dim", "csg_queue"):
+        for key in ("budget", "window", "batch_size", "workers", "csg_dim", "csg_queue", "lr_warmup"):
             _require_integer(key, getattr(self, key))
         for key in ("common_random_numbers", "random_init"):
             if not isinstance(getattr(self, key), bool):
@@ -115,11 +135,17 @@ class EnvConfig:
             )
         for key in ("kl_weight", "divergence_penalty", "guidance_weight", "weight_decay", "l2sp_head"):
             _require(key, getattr(self, key), "a finite number >= 0", lambda x: x >= 0)
-        positive = ("clip_norm", "lr_min", "lr_max", "base_lr", "guidance_weight_min", "guidance_weight_max")
-        for key in (*positive, "csg_temperature", *(() if self.guidance_cap is None else ("guidance_cap",))):
+        positive = ("lr_min", "lr_max", "base_lr", "guidance_weight_min", "guidance_weight_max")
+        optional = [key for key in ("clip_norm", "guidance_cap") if getattr(self, key) is not None]
+        for key in (*positive, "csg_temperature", *optional):
             _require(key, getattr(self, key), "a finite number > 0", lambda x: x > 0)
         _require("momentum", self.momentum, "a number in [0, 1)", lambda x: 0 <= x < 1)
         _require("relative_scale", self.relative_scale, "a finite number > 1", lambda x: x > 1)
+        if self.windows != "fixed" and self.window == self.budget:
+            raise ConfigError(
+                f"The windows {self.windows!r} begin with one of {self.window} updates before the first action, and "
+                "the budget is no more than that; give a larger budget or a smaller window."
+            )
         if self.lr_min >= self.lr_max:
             raise ConfigError(f"lr_min {self.lr_min} must be smaller than lr_max {self.lr_max}.")
         if self.guidance_weight_min >= self.guidance_weight_max:
@@ -132,7 +158,11 @@ class EnvConfig:
 
     @property
     def n_steps(self) -> int:
-        """Environment steps of an episode; the last window is shorter if the budget is no multiple of it."""
+        """Environment steps of an episode; the last window is shorter if the budget is no multiple of it.
+
+        Of ASG's windows, which depend on the pair's images, it is the number that fixed ones would make; see
+        ``Episodes.n_steps`` for theirs.
+        """
         return -(-self.budget // self.window)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from l2o_env.guidance.weight import scheduled_weight
 from l2o_env.pairs.base import is_streamed
 from l2o_env.population import Population, Start, Window
 from l2o_env.reward import Measurements, proxy_guided_value, reward, reward_parts
-from l2o_env.schedule import fixed_windows
+from l2o_env.schedule import decision_points, next_windows
 from l2o_env.sharded import ShardedPopulation, build, in_workers
 
 
@@ -77,6 +77,7 @@ class Episodes:
         self.layout = self.population.layout
         self.rates = np.full((n, self.layout.n_layers), config.base_lr)
         self.guidance_weights = np.full(n, config.guidance_weight)
+        self.space = observation.space_for(config, self.layout.n_layers)
         self.previous: Measurements | None = None
         self.observations: NDArray[np.float32] | None = None
         self.updates_made = 0  # by all optimizees together, since the population was built
@@ -122,20 +123,26 @@ class Episodes:
         resting = np.zeros_like(fresh) if resting is None else resting
         moving = ~fresh & ~resting
         self.rates = np.where(moving[:, None], rates, self.rates)
-        lengths = np.where(moving, fixed_windows(population.done, config.window, config.budget), 0)
+        # ASG's observations are means over a window, so that its first window comes before the first action.
+        running = moving if config.windows == "fixed" else ~resting
+        lengths = np.where(running, next_windows(config, population.done, self._epochs()), 0)
         weights = scheduled_weight(config, population.done, lengths)
         if guidance_weights is not None:
             weights = np.where(moving, guidance_weights, weights)
         self.guidance_weights = np.where(resting, self.guidance_weights, weights)
         window = population.run(self.rates, lengths, self.guidance_weights)
         self.updates_made += int(lengths.sum())
+        if (window.diverged & fresh).any():  # in ASG's first window: the episode goes on from where it started
+            again = population.run(self.rates, np.zeros_like(lengths), self.guidance_weights)
+            measured = _select(window.diverged & fresh, again.measurements, window.measurements)
+            window = replace(window, measurements=measured)
         diverged = window.diverged & moving
         before = window.measurements if self.previous is None else _select(fresh, window.measurements, self.previous)
         after = _select(diverged | resting, before, window.measurements)
         self.previous = after
         seen = Window(window.layers, window.head, after, diverged)
         progress = population.done / config.budget
-        encoded = observation.encode(observation.Inputs(seen, before, self.rates, progress, self.layout))
+        encoded = self._encode(observation.Inputs(seen, before, self.rates, progress, self.layout))
         if self.observations is not None:
             encoded = np.where(resting[:, None], self.observations, encoded)
         self.observations = encoded
@@ -147,6 +154,24 @@ class Episodes:
             terminated=moving & (diverged | (population.done >= config.budget)),
             infos={**self._infos(seen), **rewards},
         )
+
+    def _encode(self, inputs: observation.Inputs) -> NDArray[np.float32]:
+        if self.config.observation == "layers":
+            return observation.encode(inputs)
+        return observation.encode_asg(inputs, self.config.base_lr, self.space)
+
+    def _epochs(self) -> NDArray[np.int64]:
+        """Updates of an epoch ``(N,)``, without an incomplete last batch."""
+        indices = [0 if start is None else start.pair for start in self.population.starts]
+        return np.array([self._epoch(index) for index in indices])
+
+    def _epoch(self, pair: int) -> int:
+        return max(len(self.population.pairs[pair].train) // self.config.batch_size, 1)
+
+    def n_steps(self, pair: int = 0) -> int:
+        """Steps of an episode on a pair of the settings, by its index, unless it diverges."""
+        config = self.config
+        return len(decision_points(config.windows, config.window, config.budget, self._epoch(pair)))
 
     def _infos(self, window: Window) -> dict[str, NDArray]:
         m = window.measurements

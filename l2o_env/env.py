@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from l2o_env.action import Decision, action_space, decide
 from l2o_env.config import EnvConfig
 from l2o_env.core import Episodes, StepResult, generator_state, restore_generator
-from l2o_env.observation import feature_table, observation_space
+from l2o_env.observation import feature_table
 from l2o_env.vector_env import check_options, check_render_mode
 
 
@@ -83,7 +83,7 @@ class Syn2RealEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         self.render_mode = render_mode
         self.episodes = Episodes(self.config, 1)
         n_layers = self.episodes.layout.n_layers
-        self.observation_space = observation_space(n_layers)
+        self.observation_space = self.episodes.space
         self.action_space = action_space(self.config, n_layers)
         self._pair: str | None = None
         self._running = False

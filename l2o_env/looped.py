@@ -18,6 +18,7 @@ from l2o_env.dense import as_rows, task_loss
 from l2o_env.guidance import TermInputs, kl_divergence
 from l2o_env.guidance.base import captured, feature_map
 from l2o_env.models.base import Optimizee
+from l2o_env.optimizers import RateInMomentumSGD
 from l2o_env.pairs.base import Pair
 from l2o_env.population import EVALUATION_CHUNK, Gradients, Population, Start, Window
 
@@ -34,7 +35,7 @@ class LoopedPopulation(Population):
         super().__init__(pairs, n, config, dtype)
         self._models: list[Optimizee] = [self._template] * n
         self._params: list[list[nn.Parameter]] = [[] for _ in range(n)]
-        self._optimizers: list[torch.optim.SGD | None] = [None] * n
+        self._optimizers: list[torch.optim.Optimizer | None] = [None] * n
         self._grads = torch.zeros_like(self.weights)
         self._before: list[list[Tensor]] = []
         self._ahead = np.zeros((n, 0), np.int64)
@@ -90,7 +91,8 @@ class LoopedPopulation(Population):
             named[name].grad = grads[name]
         self._models[i] = model
         self._params[i] = [named[name] for name in self.layout.names]
-        self._optimizers[i] = torch.optim.SGD(
+        kind = torch.optim.SGD if self.config.update_rule == "sgd" else RateInMomentumSGD
+        self._optimizers[i] = kind(
             [{"params": [named[name] for name in group]} for group in model.layer_groups().values()],
             lr=0.0,
             momentum=self.config.momentum,
@@ -152,7 +154,8 @@ class LoopedPopulation(Population):
         for params, optimizer, is_active in zip(self._params, self._optimizers, active, strict=True):
             if is_active:
                 assert optimizer is not None
-                torch.nn.utils.clip_grad_norm_(params, self.config.clip_norm)
+                if self.config.clip_norm is not None:
+                    torch.nn.utils.clip_grad_norm_(params, self.config.clip_norm)
                 optimizer.step()
         self._restore(self._before, ~active)
 

@@ -9,6 +9,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError
 from l2o_env.population import Window
 from l2o_env.reward import Measurements
 from l2o_env.statistics import Layout
@@ -125,8 +127,41 @@ def encode(inputs: Inputs) -> NDArray[np.float32]:
 
 
 def split_layers(observation: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The view ``(..., n_layers, n_features)`` of observations ``(..., n_layers * n_features)``."""
+    """The view ``(..., n_layers, n_features)`` of observations ``(..., n_layers * n_features)``.
+
+    Raises:
+        ConfigError: If these are other observations, such as ASG's.
+    """
+    if observation.shape[-1] % N_FEATURES:
+        raise ConfigError(
+            f"The observation has {observation.shape[-1]} numbers, which is no multiple of the {N_FEATURES} features "
+            "of a layer group; this agent needs an environment with observation='layers'."
+        )
     return observation.reshape(*observation.shape[:-1], -1, N_FEATURES)
+
+
+ASG_SCALARS = ("train_ce", "train_kl", "progress", "head_mean", "head_std")
+"""What the observation of the released ASG begins with; the rates of the layer groups over the base rate follow."""
+_ASG_LOW = np.array([0, 0, 0, -10, 0], np.float32)
+_ASG_HIGH = np.array([100, 100, 1, 10, 10], np.float32)
+_MAX_RATIO = 1e6
+
+
+def space_for(config: EnvConfig, n_layers: int) -> spaces.Box:
+    """The space of the observations that the settings name: :func:`observation_space`, or ``(5 + n_layers,)``."""
+    if config.observation == "layers":
+        return observation_space(n_layers)
+    ratio = 1.0 if config.action == "discrete" else min(max(config.lr_max / config.base_lr, 1.0), _MAX_RATIO)
+    low, high = np.zeros(n_layers, np.float32), np.full(n_layers, ratio, np.float32)
+    return spaces.Box(np.concatenate([_ASG_LOW, low]), np.concatenate([_ASG_HIGH, high]), dtype=np.float32)
+
+
+def encode_asg(inputs: Inputs, base_lr: float, space: spaces.Box) -> NDArray[np.float32]:
+    """The observation of the released ASG, ``(N, 5 + n_layers)``: raw, but clipped to the bounds of its space."""
+    measured, head = inputs.window.measurements, inputs.window.head
+    scalars = (measured.train_ce, measured.train_kl, inputs.progress, head["head_mean"], head["head_std"])
+    raw = np.concatenate([np.stack(scalars, axis=-1), inputs.rates / base_lr], axis=-1)
+    return np.clip(np.where(np.isnan(raw), space.high, raw), space.low, space.high).astype(np.float32)
 
 
 def feature_table() -> str:

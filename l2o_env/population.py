@@ -25,6 +25,7 @@ from l2o_env.guidance import Context, kl_divergence, make_guidance
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.pairs.base import Pair, Split, is_streamed
 from l2o_env.reward import Measurements
+from l2o_env.schedule import warmup_poly
 from l2o_env.statistics import HEAD_FIELDS, LAYER_FIELDS, LayerStatistics, Layout, layer_statistics
 from l2o_env.stream_data import Batch, StreamData, no_images
 
@@ -240,10 +241,13 @@ class Population(ABC):
         masks = torch.as_tensor(np.stack([updates, last, batches[:, None] < lengths]), device=self.device)
         self._set_rates(torch.as_tensor(rates, dtype=torch.float64))
         self._set_weights(guidance_weights)
+        curve = self._curve(batches)
         ce_sum = torch.zeros(self.n, device=self.device, dtype=self.dtype)
         kl_sum = ce_sum.clone()
         measured: tuple[Any, ...] | None = None
         for step in batches:
+            if curve is not None:
+                self._set_rates(torch.as_tensor(rates * curve[:, step, None], dtype=torch.float64))
             gradients = self._gradients(index[:, step], separate=bool(last[step].any()))
             ce_sum += torch.where(masks[2, step], gradients.ce, 0.0)
             kl_sum += torch.where(masks[2, step], gradients.kl, 0.0)
@@ -269,6 +273,13 @@ class Population(ABC):
         )
         counts = torch.as_tensor(lengths, device=self.device)
         return self._finish(statistics, window_start, ce_sum / counts, kl_sum / counts)
+
+    def _curve(self, ahead: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Factors of the rates ``(N, len(ahead))`` at the updates to come, if they follow a curve."""
+        config = self.config
+        if config.lr_curve == "none":
+            return None
+        return warmup_poly(self.done[:, None] + ahead, config.budget, config.lr_warmup)
 
     def _set_weights(self, weights: NDArray[np.float64] | None) -> None:
         """Sets the weights of the guidance term: one number, as long as they are the same for all."""

@@ -1,9 +1,17 @@
-"""How long each window is."""
+"""How long each window is, and how a learning rate goes up and down by itself."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from l2o_env.config import EnvConfig, WindowForm
+
+SHARE = 20
+"""ASG's windows are this part of the updates that were made in earlier epochs."""
 
 
 def fixed_windows(done: NDArray[np.int64], window: int, budget: int) -> NDArray[np.int64]:
@@ -15,3 +23,65 @@ def fixed_windows(done: NDArray[np.int64], window: int, budget: int) -> NDArray[
         budget: Updates of an episode.
     """
     return np.minimum(window, budget - done)
+
+
+def asg_windows(
+    done: NDArray[np.int64], window: int, budget: int, epoch: NDArray[np.int64], intended: bool = False
+) -> NDArray[np.int64]:
+    """Updates of the next window as the released ASG has it: max(window, current + earlier // 20).
+
+    *Current* are the updates made in this epoch, *earlier* those of the epochs before. Because the division binds
+    more tightly than the sum, windows double within an epoch; (current + earlier) // 20 was probably meant.
+
+    Args:
+        done: ``(N,)``, updates that each optimizee has made.
+        window: The shortest window.
+        budget: Updates of an episode.
+        epoch: ``(N,)``, updates of an epoch; a window ends with the epoch at the latest.
+        intended: Whether to divide the sum.
+    """
+    current = done % epoch
+    earlier = done - current
+    wanted = (current + earlier) // SHARE if intended else current + earlier // SHARE
+    return np.minimum(np.maximum(window, wanted), np.minimum(epoch - current, budget - done))
+
+
+def next_windows(config: EnvConfig, done: NDArray[np.int64], epoch: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Updates of the next window ``(N,)``; arguments as above."""
+    if config.windows == "fixed":
+        return fixed_windows(done, config.window, config.budget)
+    return asg_windows(done, config.window, config.budget, epoch, config.windows == "asg_intended")
+
+
+def decision_points(windows: WindowForm, window: int, budget: int, epoch: int) -> list[int]:
+    """Updates made at each decision of an episode.
+
+    Of the fixed windows the first decision is made before any update; ASG's first window is run at the base rates,
+    because its observation is that of a window.
+
+    Args:
+        windows: ``"fixed"``, ``"asg"`` or ``"asg_intended"``.
+        window: Length of a fixed window, or the shortest one.
+        budget: Updates of an episode.
+        epoch: Updates of an epoch.
+    """
+    points, done = [0], np.zeros(1, np.int64)
+    while done[0] < budget:
+        if windows == "fixed":
+            done = done + fixed_windows(done, window, budget)
+        else:
+            done = done + asg_windows(done, window, budget, np.array([epoch]), windows == "asg_intended")
+        points.append(int(done[0]))
+    return points[:-1] if windows == "fixed" else points[1:-1]
+
+
+def warmup_poly(updates: NDArray[np.int64], budget: int, warmup: int) -> NDArray[np.float64]:
+    """ASG's factor of the rate over time: min(0.01 + 0.99 (t / warmup)², 1) · (1 − min(t / T, 0.8))^0.9.
+
+    Args:
+        updates: t, ``(...)``.
+        budget: T, updates of an episode.
+        warmup: Updates that warm-up takes; 0 for none.
+    """
+    ramp = np.minimum(updates / warmup, 1.0) if warmup > 0 else np.ones(np.shape(updates))
+    return (0.01 + 0.99 * ramp**2) * (1 - np.minimum(updates / budget, 0.8)) ** 0.9

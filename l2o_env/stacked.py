@@ -199,17 +199,23 @@ class StackedPopulation(Population):
 
     def _update(self, active: NDArray[np.bool_], mask: Tensor) -> None:
         gradient, config = self._gradient, self.config
-        norm = gradient.square().sum(-1, keepdim=True).sqrt()
-        gradient = gradient * (config.clip_norm / (norm + 1e-6)).clamp(max=1)
-        gradient.add_(self.weights, alpha=config.weight_decay)
+        if config.clip_norm is None:
+            gradient = gradient.add(self.weights, alpha=config.weight_decay)
+        else:
+            norm = gradient.square().sum(-1, keepdim=True).sqrt()
+            gradient = gradient * (config.clip_norm / (norm + 1e-6)).clamp(max=1)
+            gradient.add_(self.weights, alpha=config.weight_decay)
+        rates = self._rates
+        if config.update_rule == "rate_in_momentum":
+            gradient, rates = gradient.mul_(rates), torch.ones_like(rates[:1, :1])
         if active.all():
             self._velocity.mul_(config.momentum).add_(gradient)
-            self.weights.addcmul_(self._rates, self._velocity, value=-1)
+            self.weights.addcmul_(rates, self._velocity, value=-1)
             return
         # The same operations, so that an optimizee goes the same way, bit for bit, whatever the others do.
         rows = mask[:, None]
         velocity = self._velocity.mul(config.momentum).add_(gradient)
-        weights = self.weights.addcmul(self._rates, velocity, value=-1)
+        weights = self.weights.addcmul(rates, velocity, value=-1)
         self._velocity = torch.where(rows, velocity, self._velocity)
         self.weights.copy_(torch.where(rows, weights, self.weights))
 

@@ -17,7 +17,6 @@ from l2o_env.action import Decision, action_space, check_rates, decide
 from l2o_env.config import EnvConfig
 from l2o_env.core import Episodes, StepResult, generator_state, restore_generator
 from l2o_env.errors import ConfigError, unknown_name
-from l2o_env.observation import observation_space
 
 
 class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
@@ -66,7 +65,7 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         self.render_mode = render_mode
         self.episodes = Episodes(self.config, num_envs)
         n_layers = self.episodes.layout.n_layers
-        self.single_observation_space = observation_space(n_layers)
+        self.single_observation_space = self.episodes.space
         self.single_action_space = action_space(self.config, n_layers)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)

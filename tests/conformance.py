@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from l2o_env.errors import ConfigError
+from l2o_env.schedule import decision_points
 
 Step = tuple[Any, Any, Any, Any, dict[str, Any]]
 
@@ -148,16 +149,19 @@ class EnvConformance:
 
     def test_the_budget_is_used_up_exactly_and_ends_the_episode(self) -> None:
         env = self.make_env()
-        config = env.get_wrapper_attr("config")
+        config, episodes = env.get_wrapper_attr("config"), env.get_wrapper_attr("episodes")
+        epoch = len(episodes.population.pairs[0].train) // config.batch_size
+        points = decision_points(config.windows, config.window, config.budget, epoch)
+        assert points[0] == (0 if config.windows == "fixed" else config.window)
         steps = list(self.rollout(env))
-        assert len(steps) == config.n_steps + 1
-        assert [step[2] for step in steps] == [False] * config.n_steps + [True]
+        assert len(steps) == episodes.n_steps() + 1
+        assert [step[2] for step in steps] == [False] * len(points) + [True]
         assert not any(step[3] for step in steps)
-        updates = [step[4]["updates"] for step in steps]
-        assert updates == [*range(0, config.budget, config.window), config.budget]
+        assert [step[4]["updates"] for step in steps] == [*points, config.budget]
 
     def test_rewards_telescope(self) -> None:
         env = self.make_env(reward="proxy_guided")
+        env.reset(seed=0)
         steps = list(self.rollout(env))
         gained = steps[-1][4]["value"] - steps[0][4]["value"]
         assert sum(step[1] for step in steps) == pytest.approx(gained, abs=1e-12)
@@ -313,7 +317,7 @@ class VectorConformance:
     def test_going_on_from_a_state_equals_never_having_stopped(self, mode: AutoresetMode) -> None:
         venv, other = (self.make_vec(autoreset_mode=mode) for _ in range(2))
         venv.reset(seed=7)
-        n_steps = venv.config.n_steps  # type: ignore[attr-defined]
+        n_steps = venv.episodes.n_steps()  # type: ignore[attr-defined]
 
         def play(each: Any) -> list[Any]:
             found = []

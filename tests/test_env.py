@@ -18,7 +18,7 @@ from l2o_env.env import Syn2RealEnv
 from l2o_env.errors import ConfigError
 from l2o_env.observation import FEATURE_NAMES, feature_table, split_layers
 from tests.conformance import EnvConformance, assert_same
-from tests.tiny import TINY
+from tests.tiny import TINY, settings_of
 
 IDS = sorted(name for name in gymnasium.registry if name.startswith("l2o_env/"))
 ACTIONS = ("log", "relative", "discrete")
@@ -35,7 +35,7 @@ class TestEveryId(EnvConformance):
         self.id: str = request.param
 
     def make_env(self, **config: Any) -> gymnasium.Env[Any, Any]:
-        return gymnasium.make(self.id, **{**TINY, **config})
+        return gymnasium.make(self.id, **{**settings_of(self.id), **config})
 
 
 @pytest.mark.usefixtures("tiny")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import l2o_env
+from l2o_env.errors import ConfigError
 from l2o_env.observation import (
     FEATURE_NAMES,
     FEATURES,
@@ -130,3 +131,10 @@ def test_the_table_names_every_feature_with_its_bounds() -> None:
     for k, (row, feature) in enumerate(zip(rows, FEATURES, strict=True)):
         assert row.startswith(f"| {k} | `{feature.name}` |")
         assert row.endswith(f"| [{feature.low:g}, {feature.high:g}] |")
+
+
+def test_other_observations_cannot_be_split() -> None:
+    with pytest.raises(
+        ConfigError, match=r"12 numbers, which is no multiple of the \d+ features.*observation='layers'"
+    ):
+        split_layers(np.zeros((2, 12), np.float32))

@@ -18,7 +18,7 @@ from l2o_env.errors import ConfigError
 from l2o_env.vector_env import Syn2RealVectorEnv
 from tests.conformance import VectorConformance, assert_same
 from tests.test_env import IDS
-from tests.tiny import TINY, make_tiny_env
+from tests.tiny import TINY, make_tiny_env, settings_of
 
 MakeVec = Callable[..., Syn2RealVectorEnv]
 CALM = np.array([0.01, 0.03, 0.1])
@@ -35,10 +35,10 @@ class TestEveryId(VectorConformance):
         self.id: str = request.param
 
     def make_env(self, **config: Any) -> gymnasium.Env[Any, Any]:
-        return gymnasium.make(self.id, **{**TINY, **config})
+        return gymnasium.make(self.id, **{**settings_of(self.id), **config})
 
     def make_vec(self, num_envs: int = 3, **config: Any) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
-        kwargs = {**TINY, **config}
+        kwargs = {**settings_of(self.id), **config}
         return gymnasium.make_vec(self.id, num_envs=num_envs, vectorization_mode="vector_entry_point", **kwargs)
 
 
@@ -46,10 +46,10 @@ class TestOutOfStep(TestEveryId):
     """Likewise with episodes that end at different steps, because one of three optimizees diverges now and then."""
 
     def make_env(self, **config: Any) -> gymnasium.Env[Any, Any]:
-        return super().make_env(lr_max=WILD, **config)
+        return super().make_env(action="log", lr_max=WILD, **config)
 
     def make_vec(self, num_envs: int = 3, **config: Any) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
-        return super().make_vec(num_envs, lr_max=WILD, **config)
+        return super().make_vec(num_envs, action="log", lr_max=WILD, **config)
 
     def actions(self, venv: gymnasium.vector.VectorEnv[Any, Any, Any], step: int) -> NDArray[Any]:
         rates = np.tile(CALM, (venv.num_envs, 1)) * (1 + np.arange(venv.num_envs))[:, None]

@@ -1,0 +1,173 @@
+"""ASG's environment: its observation, its update rule, its curve, its first window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+import l2o_env  # noqa: F401 - registers the ids
+from l2o_env.asg import ASG, GTA5, VISDA17, ASGEnv, ASGVectorEnv
+from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError
+from l2o_env.guidance import kl_divergence
+from l2o_env.looped import LoopedPopulation
+from l2o_env.models.base import new_generator
+from l2o_env.optimizers import RateInMomentumSGD
+from l2o_env.population import Population, Start, batch_order
+from l2o_env.schedule import warmup_poly
+from l2o_env.stacked import StackedPopulation
+from tests.tiny import TINY, TinyNet, tiny_pair
+
+PAIR = tiny_pair()
+KINDS: tuple[type[Population], ...] = (StackedPopulation, LoopedPopulation)
+SHORT = {**TINY, "budget": 10}
+
+
+def _config(**changes: Any) -> EnvConfig:
+    settings = {"pairs": ("tiny",), "budget": 12, "window": 4, "batch_size": 8, "device": "cpu"}
+    return EnvConfig(**{**settings, "update_rule": "rate_in_momentum", "clip_norm": None, **changes})
+
+
+def test_the_rate_inside_the_momentum_by_hand() -> None:
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+    optimizer = RateInMomentumSGD([weight], lr=0.5, momentum=0.9, weight_decay=0.1)
+    weight.grad = torch.tensor([1.0, 1.0], dtype=torch.float64)
+    optimizer.step()
+    # v = 0.5 (1 + 0.1, 1 - 0.2) = (0.55, 0.4)
+    torch.testing.assert_close(weight.detach(), torch.tensor([0.45, -2.4], dtype=torch.float64))
+    optimizer.param_groups[0]["lr"] = 0.0
+    optimizer.step()  # a rate of 0 does not stop it: v = 0.9 (0.55, 0.4)
+    torch.testing.assert_close(weight.detach(), torch.tensor([0.45 - 0.495, -2.4 - 0.36], dtype=torch.float64))
+
+
+def test_at_a_constant_rate_it_is_sgd() -> None:
+    ends = []
+    for kind in (torch.optim.SGD, RateInMomentumSGD):
+        weight = torch.nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+        optimizer = kind([weight], lr=0.1, momentum=0.9, weight_decay=0.01)
+        for _ in range(5):
+            optimizer.zero_grad()
+            weight.square().sum().backward()
+            optimizer.step()
+        ends.append(weight.detach())
+    torch.testing.assert_close(*ends)
+
+
+@pytest.mark.parametrize("curve", ["none", "warmup_poly"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_updates_are_those_of_a_plain_loop(kind: type[Population], curve: str) -> None:
+    config = _config(lr_curve=curve, lr_warmup=5)
+    population = kind([PAIR], 2, config, torch.float64)
+    population.start({0: Start(0, 1, 2), 1: Start(0, 3, 4)})
+    plan = np.array([[0.1, 0.05, 0.2], [0.0, 0.1, 0.02]])
+    model = PAIR.make_model(new_generator(1)).double()
+    assert isinstance(model, TinyNet)
+    named = dict(model.named_parameters())
+    groups = [[named[name] for name in group] for group in model.layer_groups().values()]
+    velocity: dict[Tensor, Tensor] = {p: torch.zeros_like(p) for group in groups for p in group}
+    images, labels = PAIR.train.images.double(), PAIR.train.labels
+    with torch.no_grad():
+        probs = PAIR.proxy.double()(images).softmax(-1)
+    PAIR.proxy.float()
+    for step, batch in enumerate(batch_order(len(PAIR.train), config, 2)[:8]):
+        logits, proxy_logits = model(images[batch])
+        loss = F.cross_entropy(logits, labels[batch]) + 0.3 * kl_divergence(proxy_logits, probs[batch])
+        gradients = dict(zip(velocity, torch.autograd.grad(loss, list(velocity)), strict=True))
+        factor = 1.0 if curve == "none" else float(warmup_poly(np.array(step), 12, 5))
+        with torch.no_grad():
+            for group, rate in zip(groups, plan[step // 4], strict=True):
+                for p in group:
+                    velocity[p] = 0.9 * velocity[p] + rate * factor * (gradients[p] + 5e-4 * p)
+                    p -= velocity[p]
+    for rates in plan:
+        population.run(np.tile(rates, (2, 1)), np.array([4, 3]))
+    expected = torch.cat([p.detach().reshape(-1) for group in groups for p in group])
+    torch.testing.assert_close(population.weights[0], expected, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("curve", ["none", "warmup_poly"])
+def test_stacked_and_looped_go_the_same_way(curve: str) -> None:
+    config = _config(lr_curve=curve)
+    populations = [kind([PAIR], 2, config, torch.float64) for kind in KINDS]
+    for population in populations:
+        population.start({0: Start(0, 1, 2), 1: Start(0, 3, 4)})
+        for lengths in ([4, 2], [0, 4], [3, 3]):
+            window = population.run(np.array([[0.1, 0.05, 0.2], [0.3, 0.0, 0.02]]), np.array(lengths))
+    torch.testing.assert_close(populations[0].weights, populations[1].weights, rtol=1e-9, atol=1e-10)
+    assert np.abs(window.layers["alignment"]).max() > 0.01
+
+
+def test_the_observation_is_twelve_raw_numbers_for_seven_groups(tinies: tuple[str, str]) -> None:
+    env = gymnasium.make("l2o_env/ASG-v0", **SHORT).unwrapped
+    assert isinstance(env, ASGEnv)
+    assert env.action_space == gymnasium.spaces.MultiDiscrete([11] * 3)
+    observation, info = env.reset(seed=3)
+    assert observation.shape == env.observation_space.shape == (8,)
+    head = env.episodes.population.layout.unflatten(env.episodes.population.weights[0])["head.weight"]
+    expected = [info["train_ce"], info["train_kl"], 0.3, head.mean().item(), head.std(correction=0).item(), 1, 1, 1]
+    np.testing.assert_allclose(observation, expected, rtol=1e-5)
+    observation, *_, info = env.step(np.array([0, 3, 10]))
+    np.testing.assert_allclose(info["lr"], [0, 0.03, 0.1])
+    np.testing.assert_allclose(observation[[0, 1, 2, 5, 6, 7]], [info["train_ce"], info["train_kl"], 0.6, 0, 0.3, 1.0])
+
+
+def test_seven_layer_groups_give_twelve_numbers() -> None:
+    from l2o_env.observation import space_for
+
+    space = space_for(EnvConfig(**ASG), 7)
+    assert space.shape == (12,)
+    assert space.high.tolist() == [100, 100, 1, 10, 10, *[1] * 7]
+    assert space_for(EnvConfig(**{**ASG, "action": "log"}), 7).high[-1] == pytest.approx(3.0)
+
+
+def test_the_first_window_runs_at_the_base_rates(tiny: str) -> None:
+    venv = ASGVectorEnv(2, **SHORT)
+    _, info = venv.reset(seed=[3, 4])
+    assert info["updates"].tolist() == [3, 3]
+    population = LoopedPopulation([PAIR], 1, venv.config)
+    start = venv.episodes.population.starts[1]
+    assert start is not None
+    population.start({0: start})
+    window = population.run(np.full((1, 3), 0.1), np.array([3]))
+    torch.testing.assert_close(population.weights[0], venv.episodes.population.weights[1], rtol=1e-4, atol=1e-6)
+    assert info["train_ce"][1] == pytest.approx(window.measurements.train_ce[0], rel=1e-4)
+    assert venv.reset(options={"reset_mask": np.array([True, False])})[1]["updates"].tolist() == [3, 3]
+
+
+def test_a_first_window_that_diverges_leaves_a_measured_start(tiny: str) -> None:
+    env = ASGEnv(**{**SHORT, "base_lr": 1e30, "reward": "train_loss"})
+    observation, info = env.reset(seed=0)
+    assert np.isfinite(observation).all() and env.observation_space.contains(observation)
+    assert all(np.isfinite(info[key]) for key in ("train_ce", "train_kl", "val_ce", "val_kl", "value"))
+    observation, reward, terminated, _, info = env.step(np.array([10, 10, 10]))
+    assert terminated and info["diverged"] and reward == -5.0
+    assert np.isfinite(observation).all()
+
+
+def test_recipes_are_valid_settings() -> None:
+    for recipe, rate, cap in ((VISDA17, 1e-4, None), (GTA5, 1e-3, 9.0)):
+        config = EnvConfig(**recipe)
+        assert (config.base_lr, config.guidance_cap, config.windows) == (rate, cap, "asg")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"windows": "agg"}, "Unknown window form 'agg'. Did you mean 'asg'?"),
+        ({"observation": "layer"}, "Unknown observation form 'layer'. Did you mean 'layers'?"),
+        ({"update_rule": "sdg"}, "Unknown update rule 'sdg'. Did you mean 'sgd'?"),
+        ({"lr_curve": "poly"}, "Unknown learning rate curve 'poly'."),
+        ({"windows": "asg", "window": 12}, "before the first action, and the budget is no more than that"),
+        ({"clip_norm": -1.0}, "clip_norm is -1.0; expected a finite number > 0"),
+    ],
+)
+def test_bad_settings(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        _config(**settings)
+    assert told in str(error.value)
