@@ -240,6 +240,8 @@ class Episodes:
 
 
 def _select(mask: NDArray[np.bool_], yes: Measurements, no: Measurements) -> Measurements:
+    if not mask.any():  # nearly always
+        return no
     return Measurements(*(np.where(mask, a, b) for a, b in zip(vars(yes).values(), vars(no).values(), strict=True)))
 
 

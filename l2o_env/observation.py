@@ -49,7 +49,8 @@ class Feature:
         unit: Unit of the result.
         low: Smallest value; smaller ones are clipped to it.
         high: Largest value.
-        compute: Inputs to ``(N, n_layers)``, ``(N, 1)`` or ``(n_layers,)``.
+        compute: Inputs to the quantity, ``(N, n_layers)``, ``(N, 1)`` or ``(n_layers,)``.
+        log: Whether its log10 is taken; values below ``10**low`` count as that.
     """
 
     name: str
@@ -59,16 +60,11 @@ class Feature:
     low: float
     high: float
     compute: Callable[[Inputs], NDArray[np.float64]]
+    log: bool = False
 
 
-def _log10(x: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
-    return np.log10(np.maximum(x, floor))
-
-
-def _layer(name: str, floor: float | None = None) -> Callable[[Inputs], NDArray[np.float64]]:
-    if floor is None:
-        return lambda x: x.window.layers[name]
-    return lambda x: _log10(x.window.layers[name], floor)
+def _layer(name: str) -> Callable[[Inputs], NDArray[np.float64]]:
+    return lambda x: x.window.layers[name]
 
 
 def _loss(name: str) -> Callable[[Inputs], NDArray[np.float64]]:
@@ -84,15 +80,15 @@ def _depth(x: Inputs) -> NDArray[np.float64]:
 
 
 FEATURES: tuple[Feature, ...] = (
-    Feature("task_rms", "RMS(g_task)", "log10, from 1e-6 up", "decades", -6, 4, _layer("task_rms", 1e-6)),
-    Feature("guidance_rms", "RMS(g_KL)", "log10, from 1e-6 up", "decades", -6, 4, _layer("guidance_rms", 1e-6)),
+    Feature("task_rms", "RMS(g_task)", "log10, from 1e-6 up", "decades", -6, 4, _layer("task_rms"), True),
+    Feature("guidance_rms", "RMS(g_KL)", "log10, from 1e-6 up", "decades", -6, 4, _layer("guidance_rms"), True),
     Feature("cosine", "cos(g_task, g_KL)", "-", "-", -1, 1, _layer("cosine")),
-    Feature("update_ratio", "|Δθ|/|θ|", "log10, from 1e-5 up", "decades", -5, 3, _layer("update_ratio", 1e-5)),
-    Feature("drift", "|θ-θ⁰|/|θ⁰|", "log10, from 1e-4 up", "decades", -4, 3, _layer("drift", 1e-4)),
+    Feature("update_ratio", "|Δθ|/|θ|", "log10, from 1e-5 up", "decades", -5, 3, _layer("update_ratio"), True),
+    Feature("drift", "|θ-θ⁰|/|θ⁰|", "log10, from 1e-4 up", "decades", -4, 3, _layer("drift"), True),
     Feature("alignment", "cos(v, g)", "-", "-", -1, 1, _layer("alignment")),
-    Feature("lr", "lr", "log10, from 1e-6 up", "decades", -6, 2, lambda x: _log10(x.rates, 1e-6)),
+    Feature("lr", "lr", "log10, from 1e-6 up", "decades", -6, 2, lambda x: x.rates, True),
     Feature("depth", "l/(L-1)", "-", "-", 0, 1, _depth),
-    Feature("n_weights", "n", "log10", "decades", 0, 10, lambda x: np.log10(np.array(x.layout.group_sizes, float))),
+    Feature("n_weights", "n", "log10", "decades", 0, 10, lambda x: np.array(x.layout.group_sizes, float), True),
     Feature("train_ce", "CE", "mean of the window", "nats", 0, 10, _loss("train_ce")),
     Feature("train_kl", "KL", "mean of the window", "nats", 0, 10, _loss("train_kl")),
     Feature("val_ce", "CE_val", "-", "nats", 0, 10, _loss("val_ce")),
@@ -111,6 +107,7 @@ N_FEATURES = len(FEATURES)
 FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
 _LOW = np.array([feature.low for feature in FEATURES], np.float32)
 _HIGH = np.array([feature.high for feature in FEATURES], np.float32)
+_LOG = np.array([k for k, feature in enumerate(FEATURES) if feature.log])
 
 
 def observation_space(n_layers: int) -> spaces.Box:
@@ -120,8 +117,10 @@ def observation_space(n_layers: int) -> spaces.Box:
 
 def encode(inputs: Inputs) -> NDArray[np.float32]:
     """Observations of N optimizees, ``(N, n_layers * n_features)``, finite and within the declared bounds."""
-    shape = inputs.rates.shape
-    features = np.stack([np.broadcast_to(f.compute(inputs), shape) for f in FEATURES], axis=-1)
+    features = np.empty((*inputs.rates.shape, N_FEATURES))
+    for k, feature in enumerate(FEATURES):
+        features[..., k] = feature.compute(inputs)
+    features[..., _LOG] = np.log10(np.maximum(features[..., _LOG], 10.0 ** _LOW[_LOG].astype(float)))
     features = np.clip(np.where(np.isnan(features), _HIGH, features), _LOW, _HIGH)
     return features.reshape(len(features), -1).astype(np.float32)
 

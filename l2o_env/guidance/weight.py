@@ -23,9 +23,10 @@ def scheduled_weight(config: EnvConfig, done: NDArray[np.int64], lengths: NDArra
         done: Updates that were made, ``(N,)``.
         lengths: Updates of the windows, ``(N,)``.
     """
+    if config.guidance_schedule == "constant":
+        return np.full(done.shape, config.guidance_weight)
     progress = (done + lengths / 2) / config.budget
     factors = {
-        "constant": np.ones_like(progress),
         "linear": 1 - progress,
         "cosine": (1 + np.cos(np.pi * progress)) / 2,
         "warmup": np.minimum(progress / WARMUP, 1.0),
