@@ -22,9 +22,10 @@ from benchmarks.measure import Timing, measure, peak_memory, quartiles
 from benchmarks.raw_loop import Recipe
 from benchmarks.startup import import_ratio
 from benchmarks.targets import targets
-from l2o_env.config import resolve_device
+from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError
 from l2o_env.files import atomic_path
+from l2o_env.memory import fitting_num_envs
 
 POPULATIONS = (1, 4, 16, 64, 256)
 N_GYMNASIUM = 4
@@ -83,7 +84,11 @@ def run(args: SpeedArgs, setting: Setting | None = None) -> dict[str, Any]:
     device = str(resolve_device(args.device))
     threads = args.threads or len(os.sched_getaffinity(0))
     setting = setting or Setting(args.pair, Recipe(), device)
-    names = args.contenders or default_contenders(device, threads, args.quick, installed())
+    names = list(args.contenders) or default_contenders(device, threads, args.quick, installed())
+    if not args.contenders and not args.quick and device != "cpu":
+        _say("looking how many optimizees fit")
+        fitting = fitting_num_envs(EnvConfig(pairs=(setting.pair,), device=device, **setting.recipe._asdict()))
+        names.append(f"population-{fitting}@1")
     specs = [Spec.parse(name) for name in names]
     rounds, seconds = (2, 0.3) if args.quick else (args.rounds, args.seconds)
     timings = measure(setting, specs, rounds, seconds, _say)

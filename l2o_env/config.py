@@ -19,6 +19,7 @@ RewardName = Literal["proxy_guided", "val_loss", "val_accuracy", "train_loss", "
 GuidanceName = Literal["kl", "none", "l2sp", "si", "feature", "csg"]
 GuidanceSchedule = Literal["constant", "linear", "cosine", "warmup"]
 Implementation = Literal["auto", "stacked", "looped"]
+Precision = Literal["float32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,10 @@ class EnvConfig:
     """Start from a randomly drawn backbone instead of the proxy's."""
     implementation: Implementation = "auto"
     """How a population runs: `stacked` (one batched graph), `looped` (any network), or `auto`."""
+    precision: Precision = "float32"
+    """What a network computes in: `bf16` (mixed precision; weights stay float32) is for large networks on a GPU."""
+    cuda_graphs: bool = True
+    """On a GPU, record the updates of a stacked population as CUDA graphs."""
     workers: int = 1
     """Processes that a population is divided over, on a CPU; at most one per optimizee."""
     device: str = "auto"
@@ -120,12 +125,13 @@ class EnvConfig:
             ("guidance", self.guidance, get_args(GuidanceName)),
             ("guidance schedule", self.guidance_schedule, get_args(GuidanceSchedule)),
             ("implementation", self.implementation, get_args(Implementation)),
+            ("precision", self.precision, get_args(Precision)),
         ):
             if name not in known:
                 raise unknown_name(kind, name, known)
         for key in ("budget", "window", "batch_size", "workers", "csg_dim", "csg_queue", "lr_warmup"):
             _require_integer(key, getattr(self, key))
-        for key in ("common_random_numbers", "random_init"):
+        for key in ("common_random_numbers", "random_init", "cuda_graphs"):
             if not isinstance(getattr(self, key), bool):
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; expected True or False.")
         if self.window > self.budget:

@@ -44,7 +44,10 @@ def make_population(config: EnvConfig, n: int, dtype: torch.dtype = torch.float3
         batched = device.type == "cpu" and models[0].batched_kernels(members[0].n_proxy_classes) is not None
         streamed = any(is_streamed(pair) for pair in members)
         stackable = not streamed and _same_images(members) and not list(models[0].buffers())
-        kind = "stacked" if stackable and (n > 1 or batched) else "looped"
+        # One small network alone gains from kernels, and from graphs.
+        graphed = device.type == "cuda" and config.cuda_graphs
+        stackable = stackable and config.precision == "float32"
+        kind = "stacked" if stackable and (n > 1 or batched or graphed) else "looped"
     divide = in_workers if min(config.workers, n) > 1 else build
     return divide(kind, members, n, config, dtype)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -21,6 +21,13 @@ from l2o_env.models.base import Optimizee
 from l2o_env.optimizers import RateInMomentumSGD
 from l2o_env.pairs.base import Pair
 from l2o_env.population import EVALUATION_CHUNK, Gradients, Population, Start, Window
+
+
+def _in_bf16(forward: Callable[[Tensor], tuple[Tensor, Tensor]], images: Tensor) -> tuple[Tensor, Tensor]:
+    """A network's forward pass in mixed precision, on images that are stored channels last; losses are in float32."""
+    with torch.autocast(images.device.type, torch.bfloat16):
+        logits, proxy_logits = forward(images.contiguous(memory_format=torch.channels_last))
+    return logits.float(), proxy_logits.float()
 
 
 class LoopedPopulation(Population):
@@ -83,6 +90,8 @@ class LoopedPopulation(Population):
     def _load_model(self, i: int, model: Optimizee) -> None:
         if any(other is model for other in self._models):
             model = deepcopy(model)
+        elif self.config.precision == "bf16":
+            model.forward = partial(_in_bf16, model.forward)  # type: ignore[method-assign]
         named = dict(model.named_parameters())
         self.weights[i] = self.layout.flatten({name: p.detach() for name, p in named.items()})
         weights, grads = self.layout.unflatten(self.weights[i]), self.layout.unflatten(self._grads[i])
@@ -91,7 +100,10 @@ class LoopedPopulation(Population):
             named[name].grad = grads[name]
         self._models[i] = model
         self._params[i] = [named[name] for name in self.layout.names]
-        kind = torch.optim.SGD if self.config.update_rule == "sgd" else RateInMomentumSGD
+        kind: Any = RateInMomentumSGD
+        if self.config.update_rule == "sgd":
+            # On a GPU one launch for all parameters of a group. On a CPU it would not be bit for bit the plain loop.
+            kind = partial(torch.optim.SGD, fused=self.device.type == "cuda")
         self._optimizers[i] = kind(
             [{"params": [named[name] for name in group]} for group in model.layer_groups().values()],
             lr=0.0,

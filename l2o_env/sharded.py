@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l2o_env.config import EnvConfig, resolve_device
+from l2o_env.graphed import GraphedPopulation
 from l2o_env.looped import LoopedPopulation
 from l2o_env.models.base import new_generator
 from l2o_env.pairs.base import Pair
@@ -201,7 +202,10 @@ def build(
     if kind != "stacked":
         return LoopedPopulation(members, n, config, dtype)
     block = max(BLOCK, BLOCK_PER_THREAD * torch.get_num_threads())
-    if n <= block or resolve_device(config.device).type != "cpu":
+    on_cpu = resolve_device(config.device).type == "cpu"
+    if not on_cpu and config.cuda_graphs:
+        return GraphedPopulation(members, n, config, dtype)
+    if n <= block or not on_cpu:
         return StackedPopulation(members, n, config, dtype)
     sizes = list(_even(n, -(-n // block)))
     blocks: list[StackedPopulation] = []

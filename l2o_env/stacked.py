@@ -53,6 +53,11 @@ class StackedPopulation(Population):
         kernels: bool = True,
         like: StackedPopulation | None = None,
     ) -> None:
+        if config.precision != "float32":
+            raise ConfigError(
+                f"precision is {config.precision!r}, which is for large networks; a stacked population computes in "
+                "float32: use implementation='looped' (or 'auto')."
+            )
         super().__init__(pairs, n, config, dtype, data=like.data if like else None)
         stacked = [data for data in self.data if isinstance(data, DeviceData)]
         if len(stacked) < len(self.data):
@@ -198,25 +203,36 @@ class StackedPopulation(Population):
         return found
 
     def _update(self, active: NDArray[np.bool_], mask: Tensor) -> None:
-        gradient, config = self._gradient, self.config
+        if active.all():
+            gradient, rates = self._clipped(self._gradient)
+            self._velocity.mul_(self.config.momentum).add_(gradient)
+            self.weights.addcmul_(rates, self._velocity, value=-1)
+        else:
+            self._update_masked(self._gradient, mask[:, None])
+
+    def _clipped(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """What is added to the momentum, clipped and with the weight decay, and the rates ``(N, n_weights)`` or 1."""
+        config = self.config
         if config.clip_norm is None:
             gradient = gradient.add(self.weights, alpha=config.weight_decay)
         else:
             norm = gradient.square().sum(-1, keepdim=True).sqrt()
             gradient = gradient * (config.clip_norm / (norm + 1e-6)).clamp(max=1)
             gradient.add_(self.weights, alpha=config.weight_decay)
-        rates = self._rates
         if config.update_rule == "rate_in_momentum":
-            gradient, rates = gradient.mul_(rates), torch.ones_like(rates[:1, :1])
-        if active.all():
-            self._velocity.mul_(config.momentum).add_(gradient)
-            self.weights.addcmul_(rates, self._velocity, value=-1)
-            return
-        # The same operations, so that an optimizee goes the same way, bit for bit, whatever the others do.
-        rows = mask[:, None]
-        velocity = self._velocity.mul(config.momentum).add_(gradient)
+            return gradient.mul_(self._rates), torch.ones_like(self._rates[:1, :1])
+        return gradient, self._rates
+
+    def _update_masked(self, gradient: Tensor, rows: Tensor) -> None:
+        """The update of the optimizees in `rows` ``(N, 1)``.
+
+        By the operations of the update of all, so that an optimizee goes the same way, bit for bit, whatever the
+        others do.
+        """
+        gradient, rates = self._clipped(gradient)
+        velocity = self._velocity.mul(self.config.momentum).add_(gradient)
         weights = self.weights.addcmul(rates, velocity, value=-1)
-        self._velocity = torch.where(rows, velocity, self._velocity)
+        self._velocity.copy_(torch.where(rows, velocity, self._velocity))
         self.weights.copy_(torch.where(rows, weights, self.weights))
 
     def _momentum(self) -> Tensor:
