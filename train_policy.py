@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 # Before PyTorch is loaded: its idle threads would spin on the cores that the inner loop's own threads compute on.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -16,6 +16,7 @@ from tyro.conf import subcommand
 
 from agents.audit import AuditArgs, audit
 from agents.evaluate import EvaluateArgs, evaluate_command
+from agents.look import PlotArgs, ReportArgs, plot_command, report_command
 from agents.reproduce import ReproduceArgs, reproduce
 from agents.train import INTERRUPTED, train
 from agents.train_args import TrainArgs
@@ -23,11 +24,13 @@ from l2o_env.errors import ConfigError
 from l2o_env.runs import WriteError
 from l2o_env.workers import WorkerError
 
-COMMANDS = ("train", "evaluate", "reproduce", "audit")
+COMMANDS = ("train", "evaluate", "plot", "report", "reproduce", "audit")
 
 _Command = (
     Annotated[TrainArgs, subcommand("train")]
     | Annotated[EvaluateArgs, subcommand("evaluate")]
+    | Annotated[PlotArgs, subcommand("plot")]
+    | Annotated[ReportArgs, subcommand("report")]
     | Annotated[ReproduceArgs, subcommand("reproduce")]
     | Annotated[AuditArgs, subcommand("audit")]
 )
@@ -57,12 +60,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _run(settings: TrainArgs | EvaluateArgs | ReproduceArgs | AuditArgs) -> int:
-    if isinstance(settings, TrainArgs):
-        return train(settings)
-    if isinstance(settings, EvaluateArgs):
-        return evaluate_command(settings)
-    return reproduce(settings) if isinstance(settings, ReproduceArgs) else audit(settings)
+def _run(settings: Any) -> int:
+    commands: dict[type, Callable[[Any], int]] = {
+        TrainArgs: train,
+        EvaluateArgs: evaluate_command,
+        PlotArgs: plot_command,
+        ReportArgs: report_command,
+        ReproduceArgs: reproduce,
+        AuditArgs: audit,
+    }
+    return commands[type(settings)](settings)
 
 
 def with_default_command(arguments: list[str]) -> list[str]:

@@ -85,7 +85,7 @@ def plot_actions(
     figure = new_figure(max(1.4 + 3.5 * n_columns, 6.4), 0.9 + 2.7 * n_rows, layout="constrained")
     axes = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
     for axis, name in zip(axes.flat, shown, strict=False):
-        _draw_rates(axis, frame[frame["pair"] == name])
+        draw_rates(axis, frame[frame["pair"] == name])
         axis.set_title(f"{label(name)} ({_count(frame[frame['pair'] == name])} episodes)", fontsize=10)
     for i in range(len(shown), n_rows * n_columns):
         axes.flat[i].remove()
@@ -99,7 +99,8 @@ def plot_actions(
     save_figure(figure, path)
 
 
-def _draw_rates(axis: Axes, frame: pd.DataFrame) -> None:
+def draw_rates(axis: Axes, frame: pd.DataFrame) -> None:
+    """Draws one policy's rates on one pair: a line with a band for each layer; see :func:`plot_actions`."""
     layers = [str(name) for name in frame["layer"].unique()]
     for colour, layer in zip(layer_colours(len(layers)), layers, strict=True):
         mine = frame[(frame["layer"] == layer) & (frame["lr"] > 0)]
@@ -107,9 +108,15 @@ def _draw_rates(axis: Axes, frame: pd.DataFrame) -> None:
         mean = logs.mean()
         # A rate holds for the window that ends at `updates`, so the first one starts at 0.
         ends = np.concatenate([[0.0], mean.index.to_numpy(float)])[: len(mean) and None]
-        axis.step(ends, _held(mean.to_numpy()), where="pre", color=colour, lw=1.8, label=layer)
+        # Thinner towards the head: where layers have one rate, those below still show.
+        width = 1.5 + 0.35 * (len(layers) - len(axis.lines) - 1)
+        axis.step(ends, _held(mean.to_numpy()), where="pre", color=colour, lw=width, label=layer)
         low, high = (_held(logs.quantile(q).to_numpy()) for q in BAND)
         axis.fill_between(ends, low, high, step="pre", color=colour, alpha=0.22, lw=0)
+    frozen = [name for name in layers if not (frame[frame["layer"] == name]["lr"] > 0).any()]
+    if frozen:
+        text = f"rate 0: {', '.join(frozen)}"
+        axis.text(0.03, 0.04, text, transform=axis.transAxes, fontsize=8)
     axis.set_yscale("log")
     axis.grid(alpha=0.3, lw=0.5)
 

@@ -41,7 +41,7 @@ def to_markdown(results: pd.DataFrame, reference: str | None = None) -> str:
         "## Over all pairs (interquartile mean)",
         table(overall(results, reference_of(results, reference))),
         "## Each pair (mean; deterministic actions, selected on the source where there was a choice)",
-        table(_each_pair(results)),
+        table(each_pair(results)),
         "## Real accuracy on each class, over all pairs",
         table(_classes(results)),
     ]
@@ -97,7 +97,8 @@ def _improvement(rows: pd.DataFrame, reference: pd.DataFrame) -> str:
     return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
-def _each_pair(results: pd.DataFrame) -> list[list[str]]:
+def each_pair(results: pd.DataFrame) -> list[list[str]]:
+    """One line per pair and policy (rows of :func:`l2o_env.transfer.primary`); the first line is the heading."""
     lines = [["pair", "policy", "trained on it", *METRICS.values(), "diverged"]]
     groups = dict(list(primary(results).groupby(["pair", "policy"], sort=False)))
     order = list(dict.fromkeys(results["pair"]))
