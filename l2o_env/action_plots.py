@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.pairs.spec import label
 from l2o_env.plots import (
     CATEGORICAL,
     MAX_PANELS,
@@ -90,7 +91,7 @@ def plot_heatmap(
         image = axis.pcolormesh(ends, np.arange(len(table) + 1), table.to_numpy(), cmap="cividis", norm=norm)
         axis.set_yticks(np.arange(len(table)) + 0.5, list(table.index), fontsize=8)
         axis.invert_yaxis()  # the input on top, as networks are read
-        axis.set_title(name, fontsize=10)
+        axis.set_title(label(name), fontsize=10)
     assert image is not None
     figure.colorbar(image, ax=list(axes), label="learning rate (geometric mean, log scale)", pad=0.01)
     figure.supxlabel("optimizer updates", fontsize=10)
@@ -152,7 +153,7 @@ def plot_policies(
     figure.supxlabel("optimizer updates", fontsize=10)
     figure.supylabel("learning rate (log scale)", fontsize=10)
     more = "" if len(shown) == len(names) else f" ({len(shown)} of {len(names)} policies)"
-    figure.suptitle(f"Policies side by side on {pair}: mean and 10-90 % band{more}", fontsize=11)
+    figure.suptitle(f"Policies side by side on {label(str(pair))}: mean and 10-90 % band{more}", fontsize=11)
     save_figure(figure, path)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from l2o_env import aggregate
+from l2o_env.pairs.spec import label
 from l2o_env.plots import CATEGORICAL, new_figure, running_mean, save_figure
 from l2o_env.transfer import primary
 
@@ -64,7 +65,9 @@ def plot_transfer_matrix(results: pd.DataFrame, path: str | os.PathLike[str], co
     axis = figure.subplots()
     image = axis.imshow(values, cmap="cividis", aspect="auto")
     _write_cells(axis, values, texts, trained)
-    axis.set_xticks(range(len(pairs)), pairs, rotation=35, ha="right", rotation_mode="anchor", fontsize=9)
+    axis.set_xticks(
+        range(len(pairs)), [label(name) for name in pairs], rotation=35, ha="right", rotation_mode="anchor", fontsize=9
+    )
     axis.set_yticks(range(len(policies)), labels, fontsize=9)
     axis.set_xlabel("evaluated on")
     axis.set_ylabel("policy (trained on)")
@@ -93,7 +96,7 @@ def _row_label(policy: str, rows: pd.DataFrame) -> str:
         return f"{text} (each pair)"
     if names == [""]:
         return text
-    shown = names[0] if len(names) == 1 else f"{len(names)} pairs"
+    shown = label(names[0]) if len(names) == 1 else f"{len(names)} pairs"
     return text if shown == policy else f"{text} ({shown})"
 
 
