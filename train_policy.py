@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import tyro
 from tyro.conf import subcommand
 
+from agents.asg_import import ImportAsgArgs, import_asg
 from agents.audit import AuditArgs, audit
 from agents.evaluate import EvaluateArgs, evaluate_command
 from agents.look import PlotArgs, ReportArgs, plot_command, report_command
@@ -24,7 +25,7 @@ from l2o_env.errors import ConfigError
 from l2o_env.runs import WriteError
 from l2o_env.workers import WorkerError
 
-COMMANDS = ("train", "evaluate", "plot", "report", "reproduce", "audit")
+COMMANDS = ("train", "evaluate", "plot", "report", "reproduce", "audit", "import-asg")
 
 _Command = (
     Annotated[TrainArgs, subcommand("train")]
@@ -33,6 +34,7 @@ _Command = (
     | Annotated[ReportArgs, subcommand("report")]
     | Annotated[ReproduceArgs, subcommand("reproduce")]
     | Annotated[AuditArgs, subcommand("audit")]
+    | Annotated[ImportAsgArgs, subcommand("import-asg")]
 )
 
 
@@ -68,6 +70,7 @@ def _run(settings: Any) -> int:
         ReportArgs: report_command,
         ReproduceArgs: reproduce,
         AuditArgs: audit,
+        ImportAsgArgs: import_asg,
     }
     return commands[type(settings)](settings)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agents import sb3_config
 from agents.hyperparameters import override
 from agents.reinforce_config import PRESETS, ReinforceConfig
 from agents.sb3_config import SB3Config
+from l2o_env.asg import ASG
 from l2o_env.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -36,12 +37,16 @@ class Algorithm:
     compared with each other; a learned critic rather wants to see many different episodes."""
     path: str = ""
     """``module:Class`` of Stable-Baselines3 or sb3-contrib; empty for our own."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the environment that it needs besides the action form."""
     shared_factor: bool = False
     """Whether it takes a single discrete action: one factor for all layer groups."""
 
 
+_ASG = {key: value for key, value in ASG.items() if key != "window"}  # the shortest window is for the user to say
 _TABLE = (
     Algorithm("reinforce", PRESETS["default"], _ANY, True),
+    Algorithm("asg", PRESETS["asg"], ("discrete",), False, settings=_ASG),
     Algorithm("ppo", sb3_config.PPOConfig(), _ANY, False, "stable_baselines3:PPO"),
     Algorithm("a2c", sb3_config.A2CConfig(), _ANY, False, "stable_baselines3:A2C"),
     Algorithm("sac", sb3_config.SACConfig(), _CONTINUOUS, False, "stable_baselines3:SAC"),
@@ -108,6 +113,11 @@ def make_learner(name: str, env_config: EnvConfig, config: AlgorithmConfig, seed
         ConfigError: If the algorithm and the action form do not go together.
     """
     find(name, env_config.action)
+    if name == "asg":
+        from agents.asg import AsgAgent
+
+        assert isinstance(config, ReinforceConfig)
+        return AsgAgent(n_layers, {"base_lr": env_config.base_lr, "window": env_config.window}, config, seed)
     if isinstance(config, ReinforceConfig):
         from agents.reinforce import Reinforce
 

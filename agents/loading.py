@@ -44,7 +44,11 @@ def load(folder: str | Path, selection: Selection = "last") -> Agent:
         from agents.sb3 import SB3Agent
 
         return SB3Agent.load(folder)
-    raise unknown_name("kind of policy", kind, ("reinforce", "sb3"))
+    if kind == "asg":
+        from agents.asg import AsgAgent
+
+        return AsgAgent.load(folder)
+    raise unknown_name("kind of policy", kind, ("asg", "reinforce", "sb3"))
 
 
 def policy_folder(folder: str | Path, selection: Selection = "last") -> Path:

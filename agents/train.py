@@ -9,14 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 import l2o_env
-from agents.algorithms import make_learner
+from agents.algorithms import find, make_learner
 from agents.base import Learner
 from agents.console import Reporter, steps
 from agents.report import results_table
@@ -71,8 +71,9 @@ class _Run:
         self.plan, self.folder, self.reporter = plan, folder, reporter
         self.agent: Learner | None = None
         self.updates = 0
+        self.training_env = replace(plan.env, **find(plan.args.algo).settings)
         self.checkpoints = Checkpoints(
-            folder, plan.env, plan.episodes, plan.checkpoints, plan.eval_seeds, plan.args.seed
+            folder, self.training_env, plan.episodes, plan.checkpoints, plan.eval_seeds, plan.args.seed
         )
         self.records: list[dict[str, Any]] = []
         self.frames: list[pd.DataFrame] = []
@@ -107,9 +108,10 @@ class _Run:
     def _train(self) -> None:
         plan, reporter = self.plan, self.reporter
         seed = plan.args.seed
-        venv = Syn2RealVectorEnv(plan.args.num_envs, **asdict(plan.env))
+        env = self.training_env
+        venv = Syn2RealVectorEnv(plan.args.num_envs, **asdict(env))
         policy_seed = episode_seeds(seed, "policy", 1)[0]
-        self.agent = make_learner(plan.args.algo, plan.env, plan.settings, policy_seed, len(venv.layer_names))
+        self.agent = make_learner(plan.args.algo, env, plan.settings, policy_seed, len(venv.layer_names))
         venv.reset(seed=episode_seeds(seed, "training", plan.args.num_envs))
         with (
             self._timed("train"),

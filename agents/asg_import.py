@@ -1,0 +1,204 @@
+"""Reads a released ASG policy checkpoint: ``l2o import-asg FILE``.
+
+The parameter names of the released checkpoints are documented nowhere that this package relies on, so the converter
+goes by what is known of the network: shapes, the standard names of an LSTM's parameters, and the order.
+
+- An LSTM is a set of ``weight_ih`` (80, 1), ``weight_hh`` (80, 20), ``bias_ih`` (80) and ``bias_hh`` (80), with or
+  without ``_l0``, under one prefix. There must be five.
+- A head is a ``weight`` (11, 101) and a ``bias`` (11) under one prefix. Their number is the number of layer groups.
+- The LSTMs are told apart by what their prefixes say (cross-entropy, KL, progress, mean, standard deviation), if each
+  says one thing; else by their numbers; else by their order in the file. So are the heads, by numbers or order.
+- A value head (one output, or ``value`` or ``critic`` in the name) is left out: the released policy does not use it.
+- Anything else is an error that lists it.
+
+``module.`` in front is taken off, and a state dict may be inside another dict under ``state_dict``, ``model``,
+``policy`` or ``actor_critic``. Files are safetensors, or PyTorch checkpoints that hold nothing but weights.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from tyro.conf import Positional, arg
+
+from agents.asg import MECHANISM, AsgAgent
+from agents.asg_policy import HIDDEN, N_SCALARS
+from agents.console import Reporter
+from l2o_env.action import N_FACTORS
+from l2o_env.asg import GTA5, VISDA17
+from l2o_env.errors import ConfigError, unknown_name
+
+Recipe = Literal["visda17", "gta5"]
+RECIPES: dict[Recipe, dict[str, Any]] = {"visda17": VISDA17, "gta5": GTA5}
+"""Settings of the published runs."""
+CONTAINERS = ("state_dict", "model", "policy", "actor_critic", "net")
+"""Keys under which a file may hold the state dict."""
+
+_LSTM_PART = re.compile(r"^(?P<prefix>.*?)[._]?(?P<part>(?:weight|bias)_[ih]h)(?:_l0)?$")
+_LINEAR_PART = re.compile(r"^(?P<prefix>.*?)[._]?(?P<part>weight|bias)$")
+_VALUE = re.compile(r"value|critic|baseline", re.IGNORECASE)
+_HINTS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"ce(?![a-z])|cls|task|entropy",
+        r"kl|proxy|distil",
+        r"prog|step|iter|time|epoch",
+        r"mean|avg",
+        r"std|var",
+    )
+)
+"""What a prefix may say of its scalar: cross-entropy, KL, progress, mean, standard deviation."""
+_LSTM_SHAPES = {
+    "weight_ih": (4 * HIDDEN, 1),
+    "weight_hh": (4 * HIDDEN, HIDDEN),
+    "bias_ih": (4 * HIDDEN,),
+    "bias_hh": (4 * HIDDEN,),
+}
+_HEAD_SHAPES = {"weight": (N_FACTORS, N_SCALARS * HIDDEN + 1), "bias": (N_FACTORS,)}
+
+Parts = dict[str, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class ImportAsgArgs:
+    """Converts a released ASG policy checkpoint into a policy of this package."""
+
+    file: Positional[Annotated[Path, arg(metavar="FILE")]]
+    """The checkpoint: safetensors, or a PyTorch file that holds nothing but weights."""
+    out: Annotated[Path, arg(metavar="DIR")] = Path("policy-asg")
+    """Folder that the policy is written to."""
+    recipe: Recipe = "visda17"
+    """The published run that the policy belongs to: it decides on windows, update rule and base rate."""
+    base_lr: Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: that of the recipe)")] = None
+    """Rate that the policy's factors multiply."""
+    memoryless: bool = True
+    """Whether each step begins with the LSTMs' first state, as the released forward pass has it."""
+
+
+def import_asg(args: ImportAsgArgs, reporter: Reporter | None = None) -> int:
+    """Converts a file and writes the policy; returns the exit status.
+
+    Raises:
+        ConfigError: If the file cannot be read or holds another network.
+    """
+    if args.recipe not in RECIPES:
+        raise unknown_name("recipe", args.recipe, get_args(Recipe))
+    reporter = reporter or Reporter()
+    tensors, left_out = convert(read_state_dict(args.file))
+    n_groups = sum(name.startswith("heads.") for name in tensors) // 2
+    recipe = {key: value for key, value in RECIPES[args.recipe].items() if key in (*MECHANISM, "window")}
+    settings = recipe if args.base_lr is None else {**recipe, "base_lr": args.base_lr}
+    agent = AsgAgent(n_groups, settings, memoryless=args.memoryless, name=f"asg-{args.recipe}")
+    agent.policy.load_state_dict(tensors)
+    agent.save(args.out)
+    dropped = f"; left out: {', '.join(left_out)}" if left_out else ""
+    reporter.say(f"A policy for {n_groups} layer groups is in {args.out}{dropped}.")
+    return 0
+
+
+def read_state_dict(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name; nothing in it is executed.
+
+    Raises:
+        ConfigError: If it cannot be read, or holds more than weights.
+    """
+    try:
+        found: Any
+        if file.suffix == ".safetensors":
+            found = load_file(file)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the pickle protocol; what cannot be read is an error
+                found = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no file {file}; give the checkpoint of a released policy.") from error
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise ConfigError(
+            f"{file} cannot be read as weights ({str(error).splitlines()[0]}). Files that hold more than tensors are "
+            "not loaded, because that would execute what is in them; save the state dict alone, or as safetensors."
+        ) from error
+    while isinstance(found, Mapping) and not any(isinstance(value, Tensor) for value in found.values()):
+        inner = [found[key] for key in CONTAINERS if isinstance(found.get(key), Mapping)]
+        if not inner:
+            break
+        found = inner[0]
+    if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
+        raise ConfigError(f"{file} holds no state dict, neither at its top nor under {', '.join(CONTAINERS)}.")
+    return {str(key).removeprefix("module."): value for key, value in found.items() if isinstance(value, Tensor)}
+
+
+def convert(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Brings a released policy's parameters into the names of :class:`agents.asg_policy.AsgPolicy`.
+
+    Args:
+        state: Parameters by name.
+
+    Returns:
+        Our state dict, and the names that were left out (the value head).
+
+    Raises:
+        ConfigError: If parameters are missing, or are none of such a policy; see the module.
+    """
+    lstms, heads, left_out, unmatched = _sort(state)
+    complete = [name for name, parts in lstms.items() if set(parts) == set(_LSTM_SHAPES)]
+    whole = [name for name, parts in heads.items() if set(parts) == set(_HEAD_SHAPES)]
+    unmatched += [f"{name}.{part}" for name, parts in lstms.items() if name not in complete for part in parts]
+    unmatched += [f"{name}.{part}" for name, parts in heads.items() if name not in whole for part in parts]
+    if unmatched or len(complete) != N_SCALARS or not whole:
+        told = ", ".join(f"{name} {tuple(state[name].shape)}" if name in state else name for name in unmatched)
+        raise ConfigError(
+            f"This is not ASG's policy: found {len(complete)} of {N_SCALARS} LSTMs (input 1, {HIDDEN} units) and "
+            f"{len(whole)} heads (101 to {N_FACTORS}). Not matched: {told or 'nothing'}."
+        )
+    tensors: dict[str, Tensor] = {}
+    for k, name in enumerate(_by_hint(complete)):
+        tensors |= {f"lstms.{k}.{part}_l0": lstms[name][part].float() for part in _LSTM_SHAPES}
+    for k, name in enumerate(_by_number(whole)):
+        tensors |= {f"heads.{k}.{part}": heads[name][part].float() for part in _HEAD_SHAPES}
+    return tensors, left_out
+
+
+def _sort(state: Mapping[str, Tensor]) -> tuple[Parts, Parts, list[str], list[str]]:
+    """LSTMs and heads by prefix, names of the value head, and names of what is neither."""
+    lstms: Parts = {}
+    heads: Parts = {}
+    left_out, unmatched = [], []
+    for name, tensor in state.items():
+        shape = tuple(tensor.shape)
+        lstm, linear = _LSTM_PART.match(name), _LINEAR_PART.match(name)
+        if lstm and shape == _LSTM_SHAPES[lstm["part"]]:
+            lstms.setdefault(lstm["prefix"], {})[lstm["part"]] = tensor
+        elif linear and shape == _HEAD_SHAPES[linear["part"]] and not _VALUE.search(name):
+            heads.setdefault(linear["prefix"], {})[linear["part"]] = tensor
+        elif _VALUE.search(name) or (linear and shape[:1] == (1,)):
+            left_out.append(name)
+        else:
+            unmatched.append(name)
+    return lstms, heads, left_out, unmatched
+
+
+def _by_hint(prefixes: list[str]) -> list[str]:
+    """LSTMs in the order of the scalars, if each prefix names exactly one of them; else by number or as they are."""
+    last = {prefix: re.split(r"[./]", prefix)[-1] for prefix in prefixes}
+    hints = [[prefix for prefix in prefixes if hint.search(last[prefix])] for hint in _HINTS]
+    named = [found[0] for found in hints if len(found) == 1]
+    return named if len(set(named)) == len(prefixes) else _by_number(prefixes)
+
+
+def _by_number(prefixes: list[str]) -> list[str]:
+    """Prefixes in the order of the last number in each, if all have different ones; else as they are."""
+    numbers = [re.findall(r"\d+", prefix) for prefix in prefixes]
+    keys = [int(found[-1]) for found in numbers if found]
+    return (
+        sorted(prefixes, key=lambda p: int(re.findall(r"\d+", p)[-1])) if len(set(keys)) == len(prefixes) else prefixes
+    )
