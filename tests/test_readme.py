@@ -46,7 +46,7 @@ def test_ci_installs_and_tests_as_the_readme_says() -> None:
 def test_the_commands_exist() -> None:
     import train_policy
 
-    assert re.findall(r"^\| `l2o (\w+)", README, flags=re.MULTILINE) == list(train_policy.COMMANDS)
+    assert re.findall(r"^\| `l2o ([\w-]+)", README, flags=re.MULTILINE) == list(train_policy.COMMANDS)
 
 
 def test_links_lead_somewhere() -> None:
