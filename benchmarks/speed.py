@@ -19,6 +19,7 @@ from tyro.conf import FlagCreatePairsOff, arg
 from benchmarks.contenders import Setting, Spec
 from benchmarks.dacbench_env import installed
 from benchmarks.measure import Timing, measure, peak_memory, quartiles
+from benchmarks.progress import say
 from benchmarks.raw_loop import Recipe
 from benchmarks.startup import import_ratio
 from benchmarks.targets import targets
@@ -86,20 +87,20 @@ def run(args: SpeedArgs, setting: Setting | None = None) -> dict[str, Any]:
     setting = setting or Setting(args.pair, Recipe(), device)
     names = list(args.contenders) or default_contenders(device, threads, args.quick, installed())
     if not args.contenders and not args.quick and device != "cpu":
-        _say("looking how many optimizees fit")
+        say("looking how many optimizees fit")
         fitting = fitting_num_envs(EnvConfig(pairs=(setting.pair,), device=device, **setting.recipe._asdict()))
         names.append(f"population-{fitting}@1")
     specs = [Spec.parse(name) for name in names]
     rounds, seconds = (2, 0.3) if args.quick else (args.rounds, args.seconds)
-    timings = measure(setting, specs, rounds, seconds, _say)
+    timings = measure(setting, specs, rounds, seconds, say)
     memory: dict[str, int] = {}
     if args.memory:
         for spec in specs:
-            _say(f"memory of {spec}")
+            say(f"memory of {spec}")
             memory[str(spec)] = peak_memory(setting, spec)
-    _say("import")
+    say("import")
     ratio, imports = import_ratio(1 if args.quick else 3)
-    _say("")
+    say("")
     rows = [_row(timing, _reference(timings, args.clock), memory, args.clock) for timing in timings]
     per_optimizee = _memory_per_optimizee(memory)
     shown = {"rows": rows, "import_ratio": ratio, "memory_per_optimizee": per_optimizee, "setting": _described(setting)}
@@ -112,13 +113,6 @@ def run(args: SpeedArgs, setting: Setting | None = None) -> dict[str, Any]:
         "imports": imports,
         "raw_data": [{**asdict(timing), "spec": str(timing.spec)} for timing in timings],
     }
-
-
-def _say(text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-    elif text:
-        print(text, file=sys.stderr, flush=True)
 
 
 def _reference(timings: Sequence[Timing], clock: str) -> Timing | None:

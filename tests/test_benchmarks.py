@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import speed
+from benchmarks import backbone, scaling, speed
 from benchmarks.contenders import Setting, Spec
 from benchmarks.measure import Timing, measure, peak_memory
 from benchmarks.raw_loop import RawLoop, Recipe
+from benchmarks.synthetic import backbone_pair, stack_name
 from benchmarks.targets import targets
 from l2o_env import pairs
 from l2o_env.config import EnvConfig
@@ -139,3 +141,73 @@ def test_without_dacbench_nothing_of_it_is_measured() -> None:
     assert not [name for name in names if name.startswith("dacbench")]
     assert {"raw@1", "single@1", "population-256@1", "population-16x2@2", "async-4@1"} <= set(names)
     assert "dacbench-batch@1" in speed.default_contenders("cpu", 1, quick=True, dacbench=True)
+
+
+# --- scaling and backbones -------------------------------------------------------------------------------------------
+
+
+def test_points_of_the_scaling_benchmark_vary_one_thing() -> None:
+    args = scaling.ScalingArgs(device="cpu")
+    deep, shallow = (scaling.points(args, "layer groups", x)["8 optimizees"] for x in (9, 3))
+    assert len(pairs.make(deep[0].pair).make_model(torch.Generator()).layer_groups()) == 9
+    assert len(pairs.make(shallow[0].pair).make_model(torch.Generator()).layer_groups()) == 3
+    assert deep[1] == shallow[1] == Spec("population", 8)
+    large = scaling.points(args, "side of the images in pixels", 32)["raw loop"]
+    assert pairs.make(large[0].pair).train.images.shape[1:] == (3, 32, 32)  # type: ignore[union-attr]
+    long = scaling.points(args, "updates of a window", 50)["16 optimizees"]
+    assert (long[0].recipe.window, long[0].recipe.budget, long[1].n) == (50, 300, 16)
+    assert scaling.points(args, "optimizees", 64)["embedded network"][1].n == 64
+    assert stack_name(2, 16) == shallow[0].pair
+
+
+def test_scaling_draws_what_it_measured(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scaling, "QUICK", {"optimizees": (1, 3), "layer groups": (2, 3)})
+    picture, data = tmp_path / "scaling.png", tmp_path / "scaling.json"
+    arguments = ["--quick", "--pair", tiny, "--device", "cpu", "--out", str(picture), "--json", str(data)]
+    assert scaling.main(arguments) == 0
+    rows = json.loads(data.read_text())["rows"]
+    curves = ["1 optimizee", "8 optimizees", "raw loop"]
+    expected = [("optimizees", 1, "embedded network"), ("optimizees", 3, "embedded network")]
+    expected += [("layer groups", x, curve) for x in (2, 3) for curve in curves]
+    assert [(row["axis"], row["x"], row["curve"]) for row in rows] == expected
+    assert all(0 < low <= median <= high for median, low, high in (row["ms"] for row in rows))
+    assert capsys.readouterr().out.count(" ms (") == len(rows)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_released_style_is_sgd_with_the_rate_in_the_momentum() -> None:
+    pair = backbone_pair("resnet18", 32, 2, n_batches=2)
+    loop = backbone.ReleasedStyle(pair, 2, torch.device("cpu"), rate=1e-3, guidance_weight=0.1)
+    config = EnvConfig(pairs="p", batch_size=2, guidance_weight=0.1, clip_norm=None, update_rule="rate_in_momentum")  # type: ignore[arg-type]
+    population = LoopedPopulation([pair], 1, dataclasses.replace(config, device="cpu"))
+    population.start({0: Start(0, 0, 0)})
+    population.order[0, :3] = torch.tensor([[0, 1], [2, 3], [0, 1]])
+    loop.window(3)
+    population.run(np.full((1, population.n_layers), 1e-3), np.array([3]))
+    named = dict(loop.model.named_parameters())
+    theirs = population.layout.flatten({name: p.detach() for name, p in named.items()})
+    moved = population.weights[0] - population.reference[0]
+    assert moved.norm() > 1e-3
+    assert (theirs - population.weights[0]).norm() < 1e-3 * moved.norm()
+    assert len(loop.losses) == 3
+
+
+def test_operations_of_a_backbone_are_counted() -> None:
+    # ResNet-18 at 224 pixels makes 1.81 G multiplications and additions on an image; three times that with gradients,
+    # but for the first layer, whose input needs none.
+    pair = backbone_pair("resnet18", 224, 1, n_batches=1)
+    assert backbone.flops_per_image(pair, 224) == pytest.approx(3 * 2 * 1.81e9, rel=0.06)
+
+
+def test_the_backbone_benchmark_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "backbone.json"
+    assert backbone.main(["--quick", "--device", "cpu", "--peak", "1", "--json", str(data)]) == 0
+    rows = json.loads(data.read_text())["rows"]
+    assert [row["loop"] for row in rows] == ["ours, float32", "ours, bf16", "released style"]
+    for row in rows:
+        assert row["share_of_peak"] == pytest.approx(row["tflops"])
+        assert row["tflops"] > 0
+    assert rows[-1]["ratio"] == [1.0, 1.0, 1.0]
+    assert "resnet18" in capsys.readouterr().out
