@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,11 @@ from agents.selection import Checkpoints
 from agents.train_args import Plan, TrainArgs
 from agents.tuning import tune_per_layer, tune_uniform
 from l2o_env import pairs as pair_registry
-from l2o_env.evaluate import evaluate, summarise
+from l2o_env.evaluate import SUMMARISED, evaluate, summarise
+from l2o_env.event_log import LayerLog, TensorBoardLog, log_recording
 from l2o_env.models.base import new_generator
 from l2o_env.plots import plot_actions, plot_learning_curve
-from l2o_env.record import StepRecorder, TensorBoardLog, recording
+from l2o_env.record import StepRecorder, read_recording, recording
 from l2o_env.rollout import AgentLike, Progress, episode_seeds
 from l2o_env.runs import RunFolder
 from l2o_env.vector_env import Syn2RealVectorEnv
@@ -113,6 +115,7 @@ class _Run:
         policy_seed = episode_seeds(seed, "policy", 1)[0]
         self.agent = make_learner(plan.args.algo, env, plan.settings, policy_seed, len(venv.layer_names))
         venv.reset(seed=episode_seeds(seed, "training", plan.args.num_envs))
+        venv.on_step = layers = LayerLog(venv.layer_names)
         with (
             self._timed("train"),
             self.folder.guard("events"),
@@ -123,7 +126,7 @@ class _Run:
 
             def callback(record: dict[str, Any]) -> None:
                 self.records.append(record)
-                log(record)
+                log({**record, **layers.take()})
                 self.updates = venv.episodes.updates_made
                 update(min(record["episode"], plan.episodes), f"return {record['return_mean']:.3f}")
                 if interrupted():
@@ -184,8 +187,26 @@ class _Run:
             assert self.agent is not None
             with self.folder.guard("actions.png") as path:
                 plot_actions(recorded, path, policy=self.agent.name)
-            self.reporter.out.print(results_table(self._write_results(status), self._budget()))
+            summary = self._write_results(status)
+            with self.folder.guard("events") as path:
+                self._log_results(path, summary)
+            self.reporter.out.print(results_table(summary, self._budget()))
         self.reporter.say(f"The run is in {self.folder.path}.")
+
+    def _log_results(self, folder: Path, summary: pd.DataFrame) -> None:
+        """Actions, pictures and results as TensorBoard events."""
+        assert self.agent is not None
+        name = self.agent.name
+        rows = read_recording(self.folder.path / "actions.parquet")
+        log_recording(folder / "evaluation", rows[rows["policy"] == name])
+        with _closing(TensorBoardLog(folder)) as log:
+            for path in sorted(self.folder.path.glob("*.png")):
+                log.picture(f"pictures/{path.stem}", path)
+            means = summary[summary["policy"] == name][[*SUMMARISED]].mean().dropna()
+            settings = {"algorithm": self.plan.args.algo, **asdict(self.plan.settings)}
+            settings |= {"seed": self.plan.args.seed, "episodes": self.plan.episodes}
+            settings |= {"environment": asdict(self.plan.env)}
+            log.results(settings, {str(key): float(value) for key, value in means.items()})
 
     def _budget(self) -> str:
         """How many updates the policy was trained with, in words."""

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2o_env.errors import ConfigError
-from l2o_env.event_log import TensorBoardLog as TensorBoardLog
 from l2o_env.files import atomic_path
 
 if TYPE_CHECKING:

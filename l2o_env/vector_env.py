@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -73,6 +73,8 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         self._pair: str | None = None
         self._ended = np.zeros(num_envs, np.bool_)
         self._history: list[list[dict[str, Any]]] = [[] for _ in range(num_envs)]
+        self.on_step: Callable[[dict[str, Any], NDArray[np.bool_]], None] | None = None
+        """Called with the infos of each step and the mask of the optimizees that made a window; for logs."""
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -131,6 +133,8 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         if waiting.any():
             self._start(waiting)
         result = self._advance(decision, waiting)
+        if self.on_step is not None:
+            self.on_step(result.infos, ~waiting)
         info = self._info(result, np.ones(self.num_envs, np.bool_))
         observations, ended = result.observations, result.terminated
         if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():

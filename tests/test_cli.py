@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import agents
@@ -18,7 +19,8 @@ import train_policy
 from agents.algorithms import ALGORITHMS
 from agents.reinforce import Reinforce
 from l2o_env.evaluate import COLUMNS
-from l2o_env.record import StepRecorder, TensorBoardLog
+from l2o_env.event_log import TensorBoardLog, read_scalars
+from l2o_env.record import StepRecorder
 from l2o_env.rollout import episode_seeds, run_episodes
 from l2o_env.vector_env import Syn2RealVectorEnv
 
@@ -111,7 +113,7 @@ def test_every_algorithm_leaves_the_same_folder(
     name: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for plot in ("plot_actions", "plot_learning_curve"):  # tested elsewhere, and slow
-        monkeypatch.setattr(f"agents.train.{plot}", lambda data, path, **more: path.write_bytes(b""))
+        monkeypatch.setattr(f"agents.train.{plot}", lambda data, path, **more: Image.new("RGB", (2, 2)).save(path))
     few = "--episodes 4 --num-envs 2 --eval-seeds 1 --checkpoints 1 --eval-pairs tiny"
     assert _train(tmp_path / "run", *few.split(), "--algo", name, "--action", ALGORITHMS[name].forms[0]) == 0
     assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in run.iterdir()}
@@ -120,8 +122,7 @@ def test_every_algorithm_leaves_the_same_folder(
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert (results["trained_episodes"], results["updates"]) == (4, {"training": 16, "selection": 4})
     assert results["summary"][0]["policy"] == name
-    (events,) = (tmp_path / "run" / "events").iterdir()
-    logged = EventAccumulator(str(events)).Reload()
+    logged = EventAccumulator(str(tmp_path / "run" / "events")).Reload()
     assert {"rollout/ep_rew_mean", "time/time_elapsed", "time/total_timesteps"} <= set(logged.Tags()["scalars"])
     assert [point.step for point in logged.Scalars("rollout/ep_rew_mean")] == [2, 4]
 
@@ -263,3 +264,26 @@ def test_the_script_without_a_command_trains() -> None:
     assert train_policy.with_default_command([]) == ["train"]
     assert train_policy.with_default_command(["--seed", "3"]) == ["train", "--seed", "3"]
     assert train_policy.with_default_command(["audit", "tiny"]) == ["audit", "tiny"]
+
+
+def test_tensorboard_shows_layers_pictures_and_settings_with_results(run: Path) -> None:
+    events = EventAccumulator(str(run / "events"), size_guidance={"images": 0, "histograms": 0})
+    events.Reload()
+    tags = events.Tags()
+    rates = events.Scalars("lr/layer1")
+    assert [event.step for event in rates] == [4, 8, 12]
+    assert all(1e-4 <= event.value <= 0.3 for event in rates)
+    assert {"grad/task/head", "grad/guidance/stem", "drift/layer1"} <= set(tags["scalars"])
+    assert {"log10_lr/stem", "log10_lr/head"} <= set(tags["histograms"])
+    assert {"pictures/actions", "pictures/learning_curve"} <= set(tags["images"])
+    frame = pd.read_csv(run / "results.csv")
+    accuracy = frame[frame["policy"] == "reinforce"].groupby("pair")["real_accuracy"].mean().mean()
+    assert events.Scalars("hparam/real_accuracy")[0].value == pytest.approx(accuracy)
+    rows = pd.read_parquet(run / "actions.parquet")
+    mine = rows[(rows["policy"] == "reinforce") & (rows["pair"] == "tiny-4")]
+    found = read_scalars(run / "events" / "evaluation" / "tiny-4")
+    for tag, column in (("entropy/head", "entropy"), ("grad/guidance/stem", "guidance_rms")):
+        layer = mine[mine["layer"] == tag.rsplit("/", 1)[1]]
+        expected = layer.groupby("updates")[column].mean()
+        assert [step for step, _ in found[tag]] == [2, 4]
+        np.testing.assert_allclose([value for _, value in found[tag]], expected, rtol=1e-6)

@@ -21,8 +21,9 @@ from agents.schedules import Schedule
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.evaluate import evaluate
+from l2o_env.event_log import TensorBoardLog
 from l2o_env.page import Figure, Section, render_page
-from l2o_env.record import TensorBoardLog, parts_folder, recording
+from l2o_env.record import parts_folder, recording
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CONFIG = EnvConfig(pairs=("tiny",), budget=6, window=2, batch_size=8, device="cpu")
