@@ -5,7 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from l2o_env.observation import FEATURES, N_FEATURES
+from l2o_env.observation import FEATURE_NAMES, FEATURES, N_FEATURES
+
+JOINT_SHARE = 0.3
+"""Weight of what the table says of a depth at a time, beside what it says of the depth and of the time alone: single
+cells are seen the least, and full-sized steps there would leave the table ragged."""
+_PLACE = [FEATURE_NAMES.index(name) for name in ("depth", "progress")]
 
 
 class Normaliser(nn.Module):
@@ -49,16 +54,31 @@ class LayerPolicy(nn.Module):
     with any number of layer groups. Each layer also sees the mean over the layers of what the first linear map makes
     of them.
 
+    To that it adds a table over depth, over progress and over both, interpolated between `n_knots` knots each: what is
+    best on the whole at some depth and time is learned there in a few updates; what the statistics tell comes on top.
+
     Args:
         n_outputs: Numbers per layer: 1 (mean of a Gaussian) or the number of categories.
         hidden_size: Width of the recurrent state.
         n_heads: Number of layer groups with an output map each (the form of ASG's policy), or None to share one.
+        n_knots: Knots of the table along depth and along progress; 0 leaves the table out.
+        clip: Normalised features are clipped to ``[-clip, clip]``.
         generator: Where the initial weights come from.
     """
 
-    def __init__(self, n_outputs: int, hidden_size: int, n_heads: int | None, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        n_outputs: int,
+        hidden_size: int,
+        n_heads: int | None,
+        n_knots: int,
+        clip: float,
+        generator: torch.Generator,
+    ) -> None:
         super().__init__()
-        self.n_heads = n_heads
+        self.n_heads, self.n_knots = n_heads, n_knots
+        self.normaliser = Normaliser(clip)
+        self.table = nn.Parameter(torch.zeros(2 * n_knots + n_knots**2, n_outputs))
         # Made empty, because the constructors' own initialisation would draw from the global generator.
         self.encoder = nn.Linear(N_FEATURES, hidden_size, device="meta").to_empty(device="cpu")
         self.context = nn.Linear(N_FEATURES, hidden_size, device="meta").to_empty(device="cpu")
@@ -80,16 +100,28 @@ class LayerPolicy(nn.Module):
         """Runs over a stretch of an episode.
 
         Args:
-            features: Normalised, ``(time, n, n_layers, n_features)``.
+            features: ``(time, n, n_layers, n_features)``.
             state: ``(n, n_layers, hidden_size)``.
 
         Returns:
             Outputs ``(time, n, n_layers, n_outputs)`` and the state after the stretch.
         """
         time, n, n_layers, _ = features.shape
+        place = features[..., _PLACE]
+        features = self.normaliser(features)
         encoded = torch.tanh(self.encoder(features) + self.context(features.mean(-2, keepdim=True)))
         hidden, last = self.cell(encoded.reshape(time, n * n_layers, -1), state.reshape(1, n * n_layers, -1))
         # The encoding itself goes to the output too: it tells layers apart from the first update on.
         joined = torch.cat([encoded, hidden.reshape(encoded.shape)], dim=-1)
         outputs = (joined.unsqueeze(-2) @ self.heads).squeeze(-2) + self.bias.squeeze(-2)
+        if self.n_knots:
+            depth, progress = hats(place, self.n_knots).unbind(-2)
+            both = (depth[..., :, None] * progress[..., None, :]).flatten(-2)
+            outputs = outputs + torch.cat([depth, progress, JOINT_SHARE * both], dim=-1) @ self.table
         return outputs, last.reshape(n, n_layers, -1)
+
+
+def hats(x: Tensor, n_knots: int) -> Tensor:
+    """Weights of linear interpolation between `n_knots` knots spread evenly over [0, 1], ``(..., n_knots)``."""
+    knots = torch.linspace(0, 1, n_knots)
+    return (1 - (n_knots - 1) * (x[..., None] - knots).abs()).clamp(min=0)

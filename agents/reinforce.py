@@ -19,7 +19,7 @@ from torch import Tensor
 
 from agents.advantages import advantages_of
 from agents.base import Predictor
-from agents.policies import LayerPolicy, Normaliser
+from agents.policies import LayerPolicy
 from agents.reinforce_config import PRESETS, ReinforceConfig
 from l2o_env import observation
 from l2o_env.action import N_FACTORS
@@ -74,10 +74,20 @@ class Reinforce(Predictor):
         self.discrete = env_config.action == "discrete"
         self.generator = new_generator(seed)
         n_heads = n_layers if config.per_layer_heads else None
-        self.policy = LayerPolicy(N_FACTORS if self.discrete else 1, config.hidden_size, n_heads, self.generator)
+        self.policy = LayerPolicy(
+            N_FACTORS if self.discrete else 1,
+            config.hidden_size,
+            n_heads,
+            config.n_knots,
+            config.clip_observation,
+            self.generator,
+        )
         self.log_std = torch.nn.Parameter(torch.tensor(math.log(config.noise_std)))
-        self.normaliser = Normaliser(config.clip_observation)
-        parameters = [*self.policy.parameters(), self.log_std]
+        network = [p for p in self.policy.parameters() if p is not self.policy.table]
+        parameters: list[dict[str, Any]] = [
+            {"params": [self.policy.table], "scale": 1.0},
+            {"params": [*network, self.log_std], "scale": config.network_scale},
+        ]
         self.optimizer: torch.optim.Optimizer = (
             torch.optim.Adam(parameters, lr=config.learning_rate)
             if config.optimizer == "adam"
@@ -103,7 +113,7 @@ class Reinforce(Predictor):
         n, n_layers, _ = features.shape
         self.check_layers(n_layers)
         state = state or State(self.policy.initial_state(n, n_layers), None)
-        return *self.policy(self.normaliser(features)[None], state.hidden), state.noise
+        return *self.policy(features[None], state.hidden), state.noise
 
     def describe(
         self, observations: NDArray[np.float32], state: State | None, actions: NDArray[Any]
@@ -198,7 +208,7 @@ class Reinforce(Predictor):
         n_averaged = 0
         for batch in range(batches):
             for group in self.optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * (1 - 0.9 * batch / batches)
+                group["lr"] = self.config.learning_rate * group["scale"] * (1 - 0.9 * batch / batches)
             if pairs and not order:
                 order = [pairs[i] for i in torch.randperm(len(pairs), generator=self.generator)]
             record = self._batch(venv, order.pop(0) if pairs else None)
@@ -236,7 +246,7 @@ class Reinforce(Predictor):
                 alive = alive & ~terminated
                 seen.append(observations)
             losses.append(self._update(segment))
-        self.normaliser.update(torch.from_numpy(split_layers(np.stack(seen))))
+        self.policy.normaliser.update(torch.from_numpy(split_layers(np.stack(seen))))
         return {
             "return_mean": float(total.mean()),
             "return_std": float(total.std()),
@@ -254,7 +264,7 @@ class Reinforce(Predictor):
         advantages = advantages_of(torch.from_numpy(np.stack(segment.rewards)), alive, config).float()
         n, n_layers = actions.shape[1:]
         start = segment.state or State(self.policy.initial_state(n, n_layers), None)
-        outputs, _ = self.policy(self.normaliser(features), start.hidden)
+        outputs, _ = self.policy(features, start.hidden)
         log_prob, entropy, _ = self.log_prob(actions, outputs, start.noise)
         weight = alive / alive.sum()
         policy_loss = -(advantages * log_prob * weight).sum()
@@ -262,7 +272,7 @@ class Reinforce(Predictor):
         self.optimizer.zero_grad()
         (policy_loss + config.ent_coef * entropy_loss).backward()
         norm = torch.nn.utils.clip_grad_norm_(self._parameters(), config.max_grad_norm)
-        kl = self._cautious_step(lambda: self.policy(self.normaliser(features), start.hidden)[0][alive])
+        kl = self._cautious_step(lambda: self.policy(features, start.hidden)[0][alive])
         return {
             "policy_loss": policy_loss.item(),
             "entropy": -entropy_loss.item() / n_layers,
@@ -334,7 +344,6 @@ class Reinforce(Predictor):
 
     def _tensors(self) -> dict[str, Tensor]:
         named = {f"policy.{k}": v for k, v in self.policy.state_dict().items()}
-        named |= {f"normaliser.{k}": v for k, v in self.normaliser.state_dict().items()}
         return {k: v.detach().clone().contiguous() for k, v in {**named, "log_std": self.log_std}.items()}
 
     @classmethod
@@ -364,7 +373,6 @@ class Reinforce(Predictor):
         config = ReinforceConfig(**description["config"])
         agent = cls(env_config, config, 0, description["n_heads"], description["name"])
         agent.policy.load_state_dict(_part(tensors, "policy."))
-        agent.normaliser.load_state_dict(_part(tensors, "normaliser."))
         agent.log_std.data.copy_(tensors["log_std"])
         agent.episodes = description["episodes"]
         return agent

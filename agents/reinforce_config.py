@@ -12,16 +12,19 @@ from l2o_env.errors import ConfigError
 class ReinforceConfig:
     """Settings of REINFORCE; the names are Stable-Baselines3's where it has one."""
 
-    learning_rate: float = 3e-2
-    """Learning rate of the policy's optimizer; falls linearly to a tenth over training."""
+    learning_rate: float = 5e-2
+    """Learning rate of the policy's table over depth and progress; falls linearly to a tenth over training."""
+    network_scale: float = 0.02
+    """Learning rate of the recurrent network, as a share of `learning_rate`. What an episode tells of thousands of
+    weights is mostly noise: at equal rates their random steps drown what the table learns."""
     target_kl: float | None = 0.05
     """An update is cut short where it would change the actions' distribution by more than this KL divergence (nats,
     mean over steps and layers); None: never. A few updates too far, and all runs diverge and teach nothing."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Optimizer of the policy; `sgd` has momentum 0.9."""
-    gamma: float = 0.9
-    """Discount per step of the return-to-go. Without one, the noise of all later actions drowns what a step did; with
-    rewards that are improvements of V, a discounted return is an average of the V to come."""
+    gamma: float = 1.0
+    """Discount per step of the return-to-go. Below 1 the policy grows greedy: a smaller rate lifts V at once, and what
+    it costs comes after the horizon."""
     baseline: Literal["fitted", "leave_one_out", "none"] = "fitted"
     """What is subtracted from a return-to-go: the mean of the other optimizees at the same step, the same with a line
     fitted to their rewards so far (what was gained early is partly lost again, which says nothing of this step's
@@ -41,9 +44,11 @@ class ReinforceConfig:
     """Gradients of the policy are scaled down to this norm."""
     hidden_size: int = 32
     """Width of the recurrent state."""
+    n_knots: int = 5
+    """Knots of the policy's table over depth and progress, along each; 0: no table."""
     per_layer_heads: bool = False
     """One output map per layer group, as ASG has it; such a policy runs only on networks of as many layer groups."""
-    noise_std: float = 0.2
+    noise_std: float = 0.15
     """Initial standard deviation of the exploration noise, in units of the action box [-1, 1]."""
     noise_correlation: float = 0.9
     """Correlation of the noise between two steps (AR(1)); noise that holds its direction tells rates apart."""
@@ -58,7 +63,16 @@ class ReinforceConfig:
             raise ConfigError(f"noise_correlation is {self.noise_correlation}; expected a number in [0, 1).")
         if not 0 <= self.gamma <= 1:
             raise ConfigError(f"gamma is {self.gamma}; expected a number in [0, 1].")
-        for key in ("learning_rate", "max_advantage", "max_grad_norm", "noise_std", "clip_observation"):
+        if self.n_knots == 1 or self.n_knots < 0:
+            raise ConfigError(f"n_knots is {self.n_knots}; expected 0 (no table) or an integer >= 2.")
+        for key in (
+            "learning_rate",
+            "network_scale",
+            "max_advantage",
+            "max_grad_norm",
+            "noise_std",
+            "clip_observation",
+        ):
             if not getattr(self, key) > 0:
                 raise ConfigError(f"{key} is {getattr(self, key)}; expected a number > 0.")
 
@@ -68,6 +82,7 @@ PRESETS: dict[str, ReinforceConfig] = {
     # ASG's policy training is unreleased; these are the clues in its code.
     "asg": ReinforceConfig(
         learning_rate=7e-4,
+        network_scale=1.0,
         optimizer="sgd",
         target_kl=None,
         gamma=0.0,
@@ -76,6 +91,7 @@ PRESETS: dict[str, ReinforceConfig] = {
         n_steps=5,
         noise_correlation=0.0,
         averaged_share=0.0,
+        n_knots=0,
         per_layer_heads=True,
     ),
 }

@@ -141,7 +141,7 @@ def test_the_reported_return_is_the_improvement_of_v(venv: Syn2RealVectorEnv) ->
 def test_save_and_load_give_the_same_actions(tiny: str, tmp_path: Path, action: str, preset: str) -> None:
     config = EnvConfig(pairs=(tiny,), action=action)  # type: ignore[arg-type]
     agent = Reinforce(config, PRESETS[preset], seed=2, n_layers=3)
-    agent.normaliser.update(torch.randn(10, N_FEATURES, generator=new_generator(0)))
+    agent.policy.normaliser.update(torch.randn(10, N_FEATURES, generator=new_generator(0)))
     agent.save(tmp_path / "policy")
     loaded = Reinforce.load(tmp_path / "policy")
     observations = _observations()
@@ -156,10 +156,10 @@ def test_save_and_load_give_the_same_actions(tiny: str, tmp_path: Path, action: 
 
 def test_acting_leaves_the_normaliser_alone(venv: Syn2RealVectorEnv) -> None:
     agent = Reinforce(CONFIG).learn(venv, 8)
-    before = agent.normaliser.mean.clone()
+    before = agent.policy.normaliser.mean.clone()
     agent.act(_observations(), None, deterministic=True)
-    assert torch.equal(agent.normaliser.mean, before)
-    assert agent.normaliser.count > 0
+    assert torch.equal(agent.policy.normaliser.mean, before)
+    assert agent.policy.normaliser.count > 0
 
 
 def test_predict_forgets_rows_that_start_an_episode() -> None:
