@@ -120,7 +120,9 @@ def test_every_algorithm_leaves_the_same_folder(
     agent = agents.load(tmp_path / "run", "best")
     assert agent.name == name
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert (results["trained_episodes"], results["updates"]) == (4, {"training": 16, "selection": 4})
+    # ASG's form clips no gradients: an optimizee that diverges starts again, and its updates count too.
+    expected = 18 if name == "asg" else 16
+    assert (results["trained_episodes"], results["updates"]) == (4, {"training": expected, "selection": 4})
     assert results["summary"][0]["policy"] == name
     logged = EventAccumulator(str(tmp_path / "run" / "events")).Reload()
     assert {"rollout/ep_rew_mean", "time/time_elapsed", "time/total_timesteps"} <= set(logged.Tags()["scalars"])
@@ -205,7 +207,7 @@ def test_a_disk_that_fills_is_told_in_one_line(
     ("options", "told"),
     [
         ("--algo reinforced", "Unknown algorithm 'reinforced'. Did you mean 'reinforce'?"),
-        ("--algo sac --action discrete", "'sac' takes the forms log, relative; 'discrete' goes with reinforce, ppo"),
+        ("--algo sac --action discrete", "'sac' takes the forms log, relative; 'discrete' goes with reinforce, asg, ppo"),
         ("--algo dqn", "'dqn' takes the forms discrete; 'log' goes with reinforce, ppo"),
         ("--hp gama=1", "Unknown hyper-parameter of reinforce 'gama'. Did you mean 'gamma'?"),
         ("--hp gamma=high", "gamma is 'high'; expected a number."),
