@@ -67,7 +67,7 @@ class AsgAgent(Predictor):
             if config.optimizer == "sgd"
             else torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate)
         )
-        self.episodes = 0
+        self.episodes = self.timesteps = 0
 
     def act(
         self, observations: NDArray[np.float32], state: Memory | None, deterministic: bool = False
@@ -138,6 +138,7 @@ class AsgAgent(Predictor):
             while alive.any() and len(seen) != self.config.n_steps:
                 actions, state = self.act(observations, state)
                 before = observations
+                self.timesteps += int(alive.sum())
                 observations, rewards, terminated, _, info = venv.step(actions)
                 rewards = np.where(alive, rewards, 0.0)
                 seen.append((before, actions, alive, rewards))
@@ -151,6 +152,7 @@ class AsgAgent(Predictor):
             "return_std": float(total.std()),
             "value_mean": float(value.mean()),
             "diverged": int(diverged.sum()),
+            "time/total_timesteps": self.timesteps,
             "pair": "+".join(sorted(set(names))),
             **{key: float(np.mean([loss[key] for loss in losses])) for key in losses[0]},
         }

@@ -93,7 +93,7 @@ class Reinforce(Predictor):
             if config.optimizer == "adam"
             else torch.optim.SGD(parameters, lr=config.learning_rate, momentum=0.9)
         )
-        self.episodes = 0
+        self.episodes = self.timesteps = 0
 
     def act(
         self, observations: NDArray[np.float32], state: State | None, deterministic: bool
@@ -238,6 +238,7 @@ class Reinforce(Predictor):
             while alive.any() and len(segment.rewards) != self.config.n_steps:
                 actions, state = self.act(observations, state, deterministic=False)
                 segment.add(observations, actions, alive)
+                self.timesteps += int(alive.sum())
                 observations, rewards, terminated, _, info = venv.step(actions)
                 segment.rewards.append(np.where(alive, rewards, 0.0))
                 total += segment.rewards[-1]
@@ -252,6 +253,7 @@ class Reinforce(Predictor):
             "return_std": float(total.std()),
             "value_mean": float(value.mean()),
             "diverged": int(diverged.sum()),
+            "time/total_timesteps": self.timesteps,
             "pair": "+".join(sorted(set(pairs))),
             **{key: float(np.mean([loss[key] for loss in losses])) for key in losses[0]},
         }
