@@ -25,6 +25,7 @@ from agents.algorithms import configure, find
 from agents.base import Predictor
 from agents.sb3_callback import RecordCallback
 from agents.sb3_config import MaskablePPOConfig, SB3Config
+from agents.sb3_describe import describe
 from agents.sb3_env import PopulationVecEnv, factor_masks, observed_rates
 from agents.sb3_models import FeatureStatistics, OwnRandomness, Spaces, build
 from l2o_env import observation
@@ -113,6 +114,19 @@ class SB3Agent(Predictor):
         if self.shared_factor:
             actions = np.repeat(actions.reshape(n, 1), n_layers, axis=1)
         return actions, state
+
+    def describe(
+        self, observations: NDArray[np.float32], state: Any, actions: NDArray[Any]
+    ) -> dict[str, NDArray[np.float64]]:
+        """``log_prob`` and ``entropy`` of each layer's action, if the policy has them; see ``agents.base.Agent``."""
+        if self.shared_factor:
+            return {}
+        seen, masks = observations, None
+        if self.config.normalize_observations:
+            seen = self.statistics.normalise(observations, self.config.clip_observation)
+        if isinstance(self.config, MaskablePPOConfig):
+            masks = factor_masks(observed_rates(observations), self.env_config.base_lr, self.config.max_jump)
+        return describe(self._policy_for(observations.shape[-1] // N_FEATURES), seen, state, actions, masks)
 
     def forget(self, state: Any, rows: NDArray[np.bool_]) -> Any:
         """The state in which some rows are as at the start of an episode; see ``agents.base.Predictor``."""
