@@ -15,17 +15,19 @@ import tyro
 from tyro.conf import subcommand
 
 from agents.asg_import import ImportAsgArgs, import_asg
+from agents.attention import AttentionArgs, attention_command
 from agents.audit import AuditArgs, audit
 from agents.evaluate import EvaluateArgs, evaluate_command
 from agents.look import PlotArgs, ReportArgs, plot_command, report_command
 from agents.reproduce import ReproduceArgs, reproduce
+from agents.table import TableArgs, table_command
 from agents.train import INTERRUPTED, train
 from agents.train_args import TrainArgs
 from l2o_env.errors import ConfigError
 from l2o_env.runs import WriteError
 from l2o_env.workers import WorkerError
 
-COMMANDS = ("train", "evaluate", "plot", "report", "reproduce", "audit", "import-asg")
+COMMANDS = ("train", "evaluate", "plot", "report", "reproduce", "audit", "import-asg", "table", "attention")
 
 _Command = (
     Annotated[TrainArgs, subcommand("train")]
@@ -35,6 +37,8 @@ _Command = (
     | Annotated[ReproduceArgs, subcommand("reproduce")]
     | Annotated[AuditArgs, subcommand("audit")]
     | Annotated[ImportAsgArgs, subcommand("import-asg")]
+    | Annotated[TableArgs, subcommand("table")]
+    | Annotated[AttentionArgs, subcommand("attention")]
 )
 
 
@@ -71,6 +75,8 @@ def _run(settings: Any) -> int:
         ReproduceArgs: reproduce,
         AuditArgs: audit,
         ImportAsgArgs: import_asg,
+        TableArgs: table_command,
+        AttentionArgs: attention_command,
     }
     return commands[type(settings)](settings)
 

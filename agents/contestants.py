@@ -149,7 +149,7 @@ def _contestant(
     meaning: dict[str, Any] = getattr(agent, "action_settings", {})
     if policy.config is not None:
         if hasattr(agent, "check_env"):
-            agent.check_env(policy.config)
+            agent.check_env(replace(policy.config, **getattr(agent, "config_overrides", {})))
         meaning = {key: getattr(policy.config, key) for key in ACTION_SETTINGS}
     return Contestant(
         policy=policy.name,

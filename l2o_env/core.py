@@ -16,6 +16,7 @@ from l2o_env import observation, pairs
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError
 from l2o_env.guidance.weight import scheduled_weight
+from l2o_env.models.base import Optimizee
 from l2o_env.pairs.base import is_streamed
 from l2o_env.population import Population, Start, Window
 from l2o_env.reward import Measurements, proxy_guided_value, reward, reward_parts
@@ -207,6 +208,16 @@ class Episodes:
         if self.observations is None:
             raise ResetNeeded("There is no optimizee to evaluate yet; call reset() first.")
         return self.population.evaluate(split).accuracy.double().cpu().numpy()
+
+    def optimizee(self, i: int) -> Optimizee:
+        """The i-th optimizee as a network of its own; see ``Population.optimizee``.
+
+        Raises:
+            ConfigError: If the population is divided; make one of a single optimizee.
+        """
+        if not isinstance(self.population, Population):
+            raise ConfigError("The optimizees of a divided population cannot be taken out; use fewer, and workers=1.")
+        return self.population.optimizee(i)
 
     def class_accuracy(self, split: str) -> NDArray[np.float64]:
         """Accuracy of every optimizee on the images of each class, ``(N, n_classes)``; NaN where there are none.

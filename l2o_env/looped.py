@@ -81,6 +81,9 @@ class LoopedPopulation(Population):
         """Copies of the batch statistics of each network that trains them."""
         return [[b.clone() for b in m.buffers()] if m.trains_batch_statistics else [] for m in self._models]
 
+    def _buffers_of(self, i: int) -> dict[str, Tensor]:
+        return {name: buffer.cpu() for name, buffer in self._models[i].named_buffers()}
+
     def _restore(self, buffers: list[list[Tensor]], which: NDArray[np.bool_]) -> None:
         for model, kept, chosen in zip(self._models, buffers, which, strict=True):
             if chosen:

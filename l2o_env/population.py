@@ -390,6 +390,24 @@ class Population(ABC):
             result[rows] = class_shares(self._logits, data.pair, rows, split, data.chunks(split), n_classes)
         return result
 
+    def optimizee(self, i: int) -> Optimizee:
+        """The i-th optimizee as it is now, as a network of its own on the host, in evaluation mode.
+
+        Raises:
+            ConfigError: If no episode of it was started yet.
+        """
+        start = self.starts[i]
+        if start is None:
+            raise ConfigError(f"Optimizee {i} has no weights yet; start an episode first.")
+        model = self.pairs[start.pair].make_model(new_generator(start.init_seed))
+        weights = {name: tensor[i].cpu() for name, tensor in self.layout.unflatten(self.weights).items()}
+        model.load_state_dict({**weights, **self._buffers_of(i)}, strict=False)
+        return model.eval()
+
+    def _buffers_of(self, i: int) -> dict[str, Tensor]:
+        """Batch statistics of the i-th optimizee by name, on the host, where it has its own."""
+        return {}
+
     def get_state(self) -> dict[str, Any]:
         """Everything that the coming updates depend on; tensors are copies on the host."""
         return {

@@ -105,7 +105,7 @@ class SynapticIntelligence(Guidance):
 
 def importance_of(pair: Pair, device: torch.device) -> dict[str, Tensor]:
     """Ω of a pair's proxy by parameter name: its own, or else the Fisher information; see the module."""
-    from l2o_env.pairs.base import images_of
+    from l2o_env.pairs.base import images_of  # pairs train their proxies with the class above
 
     if pair.importance is not None:
         return pair.importance()

@@ -29,10 +29,12 @@ class Split:
     Attributes:
         images: ``(n, channels, height, width)``, float32, as the network takes them.
         labels: ``(n,)``, int64; or ``(n, height, width)`` where every pixel has a class, ``IGNORED`` for none.
+        masks: ``(n, height, width)``, bool; where the object is, for evaluation. None where that is not known.
     """
 
     images: Tensor
     labels: Tensor
+    masks: Tensor | None = None
 
     def __len__(self) -> int:
         """Number of images."""

@@ -12,7 +12,7 @@ patches of the right halves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 N_CLASSES = 10
 PROXY_TEST_DIGITS = 150
+INK = 0.25
+"""Where there is more ink than this, the mask of a real image says that the digit is."""
 # Every background has colours that differ by 0.5 from it; nearer to that, drawing one takes ever longer.
 MAX_CONTRAST = 0.4
 PROXY_BLENDS, PROXY_TEST_BLENDS = 6, 2
@@ -271,7 +273,8 @@ def _real_split(
     rng = np.random.default_rng(_stream(config.seed, stream))
     ink, labels = np.tile(digits[0], (blends, 1, 1)), np.tile(digits[1], blends)
     behind = backgrounds(config.target_background, len(ink), rng, half)
-    return _as_split(lay_ink(config.target_style, ink, behind, rng, config.min_contrast), classes[labels])
+    split = _as_split(lay_ink(config.target_style, ink, behind, rng, config.min_contrast), classes[labels])
+    return replace(split, masks=torch.from_numpy(ink > INK))
 
 
 def _as_split(images: NDArray[np.float32], labels: NDArray[np.int64]) -> Split:

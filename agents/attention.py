@@ -1,0 +1,317 @@
+"""What fine-tuned networks look at on real images: ``l2o attention RUN`` (Grad-CAM; Selvaraju et al., 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tyro.conf import Positional, arg
+
+from agents.console import Reporter
+from agents.contestants import find_policy
+from agents.report import mean_and
+from agents.table import TableArgs, settings_and_policy
+from agents.table_rows import BY_KEY, Row, agent_of, mean_and_half_width
+from l2o_env import pairs as pair_registry
+from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.models.base import Optimizee
+from l2o_env.pairs.base import Pair, images_of
+from l2o_env.rollout import MAX_OPTIMIZEES, episode_seeds, run_episodes
+from l2o_env.runs import RunFolder
+from l2o_env.vector_env import Syn2RealVectorEnv
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MIN_PLACES = 4
+"""Grad-CAM reads the deepest layer whose feature map has at least so many rows and columns."""
+CHUNK = 64
+"""Images per attribution."""
+
+
+@dataclass(frozen=True)
+class AttentionArgs:
+    """Draws where networks look on real images: the baseline, the guided one, and that of a learned policy.
+
+    Each network is fine-tuned anew on the same seeds. Grad-CAM of the predicted class, for images of the target; where
+    the pair knows where the object is, also the share of attention that lies on it. Reads the target: this judges
+    networks, it trains nothing.
+    """
+
+    run: Positional[Annotated[Path, arg(metavar="RUN")]]
+    """Run folder of the learned policy, or a folder that a policy was saved to."""
+    pair: Annotated[str | None, arg(metavar="PAIR", help_behavior_hint="(default: the first one of its training)")] = (
+        None
+    )
+    """The pair."""
+    rows: tuple[str, ...] = ("1", "2", "9")
+    """Networks to compare, by the keys of `l2o table`: large rate, the same with guidance, guidance and policy."""
+    images: int = 8
+    """Images in the picture, one of each class as long as there are more classes."""
+    measured: int = 256
+    """Images that the share of attention is measured on."""
+    seeds: int = 4
+    """Fine-tuning runs per network; the picture is of the first."""
+    layer: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the deepest with 4 x 4 places)")] = (
+        None
+    )
+    """Module whose output Grad-CAM reads."""
+    lr: float = 0.1
+    """The large learning rate of the hand-made rows."""
+    budget: Annotated[int | None, arg(help_behavior_hint="(default: that of the policy's training)")] = None
+    """Optimizer updates of a run."""
+    out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: attention.png in the run)")] = None
+    """The picture, a PNG."""
+    seed: int = 0
+    """Seed of the fine-tuning runs."""
+    device: str = "auto"
+    """Torch device; auto takes a GPU if there is one."""
+
+    def check(self) -> None:
+        """Raises ConfigError if a setting cannot work."""
+        for key in self.rows:
+            if key not in BY_KEY:
+                raise unknown_name("row", key, BY_KEY)
+        for option in ("images", "measured", "seeds"):
+            if getattr(self, option) < 1:
+                raise ConfigError(f"--{option} is {getattr(self, option)}; expected an integer >= 1.")
+        if self.seeds > MAX_OPTIMIZEES:
+            raise ConfigError(f"--seeds is {self.seeds}; expected at most {MAX_OPTIMIZEES}, which are held at once.")
+        if not self.rows or self.seed < 0:
+            raise ConfigError(f"Got {len(self.rows)} rows and --seed {self.seed}; expected at least one row, and >= 0.")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one network does on images.
+
+    Attributes:
+        maps: Attention ``(n, height, width)``; each map sums to 1, or is 0 where nothing speaks for the class.
+        predicted: Classes ``(n,)``.
+    """
+
+    maps: NDArray[np.float64]
+    predicted: NDArray[np.int64]
+
+
+def attention_command(args: AttentionArgs, reporter: Reporter | None = None) -> int:
+    """Fine-tunes, looks, prints the table and writes the picture; returns the exit status.
+
+    Raises:
+        ConfigError: If a setting cannot work, or the pair has no classified target images.
+        WriteError: If the picture cannot be written.
+    """
+    args.check()
+    reporter = reporter or Reporter()
+    name = args.pair or next(iter(find_policy(str(args.run)).trained_on), "glyphs-digits")
+    table_args = TableArgs(
+        name,
+        policy=args.run,
+        lr=args.lr,
+        seeds=args.seeds,
+        budget=args.budget,
+        seed=args.seed,
+        device=args.device,
+    )
+    table_args.check()
+    pair = pair_registry.make(name)
+    indices, labels, masks = _chosen(pair, args.measured)
+    images = images_of(pair.target, indices) if pair.target is not None else torch.empty(0)
+    looks: dict[str, list[Look]] = {}
+    with reporter.stage("Fine-tuning", len(args.rows), "networks") as update:
+        for k, (row, networks) in enumerate(_networks(args, table_args)):
+            looks[row.label] = [look(model, images, args.layer) for model in networks]
+            update(k + 1, row.label)
+    shown = _one_of_each(labels, args.images)
+    out = args.out or args.run / "attention.png"
+    with RunFolder(out.parent).writing(out.name) as path:
+        draw(path, images[shown], labels[shown], {name: _part(found[0], shown) for name, found in looks.items()})
+    for line in summary(looks, labels, masks):
+        reporter.out.print(line, markup=False)
+    reporter.say(f"The picture is {out}.")
+    return 0
+
+
+def _chosen(pair: Pair, n: int) -> tuple[list[int], NDArray[np.int64], NDArray[np.bool_] | None]:
+    """Target images, evenly spread over all of them: indices, labels, masks."""
+    target = pair.target
+    if target is None or target.labels is None or target.labels.dim() != 1:
+        raise ConfigError(
+            f"Attention needs target images with one class each, and the pair {pair.name!r} has none; choose another."
+        )
+    every = max(len(target) // n, 1)
+    indices = list(range(0, len(target), every))[:n]
+    masks = getattr(target, "masks", None)
+    return indices, target.labels[indices].numpy(), None if masks is None else masks[indices].numpy()
+
+
+def _networks(args: AttentionArgs, table_args: TableArgs) -> Any:
+    """The rows, each with its fine-tuned networks, one per seed."""
+    config, policy, _ = settings_and_policy(table_args, True, Reporter(bars=False))
+    seeds = episode_seeds(args.seed, "evaluation", args.seeds)
+    for key in args.rows:
+        row: Row = BY_KEY[key]
+        agent = agent_of(row, args.lr, table_args.weights, config.window / config.budget, policy)
+        settings = replace(config, **getattr(agent, "config_overrides", {}))
+        venv = Syn2RealVectorEnv(args.seeds, **asdict(settings))
+        run_episodes(venv, agent, seeds=seeds)
+        yield row, [venv.episodes.optimizee(i) for i in range(args.seeds)]
+
+
+def look(model: Optimizee, images: Tensor, layer: str | None = None) -> Look:
+    """Grad-CAM of the predicted class.
+
+    Args:
+        model: The network.
+        images: ``(n, channels, height, width)``.
+        layer: Module whose output is read; None: the deepest one with at least 4 x 4 places.
+
+    Raises:
+        ConfigError: If there is no such module, or its output is no feature map.
+    """
+    from captum.attr import LayerAttribution, LayerGradCam
+
+    name = deepest_map(model, images[:1]) if layer is None else layer
+    if name not in dict(model.named_modules()):
+        raise unknown_name("layer", name, [n for n, _ in model.named_modules() if n])
+    grad_cam = LayerGradCam(lambda x: model(x)[0], model.get_submodule(name))
+    maps, predicted = [], []
+    for chunk in images.split(CHUNK):
+        with torch.no_grad():
+            said = model(chunk)[0].argmax(-1)
+        found = grad_cam.attribute(chunk, target=said, relu_attributions=True)
+        if not isinstance(found, Tensor) or found.dim() != 4:
+            raise ConfigError(f"The output of {name!r} is no feature map (n, channels, height, width); name another.")
+        resized = LayerAttribution.interpolate(found.detach(), tuple(images.shape[-2:]), "bilinear")
+        maps.append(resized[:, 0].clamp(min=0).double())
+        predicted.append(said)
+    attention = torch.cat(maps)
+    total = attention.sum((-2, -1), keepdim=True)
+    return Look((attention / total.clamp(min=1e-12)).numpy(), torch.cat(predicted).numpy())
+
+
+def deepest_map(model: Optimizee, image: Tensor) -> str:
+    """Name of the deepest layer group that is a module with a feature map of at least 4 x 4 places.
+
+    Where there is none, the network's own last feature map is taken.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def keep(name: str) -> Any:
+        def hook(module: Any, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                shapes[name] = tuple(output.shape)
+
+        return hook
+
+    modules = dict(model.named_modules())
+    parents = [model.feature_layer.rpartition(".")[0]] if model.feature_layer else [""]
+    names = [f"{parent}.{group}".strip(".") for parent in parents for group in model.layer_groups()]
+    handles = [modules[name].register_forward_hook(keep(name)) for name in names if name in modules]
+    with torch.no_grad():
+        model(image)
+    for handle in handles:
+        handle.remove()
+    large = [name for name, shape in shapes.items() if len(shape) == 4 and min(shape[-2:]) >= MIN_PLACES]
+    found = large[-1] if large else model.feature_layer
+    if found is None:
+        raise ConfigError(f"{type(model).__name__} names no feature map; give --layer.")
+    return found
+
+
+def share_on_object(maps: NDArray[np.float64], masks: NDArray[np.bool_]) -> float:
+    """Share of attention inside the objects' masks, mean over the images that have any attention.
+
+    Args:
+        maps: ``(n, height, width)``, each of sum 1 or 0.
+        masks: ``(n, height, width)``.
+    """
+    some = maps.sum((1, 2)) > 0
+    return float((maps * masks).sum((1, 2))[some].mean()) if some.any() else float("nan")
+
+
+def summary(looks: dict[str, list[Look]], labels: NDArray[np.int64], masks: NDArray[np.bool_] | None) -> list[str]:
+    """Lines of text: accuracy on the images, and the share of attention on the object beside that of chance."""
+    lines = []
+    for name, found in looks.items():
+        accuracy = mean_and_half_width(np.array([(one.predicted == labels).mean() for one in found]))
+        line = f"{name}: accuracy {_with(accuracy)}"
+        if masks is not None:
+            shares = mean_and_half_width(np.array([share_on_object(one.maps, masks) for one in found]))
+            line += f", attention on the object {_with(shares)}"
+        lines.append(line)
+    if masks is None:
+        return [*lines, "This pair does not know where its objects are, so there is no share of attention on them."]
+    return [*lines, f"Objects cover {masks.mean():.3f} of the images; so much of it would lie on them by chance."]
+
+
+def _with(found: tuple[float, float]) -> str:
+    mean, half = found
+    return mean_and(mean, half if np.isfinite(half) else np.nan)
+
+
+def _one_of_each(labels: NDArray[np.int64], n: int) -> list[int]:
+    """Indices of `n` images: the first of each class, then the second of each, and so on."""
+    rank = np.zeros(len(labels), np.int64)
+    for label in np.unique(labels):
+        rank[labels == label] = np.arange((labels == label).sum())
+    return [int(i) for i in np.lexsort((labels, rank))[:n]]
+
+
+def _part(found: Look, indices: list[int]) -> Look:
+    return Look(found.maps[indices], found.predicted[indices])
+
+
+def draw(path: Path, images: Tensor, labels: NDArray[np.int64], looks: dict[str, Look]) -> None:
+    """Draws images, and the attention of each network on them.
+
+    Args:
+        path: The PNG.
+        images: ``(n, channels, height, width)``.
+        labels: Their classes ``(n,)``.
+        looks: What each network does on them, by its name.
+    """
+    from l2o_env.plots import new_figure
+
+    n, n_rows = len(images), 1 + len(looks)
+    figure = new_figure(1.35 * n + 2.6, 1.55 * n_rows + 0.9)
+    axes = figure.subplots(n_rows, n, squeeze=False)
+    figure.subplots_adjust(left=2.3 / (1.35 * n + 2.6), right=0.99, top=0.88, bottom=0.1, wspace=0.08, hspace=0.28)
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    pictures = ((images - low) / (high - low).clamp(min=1e-6)).permute(0, 2, 3, 1).numpy()
+    for k in range(n):
+        _panel(axes[0, k], pictures[k], None, f"true: {labels[k]}")
+        for row, found in enumerate(looks.values(), start=1):
+            said = found.predicted[k]
+            mark = "right" if said == labels[k] else "wrong"
+            _panel(axes[row, k], pictures[k], found.maps[k], f"{said} ({mark})")
+    for axis, name in zip(axes[:, 0], ("real image", *looks), strict=True):
+        axis.set_ylabel(_wrapped(name), rotation=0, ha="right", va="center", fontsize=9, labelpad=8)
+    figure.suptitle("Attention for the predicted class (Grad-CAM)", fontsize=11)
+    figure.text(
+        0.99, 0.02, "brighter: more attention, each map from 0 to its own maximum; dark: none", ha="right", fontsize=8
+    )
+    figure.savefig(path, dpi=150)
+
+
+def _panel(axis: Axes, picture: NDArray[Any], heat: NDArray[np.float64] | None, title: str) -> None:
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.set_title(title, fontsize=8, pad=2)
+    if heat is None:
+        axis.imshow(picture, interpolation="nearest")
+        return
+    axis.imshow(picture.mean(-1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    top = heat.max()
+    axis.imshow(heat / top if top > 0 else heat, cmap="inferno", vmin=0, vmax=1, alpha=0.6, interpolation="bilinear")
+
+
+def _wrapped(text: str) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, 22))
