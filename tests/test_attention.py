@@ -110,20 +110,7 @@ def test_the_command_writes_a_picture_and_tells_the_share(tmp_path: Path, capsys
     if "tiny-masked" not in pairs.names():
         pairs.register("tiny-masked", lambda: masked)
     Reinforce(EnvConfig(pairs=("tiny-masked",), device="cpu"), seed=1).save(tmp_path / "policy")
-    fast = [
-        "--pair",
-        "tiny-masked",
-        "--budget",
-        "15",
-        "--seeds",
-        "2",
-        "--images",
-        "4",
-        "--measured",
-        "12",
-        "--device",
-        "cpu",
-    ]
+    fast = "--pair tiny-masked --budget 15 --seeds 2 --images 4 --measured 12 --device cpu".split()  # noqa: SIM905
     assert train_policy.main(["attention", str(tmp_path / "policy"), *fast, "--rows", "1", "9"]) == 0
     printed = capsys.readouterr().out
     assert printed.count("attention on the object") == 2 and "Objects cover" in printed
