@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from l2o_env.pairs.base import IGNORED
+IGNORED = -100
+"""Label of pixels that count for nothing, as ``torch.nn.functional.cross_entropy`` has it."""
 
 
 def task_loss(logits: Tensor, labels: Tensor) -> Tensor:

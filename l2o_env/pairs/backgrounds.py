@@ -1,4 +1,4 @@
-"""Backgrounds, and how ink is laid on them. Images here are float32 RGB in [0, 1], ``(n, 16, 16, 3)``."""
+"""Backgrounds, and how ink is laid on them. Images here are float32 RGB in [0, 1], ``(n, side, side, 3)``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Images = NDArray[np.float32]
 Half = Literal["left", "right"]
 
 
-def backgrounds(kind: str, n: int, rng: np.random.Generator, half: Half = "right") -> Images:
+def backgrounds(kind: str, n: int, rng: np.random.Generator, half: Half = "right", side: int = SIDE) -> Images:
     """Draws backgrounds.
 
     Args:
@@ -27,22 +27,23 @@ def backgrounds(kind: str, n: int, rng: np.random.Generator, half: Half = "right
         n: How many.
         rng: Draws everything.
         half: Half of the photographs that patches are cut from.
+        side: Height and width.
 
     Returns:
-        ``(n, 16, 16, 3)``.
+        ``(n, side, side, 3)``.
 
     Raises:
         ConfigError: If the kind is not known.
     """
     if kind == "flat":
-        return np.broadcast_to(rng.random((n, 1, 1, 3), dtype=np.float32), (n, SIDE, SIDE, 3))
+        return np.broadcast_to(rng.random((n, 1, 1, 3), dtype=np.float32), (n, side, side, 3))
     if kind == "gradient":
-        return _gradients(n, rng)
+        return _gradients(n, rng, side)
     if kind == "noise":
         flat, noise = rng.random((n, 1, 1, 3), dtype=np.float32), rng.random((n, 4, 4, 3), dtype=np.float32)
-        return 0.5 * flat + 0.5 * upsample(noise)
+        return 0.5 * flat + 0.5 * upsample(noise, side)
     if kind == "photo":
-        return _patches(n, rng, half)
+        return _patches(n, rng, half, side)
     raise unknown_name("background", kind, BACKGROUNDS)
 
 
@@ -85,24 +86,24 @@ def _colours(background: Images, rng: np.random.Generator, min_contrast: float) 
         colours[near] = rng.random((len(near), 1, 1, 3), dtype=np.float32)
 
 
-def upsample(small: NDArray[np.float32]) -> Images:
-    """Enlarges ``(n, s, s, …)`` to ``(n, 16, 16, …)``, bilinear with half-pixel centres."""
-    weights = _bilinear(small.shape[1])
+def upsample(small: NDArray[np.float32], side: int = SIDE) -> Images:
+    """Enlarges ``(n, s, s, …)`` to ``(n, side, side, …)``, bilinear with half-pixel centres."""
+    weights = _bilinear(small.shape[1], side)
     return np.einsum("ri,cj,nij...->nrc...", weights, weights, small, optimize=True).astype(np.float32)
 
 
 @cache
-def _bilinear(size: int) -> NDArray[np.float32]:
-    """Interpolation weights ``(16, size)``."""
-    centres = (np.arange(SIDE) + 0.5) * size / SIDE - 0.5
+def _bilinear(size: int, side: int) -> NDArray[np.float32]:
+    """Interpolation weights ``(side, size)``."""
+    centres = (np.arange(side) + 0.5) * size / side - 0.5
     distance = np.abs(np.clip(centres, 0, size - 1)[:, None] - np.arange(size)[None, :])
     return np.maximum(0.0, 1.0 - distance).astype(np.float32)
 
 
-def _gradients(n: int, rng: np.random.Generator) -> Images:
+def _gradients(n: int, rng: np.random.Generator, side: int) -> Images:
     ends = rng.random((2, n, 1, 1, 3), dtype=np.float32)
     angle = rng.uniform(0.0, 2.0 * np.pi, (n, 1, 1))
-    grid = np.linspace(-1.0, 1.0, SIDE)
+    grid = np.linspace(-1.0, 1.0, side)
     along = (np.cos(angle) * grid[None, None, :] + np.sin(angle) * grid[None, :, None]) / np.sqrt(2.0)
     mix = (0.5 + 0.5 * along)[..., None].astype(np.float32)
     return ends[0] + mix * (ends[1] - ends[0])
@@ -115,12 +116,12 @@ def _photographs() -> tuple[NDArray[np.uint8], ...]:
     return tuple(load_sample_images().images)
 
 
-def _patches(n: int, rng: np.random.Generator, half: Half) -> Images:
+def _patches(n: int, rng: np.random.Generator, half: Half, side: int) -> Images:
     photographs = np.stack(_photographs())
     height, middle = photographs.shape[1], photographs.shape[2] // 2
     which = rng.integers(len(photographs), size=n)
-    top = rng.integers(height - SIDE + 1, size=n)
-    left = rng.integers(middle - SIDE + 1, size=n) + (middle if half == "right" else 0)
-    offset = np.arange(SIDE)
+    top = rng.integers(height - side + 1, size=n)
+    left = rng.integers(middle - side + 1, size=n) + (middle if half == "right" else 0)
+    offset = np.arange(side)
     rows, columns = top[:, None, None] + offset[None, :, None], left[:, None, None] + offset[None, None, :]
     return photographs[which[:, None, None], rows, columns].astype(np.float32) / 255.0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from l2o_env.dense import IGNORED as IGNORED
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.models.base import Optimizee
 from l2o_env.pairs.spec import LABEL, parse
@@ -17,8 +18,6 @@ from l2o_env.pairs.spec import LABEL, parse
 if TYPE_CHECKING:
     from l2o_env.pairs.images import ImageSplit
 
-IGNORED = -100
-"""Label of pixels that count for nothing, as ``torch.nn.functional.cross_entropy`` has it."""
 MetricName = Literal["accuracy", "mean_class_accuracy", "miou"]
 
 

@@ -194,18 +194,23 @@ def existing_folder(path: str | os.PathLike[str], what: str) -> Path:
     return folder
 
 
-def read_list(path: Path, n_columns: int) -> list[list[str]]:
+def read_columns(path: Path, n_columns: Sequence[int]) -> list[list[str]]:
     """Rows of a text file of columns that white space separates; empty lines do not count.
+
+    Args:
+        path: The file.
+        n_columns: Numbers of columns that a row may have.
 
     Raises:
         ConfigError: If there is no such file, it is empty, or a line has another number of columns.
     """
     if not path.is_file():
-        raise ConfigError(f"There is no list {path}; expected a text file with {n_columns} columns on each line.")
+        raise ConfigError(f"There is no list {path}; expected a text file with one line per image.")
     rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     for k, row in enumerate(rows, 1):
-        if len(row) != n_columns:
-            raise ConfigError(f"Row {k} of {path} is {' '.join(row)!r}; expected {n_columns} columns.")
+        if len(row) not in n_columns:
+            expected = " or ".join(map(str, n_columns))
+            raise ConfigError(f"Row {k} of {path} is {' '.join(row)!r}; expected {expected} columns.")
     if not rows:
         raise ConfigError(f"The list {path} is empty; expected one line per image.")
     return rows

@@ -1,7 +1,8 @@
-"""Your own images: two folders with one folder per class each."""
+"""Your own images: two folders with one folder per class each, or with images and masks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,12 @@ import numpy as np
 
 from l2o_env.errors import ConfigError
 from l2o_env.pairs.base import MetricName, Pair
-from l2o_env.pairs.files import Listing, existing_folder
+from l2o_env.pairs.dense_pair import DenseSettings, build_dense_pair
+from l2o_env.pairs.files import Listing, existing_folder, read_columns
 from l2o_env.pairs.image_pair import ImageSettings, build_pair
+from l2o_env.pairs.labels import LabelMap
+
+IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ def make_folders(**kwargs: Any) -> Pair:
     Raises:
         ConfigError: If folders, images or settings cannot work.
     """
+    if is_dense(kwargs.get("source", "")):
+        return _make_dense(kwargs)
     settings = FoldersSettings.of("folders", kwargs)
     if settings.source == "":
         raise ConfigError("The pair 'folders' needs the folder of synthetic images: folders:source=…,target=…")
@@ -48,6 +55,62 @@ def make_folders(**kwargs: Any) -> Pair:
     if settings.target is not None:
         target = list_classes(existing_folder(settings.target, "target"), "target images")
     return build_pair("folders", settings, source, target, metric=settings.metric, flip_average=settings.flip_average)
+
+
+@dataclass(frozen=True)
+class MaskFoldersSettings(DenseSettings):
+    """Settings of the pair ``folders`` where ``source`` holds images and masks.
+
+    Attributes:
+        source: Folder of synthetic images, with ``images/``, ``masks/`` (PNGs of the same names) and ``classes.txt``:
+            the name of a class on each line, in the order of the masks' values from 0 on. 255 stands for no class.
+        target: Folder of real images with the same classes, in any order; None: there is no real accuracy.
+    """
+
+    source: str | Path = ""
+    target: str | Path | None = None
+
+
+def is_dense(folder: object) -> bool:
+    """Whether a folder holds images and masks, and no folders of classes."""
+    path = Path(str(folder)).expanduser()
+    return (path / "images").is_dir() and (path / "masks").is_dir()
+
+
+def _make_dense(kwargs: dict[str, Any]) -> Pair:
+    settings = MaskFoldersSettings.of("folders", kwargs)
+    source = list_masks(existing_folder(settings.source, "source"), "source images")
+    target = None
+    if settings.target is not None:
+        target = list_masks(existing_folder(settings.target, "target"), "target images", source.classes)
+    return build_dense_pair("folders", settings, source, target)
+
+
+def list_masks(folder: Path, name: str, order: Sequence[str] | None = None) -> Listing:
+    """Lists a folder of ``images/``, ``masks/`` and ``classes.txt``.
+
+    Args:
+        folder: The folder.
+        name: What messages call the images.
+        order: Names of the classes in the order of their indices; None: that of ``classes.txt``.
+
+    Raises:
+        ConfigError: If a part is missing, or an image has no mask.
+    """
+    if not is_dense(folder):
+        raise ConfigError(f"{folder} has no folders images and masks; expected them, as the source has them.")
+    images = sorted(p for p in (folder / "images").iterdir() if p.suffix.lower() in IMG_EXTENSIONS)
+    masks = [folder / "masks" / f"{p.stem}.png" for p in images]
+    missing = [mask for mask in masks if not mask.is_file()]
+    if not images or missing:
+        told = f"{len(missing)} masks are not there, such as {missing[0]}" if missing else "there are no images"
+        raise ConfigError(f"{folder}: {told}; expected images/NAME.* and masks/NAME.png.")
+    classes = [" ".join(row) for row in read_columns(folder / "classes.txt", range(1, 10))]
+    if len(set(classes)) < len(classes):
+        raise ConfigError(f"{folder / 'classes.txt'} names a class twice; expected one name per line.")
+    known = list(order) if order is not None and set(order) == set(classes) else classes
+    values = {value: known.index(c) for value, c in enumerate(classes)}
+    return Listing(images, masks, tuple(known), None, LabelMap(values, name=f"list {folder / 'classes.txt'}"), name)
 
 
 def list_classes(folder: Path, name: str) -> Listing:

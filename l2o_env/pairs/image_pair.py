@@ -153,10 +153,10 @@ def build_pair(
         train=replace_split(settings, source.take(train), "training images"),
         validation=fixed(source.take(validation), "validation images"),
         target=None if target is None else fixed(target, target.name),
-        proxy_test=_proxy_test(settings, prepared.n_proxy_classes, fixed),
+        proxy_test=proxy_test_of(settings, prepared.n_proxy_classes),
         proxy=prepared.proxy,
-        make_model=_Maker(prepared, len(classes), True),
-        make_random_model=_Maker(prepared, len(classes), False),
+        make_model=ModelMaker(prepared, len(classes), True),
+        make_random_model=ModelMaker(prepared, len(classes), False),
         n_classes=len(classes),
         n_proxy_classes=prepared.n_proxy_classes,
         metric=metric,
@@ -165,14 +165,15 @@ def build_pair(
 
 
 @dataclass(frozen=True, eq=False)
-class _Maker:
-    """Makes optimizees of a prepared network."""
+class ModelMaker:
+    """Makes optimizees of a prepared network; it can be sent to other processes."""
 
     prepared: Prepared
     n_classes: int
     pretrained: bool
 
     def __call__(self, generator: torch.Generator) -> Optimizee:
+        """A new optimizee; see ``Pair``."""
         make = self.prepared.make_model if self.pretrained else self.prepared.make_random_model
         return make(self.n_classes, generator)
 
@@ -219,9 +220,8 @@ def require_every_class(listing: Listing) -> None:
         )
 
 
-def _proxy_test(
-    settings: ImageSettings, n_classes: int, fixed: Callable[[Listing, str], ImageSplit]
-) -> ImageSplit | None:
+def proxy_test_of(settings: ImageSettings, n_classes: int) -> ImageSplit | None:
+    """The proxy's test images, if the settings have any; `n_classes` is the proxy's."""
     if settings.proxy_test is None:
         return None
     from l2o_env.pairs.folders import list_classes
@@ -232,4 +232,4 @@ def _proxy_test(
             f"proxy_test has {len(listing.classes)} classes, the proxy {n_classes}; expected one folder for each of "
             "the proxy's classes, in their order."
         )
-    return fixed(verified(listing, settings.on_error), listing.name)
+    return split_of(settings)(verified(listing, settings.on_error), listing.name)

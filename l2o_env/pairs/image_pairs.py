@@ -1,4 +1,4 @@
-"""The named pairs of image files; none of their modules is imported before a pair is asked for."""
+"""The named pairs beside the embedded family; none of their modules is imported before a pair is asked for."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from l2o_env.pairs.base import Pair, register
 
 FACTORIES: dict[str, tuple[str, str]] = {
     "folders": ("folders", "make_folders"),
+    "glyphs-digits-seg": ("glyphs_seg", "make_glyphs_seg"),
+    "visda17": ("visda17", "make_visda17"),
+    "gta5-cityscapes": ("gta5_cityscapes", "make_gta5_cityscapes"),
+    "gta5-bdd100k": ("gta5_cityscapes", "make_gta5_bdd100k"),
+    "gta5-mapillary": ("gta5_cityscapes", "make_gta5_mapillary"),
 }
 """Module and function that make a pair, by its name."""
 
 
 def register_image_pairs() -> None:
-    """Registers every pair of image files; builds none."""
+    """Registers every one of them; builds none."""
     for name in FACTORIES:
         register(name, partial(_make, name))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from l2o_env.errors import ConfigError
-from l2o_env.pairs.augment import Augmentation, Draws, crop, mirrored, recolour
+from l2o_env.pairs.augment import VOID, Augmentation, Draws, crop, mirrored, recolour
 from l2o_env.pairs.base import IGNORED
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -47,7 +47,8 @@ class Size:
 
     Attributes:
         resize: Length of the shorter side, in pixels; 0 keeps the image as it is.
-        crop: Side of a square at the centre; 0 keeps all. A larger one than the image is filled with black.
+        crop: Side of a square at the centre; 0 keeps all. A larger one than the image is filled with black, which no
+            loss counts in a segmentation.
     """
 
     resize: int = 0
@@ -69,9 +70,18 @@ class Size:
             if mask is not None:
                 mask = functional.resize(mask, list(image.size[::-1]), InterpolationMode.NEAREST)
         if self.crop:
+            if min(image.size) < self.crop:
+                image, mask = self._padded(image, 0), None if mask is None else self._padded(mask, VOID)
             image = functional.center_crop(image, [self.crop, self.crop])
             mask = None if mask is None else functional.center_crop(mask, [self.crop, self.crop])
         return image, mask
+
+    def _padded(self, image: Any, fill: int) -> Any:
+        from torchvision.transforms.v2 import functional
+
+        missing = [max(0, self.crop - length) for length in image.size]
+        left, top = (length // 2 for length in missing)
+        return functional.pad(image, [left, top, missing[0] - left, missing[1] - top], fill=fill)
 
 
 @dataclass(eq=False)
@@ -192,7 +202,7 @@ class ImageSplit:
         images = functional.to_dtype_image(images, dtype, scale=True)
         if labels.dtype == torch.uint8:
             labels = labels.long()
-            labels = torch.where(labels == 255, IGNORED, labels)
+            labels = torch.where(labels == VOID, IGNORED, labels)
         if draws is not None:
             images = mirrored(recolour(images, draws), draws)
             labels = mirrored(labels, draws) if labels.dim() > 1 else labels

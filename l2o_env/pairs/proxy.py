@@ -12,8 +12,10 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from l2o_env.dense import task_loss
 from l2o_env.errors import ConfigError
 from l2o_env.guidance.si import PathIntegral
 from l2o_env.models.base import new_generator
@@ -137,6 +139,24 @@ def _train(
 ) -> tuple[SmallProxy, PathIntegral]:
     generator = new_generator(seed)
     proxy = SmallProxy(n_proxy_classes, generator, network)
+    return proxy, fit(proxy, data, generator, training, track)
+
+
+def fit(
+    proxy: nn.Module, data: Split, generator: torch.Generator, training: ProxyTraining, track: bool = False
+) -> PathIntegral:
+    """Trains a network on the CPU, on one thread.
+
+    Args:
+        proxy: Changed in place.
+        data: Images and their labels, or one label per pixel; logits of a lower resolution are enlarged to those.
+        generator: Draws the order of the images.
+        training: How to train.
+        track: Whether the path integral of synaptic intelligence is wanted.
+
+    Returns:
+        The path integral, empty unless it is tracked.
+    """
     n = len(data)
     per_epoch = -(-n // training.batch_size)
     optimizer = torch.optim.SGD(
@@ -148,12 +168,15 @@ def _train(
         for _ in range(training.epochs):
             for batch in torch.randperm(n, generator=generator).split(training.batch_size):
                 optimizer.zero_grad()
-                F.cross_entropy(proxy(data.images[batch]), data.labels[batch]).backward()
+                logits, labels = proxy(data.images[batch]), data.labels[batch]
+                if labels.dim() > 1:
+                    logits = F.interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False)
+                task_loss(logits, labels).backward()
                 optimizer.step()
                 path.updated()
                 schedule.step()
             advance()
-    return proxy, path
+    return path
 
 
 def _factor(step: int, total: int) -> float:

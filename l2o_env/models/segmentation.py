@@ -1,0 +1,210 @@
+"""Segmentation networks: torchvision's on a classification network as the proxy, and FCN-8s on VGG-16."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.models.backbone import BatchNormMode, NetworkConfig, Prepared, local_seed
+from l2o_env.models.base import Optimizee
+from l2o_env.models.fcn8s import FCN8s, FCN8sProxy, from_vgg
+from l2o_env.models.groups import Groups, find_groups, named_groups
+from l2o_env.models.weights import default_weights, load_weights, read_weights
+
+_HEADS = ("fc.", "classifier.")
+
+
+class DenseProxy(nn.Module):
+    """A classification network that answers for every place of its feature map.
+
+    Args:
+        backbone: Images to feature maps by name, as in torchvision's segmentation networks.
+        head: The classification network's head, for the last dimension.
+    """
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(batch, n_proxy_classes, h', w')``."""
+        return _everywhere(self.head, _last(self.backbone(images)))
+
+
+class SegmentationNet(Optimizee):
+    """A torchvision segmentation network with the classification network's frozen head beside its own.
+
+    Args:
+        backbone: Images to feature maps by name; it is taken over, not copied, like what follows.
+        classifier: The new head: feature maps to logits.
+        proxy_head: The classification network's head.
+        groups: Layer groups of the backbone.
+        batchnorm: Whether batch statistics are frozen or trained.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        classifier: nn.Module,
+        proxy_head: nn.Module,
+        groups: Mapping[str, Sequence[str]],
+        batchnorm: BatchNormMode,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.head, self.proxy_head = backbone, classifier, proxy_head
+        self._groups = groups
+        self.trains_batch_statistics = batchnorm == "trained"
+        self.requires_grad_(True)
+        self.proxy_head.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``(batch, n_classes, h, w)`` and ``(batch, n_proxy_classes, h', w')``."""
+        features = self.backbone(images)
+        last = _last(features)
+        logits = self.head(features if "low" in features else last)
+        logits = F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
+        return logits, _everywhere(self.proxy_head, last)
+
+    def layer_groups(self) -> Groups:
+        """The backbone's groups, and the new ``head``."""
+        groups = {group: [f"backbone.{name}" for name in names] for group, names in self._groups.items()}
+        return {**groups, "head": [f"head.{name}" for name, _ in self.head.named_parameters()]}
+
+    def train_batch_statistics(self, training: bool) -> None:
+        """Lets running statistics follow the coming batches, if they are to be trained."""
+        if self.trains_batch_statistics:
+            for part in (*self.backbone.modules(), *self.head.modules()):
+                if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                    part.train(training)
+
+
+def _last(features: Mapping[str, Tensor]) -> Tensor:
+    return features["out"] if "out" in features else features["high"]
+
+
+def _everywhere(head: nn.Module, features: Tensor) -> Tensor:
+    return head(features.movedim(1, -1)).movedim(-1, 1)
+
+
+def prepare_dense(config: NetworkConfig, width: float = 1.0) -> Prepared:
+    """Builds a segmentation network on a classification network's weights.
+
+    Args:
+        config: ``backbone`` is ``"fcn8s"`` (on VGG-16), or the name of a torchvision segmentation network; ``weights``
+            are those of the classification network below it, with its head.
+        width: Channels of FCN-8s, as a share of VGG-16's.
+
+    Raises:
+        ConfigError: If there is no such network, or the weights do not fit.
+    """
+    from torchvision import models
+
+    names = models.list_models(module=models.segmentation)
+    if config.backbone == "fcn8s":
+        return _prepare_fcn8s(config, width)
+    if config.backbone not in names:
+        raise unknown_name("segmentation network", str(config.backbone), [*names, "fcn8s"])
+    name = str(config.backbone)
+    below = name.split("_", 1)[1]
+    weights = default_weights(below) if str(config.weights) == "DEFAULT" else read_weights(config.weights)
+    trunk, head = _divide(weights)
+    n_proxy_classes = _n_classes(head, str(config.weights))
+    proxy = DenseProxy(*_build(name, below, n_proxy_classes)).requires_grad_(False).eval()
+    load_weights(proxy.backbone, trunk, f"{config.weights} for the backbone {below}")
+    load_weights(proxy.head, head, f"{config.weights} for the head of {below}")
+    make = partial(_make, name, _groups_of(config, proxy.backbone), config.batchnorm, proxy)
+    return Prepared(proxy, n_proxy_classes, partial(make, True), partial(make, False))
+
+
+def _groups_of(config: NetworkConfig, backbone: nn.Module) -> Groups:
+    if config.groups is None:
+        if hasattr(backbone, "layer4"):
+            return named_groups(backbone, {g: [g] for g in ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")})
+        return find_groups(backbone)
+    if not isinstance(config.groups, Mapping):
+        raise ConfigError("groups of a segmentation network are given as a mapping of prefixes; got something else.")
+    return named_groups(backbone, config.groups)
+
+
+def _divide(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weights of a classification network, as its trunk and its head are called in a segmentation network."""
+    trunk, head = {}, {}
+    for name, tensor in weights.items():
+        prefix = next((p for p in _HEADS if name.startswith(p)), None)
+        if prefix is not None:
+            head[name.removeprefix(prefix)] = tensor
+        else:
+            trunk[name.removeprefix("features.")] = tensor
+    return trunk, head
+
+
+def _n_classes(head: Mapping[str, Tensor], source: str) -> int:
+    biases = [tensor for name, tensor in head.items() if name.endswith("bias")]
+    if not biases:
+        raise ConfigError(f"The weights {source} have no head; expected those of a whole classification network.")
+    return len(biases[-1])
+
+
+def _network(name: str, n_classes: int) -> Any:
+    from torchvision import models
+
+    others = {} if name.startswith("lraspp") else {"aux_loss": None}
+    return models.get_model(name, weights=None, weights_backbone=None, num_classes=n_classes, **others)
+
+
+def _build(name: str, below: str, n_proxy_classes: int) -> tuple[nn.Module, nn.Module]:
+    """Backbone of a segmentation network, and the head of the classification network below it; both as drawn."""
+    from torchvision import models
+
+    with local_seed(0):
+        backbone = _network(name, 2).backbone
+        classification: Any = models.get_model(below, weights=None, num_classes=n_proxy_classes)
+    return backbone, classification.fc if hasattr(classification, "fc") else classification.classifier
+
+
+def _make(
+    name: str,
+    groups: Groups,
+    batchnorm: BatchNormMode,
+    proxy: DenseProxy,
+    pretrained: bool,
+    n_classes: int,
+    generator: torch.Generator,
+) -> Optimizee:
+    with torch.device("meta"):  # so that only what is needed is drawn
+        network = _network(name, n_classes)
+    with local_seed(int(torch.randint(2**62, (), generator=generator))):
+        backbone = deepcopy(proxy.backbone) if pretrained else _network(name, n_classes).backbone
+        classifier = network.classifier.to_empty(device="cpu")
+        for part in classifier.modules():
+            if hasattr(part, "reset_parameters"):
+                part.reset_parameters()
+    return SegmentationNet(backbone, classifier, deepcopy(proxy.head), groups, batchnorm).eval()
+
+
+def _prepare_fcn8s(config: NetworkConfig, width: float) -> Prepared:
+    weights = default_weights("vgg16") if str(config.weights) == "DEFAULT" else read_weights(config.weights)
+    converted = from_vgg(weights)
+    n_proxy_classes = _n_classes(
+        {n: t for n, t in converted.items() if n.startswith("proxy_head.")}, str(config.weights)
+    )
+    with local_seed(0):
+        proxy = FCN8sProxy(n_proxy_classes, width)
+    load_weights(proxy, converted, str(config.weights))
+    proxy = proxy.requires_grad_(False).eval()
+    make: Callable[..., Optimizee] = partial(_make_fcn8s, proxy, width)
+    return Prepared(proxy, n_proxy_classes, partial(make, True), partial(make, False))
+
+
+def _make_fcn8s(
+    proxy: FCN8sProxy, width: float, pretrained: bool, n_classes: int, generator: torch.Generator
+) -> Optimizee:
+    with local_seed(int(torch.randint(2**62, (), generator=generator))):
+        return FCN8s(proxy, n_classes, width, pretrained=pretrained)

@@ -1,0 +1,96 @@
+"""VisDA-17 in its layout, through the whole main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from l2o_env import ConfigError, pairs
+from l2o_env.pairs.visda17 import CLASSES
+from tests.image_trees import MicroNet, main_job, picture, save, save_weights
+
+NET = f"{Path(__file__).parent}/image_trees.py:MicroNet"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models with two views of each class, and one photograph."""
+    root = tmp_path_factory.mktemp("visda")
+    rng = np.random.default_rng(0)
+    lists: dict[str, list[str]] = {"train": [], "validation": []}
+    for label, name in enumerate(CLASSES):
+        for model in ("src_1_0269_a", "src_1_0270_b"):
+            for view in ("0_39_150", "152_39_150"):
+                lists["train"].append(f"{name}/{model}__{view}.png {label}")
+        lists["validation"].append(f"{name}/{name}_4{label:03d}.jpg {label}")
+    for part, lines in lists.items():
+        for line in lines:
+            file, label = line.split()
+            save(picture(int(label), rng), root / part / file)
+        (root / part / "image_list.txt").write_text("\n".join(lines) + "\n")
+    save_weights(root / "weights.pt")
+    return root
+
+
+def test_the_main_job_runs_on_it(root: Path, tmp_path: Path) -> None:
+    spec = pairs.spec("visda17", root=root, backbone=NET, weights=root / "weights.pt", size=12, n_validation=24)
+    assert main_job(tmp_path / "run", spec) == 0
+    frame = pd.read_csv(tmp_path / "run" / "results.csv")
+    assert frame["real_accuracy"].between(0, 1).all()
+    assert (tmp_path / "run" / "learning_curve.png").exists()
+
+
+def test_views_of_one_model_stay_together(root: Path) -> None:
+    pair = pairs.make(
+        "visda17", root=root, backbone=MicroNet, weights=root / "weights.pt", size=12, n_validation=12, target=None
+    )
+    assert (len(pair.train), len(pair.validation), pair.target, pair.n_classes) == (24, 24, None, 12)
+    models = [{str(f).split("__")[0] for f in s.samples.files} for s in (pair.train, pair.validation)]  # type: ignore[union-attr]
+    assert not models[0] & models[1]
+    assert pair.validation.labels.bincount().tolist() == [2] * 12  # type: ignore[union-attr]
+    assert (pair.metric, pair.flip_average) == ("mean_class_accuracy", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, r"There is no list .*train/image_list\.txt; expected a text file with one line per image"),
+        ("", "image_list.txt is empty"),
+        ("bus/a.png 2\nbus/b.png", r"Row 2 of .*image_list\.txt is 'bus/b\.png'; expected 2 columns"),
+        ("bus/a.png 12", r"gives bus/a\.png the label '12'; expected 0 to 11"),
+        ("bus/a.png bus", "the label 'bus'; expected 0 to 11"),
+        ("bus/a.png 2\nbus/b.png 2", r"2 images of .* are not there, such as .*bus/a\.png"),
+    ],
+)
+def test_a_damaged_list_is_told(tmp_path: Path, text: str | None, told: str) -> None:
+    (tmp_path / "train").mkdir()
+    if text is not None:
+        (tmp_path / "train" / "image_list.txt").write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        pairs.make("visda17", root=tmp_path)
+
+
+def test_a_missing_folder_is_told(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"root: there is no folder {tmp_path}/x"):
+        pairs.make("visda17", root=tmp_path / "x")
+    with pytest.raises(ConfigError, match="needs the folder of the data set: visda17:root=…"):
+        pairs.make("visda17")
+    (root / "train2").symlink_to(root / "train")
+    with pytest.raises(ConfigError, match=f"target images: there is no folder {root}/test"):
+        pairs.make("visda17", root=root, target="test")
+
+
+def test_a_class_without_images_is_told(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "train").symlink_to(root / "train")
+    (tmp_path / "copy").mkdir()
+    lines = (root / "train" / "image_list.txt").read_text().splitlines()
+    (tmp_path / "copy" / "train").mkdir()
+    for name in CLASSES:
+        (tmp_path / "copy" / "train" / name).symlink_to(root / "train" / name)
+    kept = [line for line in lines if not line.startswith(("bus/", "truck/"))]
+    (tmp_path / "copy" / "train" / "image_list.txt").write_text("\n".join(kept))
+    with pytest.raises(ConfigError, match=r"These classes of the source images have no images: \['bus', 'truck'\]"):
+        pairs.make("visda17", root=tmp_path / "copy", target=None)
