@@ -63,6 +63,8 @@ class LayerPolicy(nn.Module):
         n_heads: Number of layer groups with an output map each (the form of ASG's policy), or None to share one.
         n_knots: Knots of the table along depth and along progress; 0 leaves the table out.
         clip: Normalised features are clipped to ``[-clip, clip]``.
+        sets_guidance: Whether there is one output more, the last, for the weight of the guidance term; it is made of
+            the mean over the layers, and has a table of its own over progress.
         generator: Where the initial weights come from.
     """
 
@@ -74,6 +76,7 @@ class LayerPolicy(nn.Module):
         n_knots: int,
         clip: float,
         generator: torch.Generator,
+        sets_guidance: bool = False,
     ) -> None:
         super().__init__()
         self.n_heads, self.n_knots = n_heads, n_knots
@@ -85,6 +88,10 @@ class LayerPolicy(nn.Module):
         self.cell = nn.GRU(hidden_size, hidden_size, device="meta").to_empty(device="cpu")
         self.heads = nn.Parameter(torch.empty(n_heads or 1, 2 * hidden_size, n_outputs))
         self.bias = nn.Parameter(torch.zeros(n_heads or 1, 1, n_outputs))
+        self.guidance_head, self.guidance_table = None, None
+        if sets_guidance:
+            self.guidance_head = nn.Parameter(torch.zeros(2 * hidden_size, n_outputs))
+            self.guidance_table = nn.Parameter(torch.zeros(n_knots + 1, n_outputs))
         with torch.no_grad():
             for part, fan_in in ((self.encoder, N_FEATURES), (self.context, N_FEATURES), (self.cell, hidden_size)):
                 for p in part.parameters():
@@ -104,7 +111,7 @@ class LayerPolicy(nn.Module):
             state: ``(n, n_layers, hidden_size)``.
 
         Returns:
-            Outputs ``(time, n, n_layers, n_outputs)`` and the state after the stretch.
+            Outputs ``(time, n, n_layers, n_outputs)``, or one layer more, and the state after the stretch.
         """
         time, n, n_layers, _ = features.shape
         place = features[..., _PLACE]
@@ -118,6 +125,11 @@ class LayerPolicy(nn.Module):
             depth, progress = hats(place, self.n_knots).unbind(-2)
             both = (depth[..., :, None] * progress[..., None, :]).flatten(-2)
             outputs = outputs + torch.cat([depth, progress, JOINT_SHARE * both], dim=-1) @ self.table
+        if self.guidance_head is not None and self.guidance_table is not None:
+            weight = joined.mean(-2, keepdim=True) @ self.guidance_head + self.guidance_table[-1]
+            if self.n_knots:  # progress is the same on all layers
+                weight = weight + hats(place[..., :1, 1], self.n_knots) @ self.guidance_table[:-1]
+            outputs = torch.cat([outputs, weight], dim=-2)
         return outputs, last.reshape(n, n_layers, -1)
 
 

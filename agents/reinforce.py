@@ -81,11 +81,13 @@ class Reinforce(Predictor):
             config.n_knots,
             config.clip_observation,
             self.generator,
+            env_config.action == "log+guidance",
         )
         self.log_std = torch.nn.Parameter(torch.tensor(math.log(config.noise_std)))
-        network = [p for p in self.policy.parameters() if p is not self.policy.table]
+        tables = [p for name, p in self.policy.named_parameters() if name.endswith("table")]
+        network = [p for name, p in self.policy.named_parameters() if not name.endswith("table")]
         parameters: list[dict[str, Any]] = [
-            {"params": [self.policy.table], "scale": 1.0},
+            {"params": tables, "scale": 1.0},
             {"params": [*network, self.log_std], "scale": config.network_scale},
         ]
         self.optimizer: torch.optim.Optimizer = (
@@ -98,7 +100,10 @@ class Reinforce(Predictor):
     def act(
         self, observations: NDArray[np.float32], state: State | None, deterministic: bool
     ) -> tuple[NDArray[Any], State]:
-        """Chooses actions ``(N, n_layers)`` for observations ``(N, n_layers * n_features)``; see ``agents.base``."""
+        """Chooses actions for observations ``(N, n_layers * n_features)``; see ``agents.base``.
+
+        They are ``(N, n_layers)``, or one number more in the form ``log+guidance``.
+        """
         outputs, hidden, last_noise = self._outputs(observations, state)
         if self.discrete:
             return self._act_discrete(outputs[0], deterministic), State(hidden, None)
@@ -264,7 +269,7 @@ class Reinforce(Predictor):
         actions = torch.from_numpy(np.stack(segment.actions))
         alive = torch.from_numpy(np.stack(segment.alive))
         advantages = advantages_of(torch.from_numpy(np.stack(segment.rewards)), alive, config).float()
-        n, n_layers = actions.shape[1:]
+        n, n_layers = features.shape[1:3]
         start = segment.state or State(self.policy.initial_state(n, n_layers), None)
         outputs, _ = self.policy(features, start.hidden)
         log_prob, entropy, _ = self.log_prob(actions, outputs, start.noise)
@@ -404,7 +409,9 @@ def _mean(outputs: Tensor) -> Tensor:
 
 def action_settings(config: EnvConfig) -> dict[str, Any]:
     """The settings that give actions their meaning."""
-    keys = ("action", "lr_min", "lr_max", "base_lr", "relative_scale")
+    keys = ["action", "lr_min", "lr_max", "base_lr", "relative_scale"]
+    if config.action == "log+guidance":
+        keys += ["guidance_weight_min", "guidance_weight_max"]
     return {key: getattr(config, key) for key in keys}
 
 

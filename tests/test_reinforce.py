@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from agents import reinforce
 from agents.base import Agent
 from agents.reinforce import Reinforce
 from agents.reinforce_config import PRESETS, ReinforceConfig
@@ -213,3 +215,38 @@ def test_bad_settings_are_refused() -> None:
         ReinforceConfig(noise_correlation=1.0)
     with pytest.raises(ConfigError, match="n_layers"):
         Reinforce(CONFIG, PRESETS["asg"])
+
+
+def test_it_can_set_the_weight_of_the_guidance(make_vec: Callable[..., Syn2RealVectorEnv], tmp_path: Path) -> None:
+    venv = make_vec(4, action="log+guidance")
+    observations, _ = venv.reset(seed=0)
+    agent = Reinforce(venv.config, ReinforceConfig(learning_rate=0.05), seed=1)
+    first, _ = agent.act(observations, None, deterministic=True)
+    assert first.shape == (4, 4)
+    np.testing.assert_allclose(first[:, -1], 0.0, atol=1e-6)  # the middle of the range
+    agent.learn(venv, 24)
+    learned, state = agent.act(observations, None, deterministic=True)
+    assert np.abs(learned[:, -1]).max() > 1e-3
+    assert agent.describe(observations, None, learned)["log_prob"].shape == (4, 4)
+    agent.save(tmp_path)
+    again = Reinforce.load(tmp_path)
+    np.testing.assert_allclose(again.act(observations, None, True)[0], learned, rtol=1e-6)
+    with pytest.raises(ConfigError, match="was trained with"):
+        again.check_env(make_vec(2, action="log").config)
+    kept = agent.forget(state, np.array([True, False, False, False]))
+    assert not kept.hidden[0].any() and kept.hidden[1].any()
+
+
+def test_it_learns_a_weight_that_pays(make_vec: Callable[..., Syn2RealVectorEnv]) -> None:
+    """Rewarded for the last number of the action alone."""
+    venv = make_vec(16, action="log+guidance", budget=3, window=3)
+    observations, _ = venv.reset(seed=0)
+    agent = Reinforce(venv.config, ReinforceConfig(learning_rate=0.1, target_kl=None), seed=1)
+    for _ in range(20):
+        segment = reinforce._Segment(None)
+        actions, _ = agent.act(observations, None, deterministic=False)
+        segment.add(observations, actions, np.ones(16, np.bool_))
+        segment.rewards.append(actions[:, -1].astype(np.float64))
+        agent._update(segment)
+    learned, _ = agent.act(observations, None, deterministic=True)
+    assert learned[:, -1].min() > 0.3
