@@ -126,7 +126,7 @@ class _Run:
 
             def callback(record: dict[str, Any]) -> None:
                 self.records.append(record)
-                log({**record, **layers.take()})
+                log({**record, **layers.take(), "time/data_wait": venv.episodes.data_wait})
                 self.updates = venv.episodes.updates_made
                 update(min(record["episode"], plan.episodes), f"return {record['return_mean']:.3f}")
                 if interrupted():

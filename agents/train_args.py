@@ -149,6 +149,8 @@ class TrainArgs:
         effort = EFFORTS["quick" if self.quick else "full" if self.full else "default"]
         training = self.pairs or pair_registry.names("train")[: effort.n_training_pairs]
         held_out = [name for name in pair_registry.names("test") if name not in training][: effort.n_held_out]
+        if any(":" in name for name in training):  # one's own images: the embedded pairs are something else
+            held_out = []
         evaluated = tuple(dict.fromkeys(self.eval_pairs or (training[0], *held_out)))
         for name in (*training, *evaluated):
             pair_registry.check(name)

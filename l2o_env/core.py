@@ -219,6 +219,12 @@ class Episodes:
             raise ConfigError("The optimizees of a divided population cannot be taken out; use fewer, and workers=1.")
         return self.population.optimizee(i)
 
+    @property
+    def data_wait(self) -> float:
+        """Share of the time of all windows so far that was spent waiting for images to be decoded, 0 to 1."""
+        seconds = getattr(self.population, "seconds", 0.0)
+        return getattr(self.population, "waited", 0.0) / seconds if seconds else 0.0
+
     def class_accuracy(self, split: str) -> NDArray[np.float64]:
         """Accuracy of every optimizee on the images of each class, ``(N, n_classes)``; NaN where there are none.
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
+import torch
 
+import train_policy
 from l2o_env import pairs
+from tests.image_trees import QUICK, class_folders, save_weights
 from tests.tiny import tiny_pair
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +41,24 @@ def test_the_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert 0 <= float(accuracy.split(":")[1]) <= 1
 
 
+def test_ones_own_folders_and_network_train_a_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = next(block for block in _blocks("python") if "class MyNet" in block)
+    command = shlex.split(next(block for block in _blocks("sh") if "MyNet" in block))
+    (tmp_path / "my_net.py").write_text(code)
+    class_folders(tmp_path / "renders", n=10)
+    class_folders(tmp_path / "photos", n=3, seed=1)
+    names: dict[str, Any] = {}
+    exec(compile(code, "my_net.py", "exec"), names)
+    with torch.random.fork_rng():
+        save_weights(tmp_path / "my_net.pt", names["MyNet"]())
+    monkeypatch.chdir(tmp_path)
+    assert command[:2] == ["l2o", "train"]
+    small = [part.replace("size=64", "size=16") for part in command[1:]]
+    assert train_policy.main([*small, "--out", "run", *QUICK.split()]) == 0
+    assert pd.read_csv("run/results.csv")["pair"].unique().tolist() == [small[-1]]
+    assert pd.read_parquet("run/actions.parquet")["layer"].unique().tolist() == ["stem", "body", "head"]
+
+
 def test_ci_installs_and_tests_as_the_readme_says() -> None:
     ci = (ROOT / ".ci" / "run").read_text()
     command = next(block for block in _blocks("sh") if "pytest" in block)
@@ -44,8 +68,6 @@ def test_ci_installs_and_tests_as_the_readme_says() -> None:
 
 
 def test_the_commands_exist() -> None:
-    import train_policy
-
     assert re.findall(r"^\| `l2o ([\w-]+)", README, flags=re.MULTILINE) == list(train_policy.COMMANDS)
 
 

@@ -174,6 +174,7 @@ def test_streams_are_looped_and_never_stacked(tree: Path) -> None:
     env.reset(seed=3)
     _, reward, _, _, info = env.step(env.action_space.sample())
     assert np.isfinite(reward)
+    assert 0 < env.episodes.data_wait < 1
     assert info["pair"] == spec
     with pytest.raises(ConfigError, match="no labelled target images"):
         env.evaluate("target")
