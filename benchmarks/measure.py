@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.contenders import Contender, Setting, Spec, close
+from benchmarks.contenders import CLOCKS, Contender, Setting, Spec, close
 from benchmarks.raw_loop import Recipe
 from l2o_env import pairs
-
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-"""``cpu`` is the time of this process on the processor: on a machine that others use too, it is what the wall clock
-would show on a quiet one, for contenders of one thread. It says nothing of threads and worker processes."""
 
 
 @dataclass
@@ -34,7 +29,7 @@ class Timing:
         updates_per_step: Updates of a step, over all optimizees.
         resets: Seconds of each round's reset, by clock.
         steps: Seconds of a step in each round (mean over its steps), by clock.
-        outer_share: Share of the time of the steps that was spent outside of ``Population.run``, in each round.
+        outer_share: Share of the time of the steps that was spent outside of ``Population.run``, by clock and round.
     """
 
     spec: Spec
@@ -42,11 +37,11 @@ class Timing:
     updates_per_step: float
     resets: dict[str, list[float]] = field(default_factory=lambda: {clock: [] for clock in CLOCKS})
     steps: dict[str, list[float]] = field(default_factory=lambda: {clock: [] for clock in CLOCKS})
-    outer_share: list[float] = field(default_factory=list)
+    outer_share: dict[str, list[float]] = field(default_factory=lambda: {clock: [] for clock in CLOCKS})
 
     def clear(self) -> None:
         """Forgets all rounds."""
-        for values in (*self.resets.values(), *self.steps.values(), self.outer_share):
+        for values in (*self.resets.values(), *self.steps.values(), *self.outer_share.values()):
             values.clear()
 
     def updates_per_second(self, clock: str) -> NDArray[np.float64]:
@@ -107,17 +102,18 @@ def _run(contender: Contender, n_steps: int, timing: Timing, device: str) -> flo
     begin = _now(device)
     contender.reset()
     middle = _now(device)
-    inner = getattr(contender, "inner_seconds", 0.0)
+    inner = dict(getattr(contender, "inner_seconds", {}))
     for _ in range(n_steps):
         contender.step()
     end = _now(device)
     for clock in CLOCKS:
+        total = end[clock] - middle[clock]
         timing.resets[clock].append(middle[clock] - begin[clock])
-        timing.steps[clock].append((end[clock] - middle[clock]) / n_steps)
-    total = end["wall"] - middle["wall"]
-    if getattr(contender, "inner_seconds", 0.0) > 0:
-        timing.outer_share.append(1 - (contender.inner_seconds - inner) / total)  # type: ignore[attr-defined]
-    return total / n_steps
+        timing.steps[clock].append(total / n_steps)
+        spent = getattr(contender, "inner_seconds", {}).get(clock, 0.0) - inner.get(clock, 0.0)
+        if spent > 0:
+            timing.outer_share[clock].append(1 - spent / total)
+    return (end["wall"] - middle["wall"]) / n_steps
 
 
 def _now(device: str) -> dict[str, float]:

@@ -129,8 +129,8 @@ def _row(timing: Timing, reference: Timing | None, memory: dict[str, int], clock
         row["steps_per_second"] = float(np.median(rate)) * timing.spec.n / timing.updates_per_step
         if reference is not None:
             row["ratio"] = quartiles(rate / reference.updates_per_second(clock))
-    if timing.outer_share:
-        row["outer_share"] = quartiles(np.array(timing.outer_share))
+    if timing.outer_share[clock] and timing.fits(clock):
+        row["outer_share"] = quartiles(np.array(timing.outer_share[clock]))
     if str(timing.spec) in memory:
         row["peak_memory"] = memory[str(timing.spec)]
     return row
