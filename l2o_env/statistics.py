@@ -7,7 +7,7 @@ them from named tensors. The leading dimensions are optimizees.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -17,6 +17,9 @@ from torch import Tensor
 from l2o_env.models.base import Optimizee, check_layer_groups
 
 _TINY = 1e-12
+FUSED = 1 << 17
+"""Up to so many weights (of all optimizees) their products are summed up side by side, in one pass over all of them: a
+few operations, which is what small tensors cost. With more, the memory for that would cost more than it saves."""
 NOISE = 1e-6
 """Norms up to this are taken for rounding errors."""
 
@@ -151,21 +154,43 @@ def layer_statistics(
     """
     counts = torch.tensor(layout.group_sizes, dtype=weights.dtype, device=weights.device)
 
-    def squares(flat: Tensor) -> Tensor:
-        return layout.group_sums(flat.square())
-
-    task2, guidance2, momentum2 = squares(task_gradient), squares(guidance_gradient), squares(momentum)
+    change, difference = weights - window_start, weights - reference
+    factors = (
+        (task_gradient, task_gradient),
+        (guidance_gradient, guidance_gradient),
+        (task_gradient, guidance_gradient),
+        (momentum, momentum),
+        (gradient, gradient),
+        (momentum, gradient),
+        (change, change),
+        (window_start, window_start),
+        (difference, difference),
+        (reference, reference),
+    )
+    sums = _sums_of_products(layout, factors)
+    task2, guidance2, both, momentum2, gradient2, aligned, change2, start2, difference2, reference2 = sums
     head = layout.unflatten(weights)[layout.head_weight].flatten(weights.dim() - 1)
     return LayerStatistics(
         task_rms=(task2 / counts).sqrt(),
         guidance_rms=(guidance2 / counts).sqrt(),
-        cosine=_cosine(layout.group_sums(task_gradient * guidance_gradient), task2, guidance2),
-        update_ratio=(squares(weights - window_start) / (squares(window_start) + _TINY)).sqrt(),
-        drift=(squares(weights - reference) / (squares(reference) + _TINY)).sqrt(),
-        alignment=_cosine(layout.group_sums(momentum * gradient), momentum2, squares(gradient)),
+        cosine=_cosine(both, task2, guidance2),
+        update_ratio=(change2 / (start2 + _TINY)).sqrt(),
+        drift=(difference2 / (reference2 + _TINY)).sqrt(),
+        alignment=_cosine(aligned, momentum2, gradient2),
         head_mean=head.mean(-1),
         head_std=head.std(-1, correction=0),
     )
+
+
+def _sums_of_products(layout: Layout, factors: Sequence[tuple[Tensor, Tensor]]) -> Sequence[Tensor]:
+    """Sums of products over each layer group, ``(..., n_layers)`` each."""
+    first = factors[0][0]
+    if first.numel() > FUSED:
+        return [layout.group_sums(one * other) for one, other in factors]
+    products = first.new_empty(len(factors), *first.shape)
+    for place, (one, other) in zip(products, factors, strict=True):
+        torch.mul(one, other, out=place)
+    return layout.group_sums(products).unbind()
 
 
 def _cosine(product: Tensor, a2: Tensor, b2: Tensor) -> Tensor:

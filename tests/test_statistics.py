@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from l2o_env import statistics
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.statistics import HEAD_FIELDS, LAYER_FIELDS, NOISE, LayerStatistics, Layout, layer_statistics
 from tests.tiny import TinyNet
@@ -146,3 +147,14 @@ def test_a_last_group_without_a_matrix_is_refused() -> None:
 
     with pytest.raises(ValueError, match="'bias' has no weight matrix"):
         Layout.of(Headless())
+
+
+def test_many_weights_are_summed_up_as_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout.of(TinyNet(new_generator(0)))
+    names = ("weights", "reference", "window_start", "task_gradient", "guidance_gradient", "gradient", "momentum")
+    generator = new_generator(1)
+    tensors = {name: torch.randn(2, layout.n_weights, generator=generator) for name in names}
+    side_by_side = layer_statistics(layout, **tensors)
+    monkeypatch.setattr(statistics, "FUSED", 0)
+    for name, value in vars(layer_statistics(layout, **tensors)).items():
+        assert torch.equal(value, getattr(side_by_side, name)), name
