@@ -11,6 +11,10 @@ from l2o_env.pairs.base import Pair, register
 FACTORIES: dict[str, tuple[str, str]] = {
     "folders": ("folders", "make_folders"),
     "glyphs-digits-seg": ("glyphs_seg", "make_glyphs_seg"),
+    "glyphs-mnist": ("datasets", "make_mnist"),
+    "glyphs-usps": ("datasets", "make_usps"),
+    "glyphs-svhn": ("datasets", "make_svhn"),
+    "glyphs-emnist": ("datasets", "make_emnist"),
     "visda17": ("visda17", "make_visda17"),
     "gta5-cityscapes": ("gta5_cityscapes", "make_gta5_cityscapes"),
     "gta5-bdd100k": ("gta5_cityscapes", "make_gta5_bdd100k"),
