@@ -36,6 +36,12 @@ def _pairs(tinies: tuple[str, str]) -> None:
     register_tiny_deep()
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the pictures out; one test draws them."""
+    monkeypatch.setattr("agents.evaluate.write_pictures", lambda *args, **more: [])
+
+
 def _run(folder: Path, config: EnvConfig = CONFIG, seed: int = 0, best: bool = False, **settings: Any) -> Path:
     """A run folder as training leaves it."""
     folder.mkdir(parents=True)
@@ -87,6 +93,7 @@ def test_one_command_from_runs_to_table_and_pictures(tmp_path: Path, capsys: pyt
     assert "Evaluating: " in told.err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_it_goes_on_where_it_was_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,6 +117,7 @@ def test_it_goes_on_where_it_was_cut_off(
     assert "holds something that is no evaluation" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_of_one_name_are_one_policy_trained_several_times(tmp_path: Path) -> None:
     runs = tuple(f"ours={_run(tmp_path / name, seed=k)}" for k, name in enumerate("ab"))
     args = EvaluateArgs(
@@ -123,6 +131,7 @@ def test_runs_of_one_name_are_one_policy_trained_several_times(tmp_path: Path) -
     assert recorded["policy"].unique().tolist() == ["ours [a]", "ours [b]"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_default_folder_is_the_same_for_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = _run(tmp_path / "a")
@@ -132,6 +141,7 @@ def test_the_default_folder_is_the_same_for_the_same_command(tmp_path: Path, mon
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_oracle_may_choose_among_all_checkpoints(tmp_path: Path) -> None:
     run = _run(tmp_path / "a", best=True)
     for k, name in enumerate(("0000016", "0000032")):
