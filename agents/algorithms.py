@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from l2o_env.config import EnvConfig
 
 AlgorithmConfig = ReinforceConfig | SB3Config
-_CONTINUOUS = ("log", "relative")
-_ANY = ("log", "relative", "discrete")
+_CONTINUOUS = ("log", "relative", "log+guidance")
+_ANY = (*_CONTINUOUS, "discrete")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Algorithm:
 
 _ASG = {key: value for key, value in ASG.items() if key != "window"}  # the shortest window is for the user to say
 _TABLE = (
-    Algorithm("reinforce", PRESETS["default"], (*_ANY, "log+guidance"), True),
+    Algorithm("reinforce", PRESETS["default"], _ANY, True),
     Algorithm("asg", PRESETS["asg"], ("discrete",), False, settings=_ASG),
     Algorithm("ppo", sb3_config.PPOConfig(), _ANY, False, "stable_baselines3:PPO"),
     Algorithm("a2c", sb3_config.A2CConfig(), _ANY, False, "stable_baselines3:A2C"),

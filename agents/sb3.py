@@ -37,7 +37,9 @@ from l2o_env.vector_env import Syn2RealVectorEnv
 
 __all__ = ["PopulationVecEnv", "SB3Agent"]
 
-ACTION_SETTINGS = ("action", "lr_min", "lr_max", "base_lr", "relative_scale")
+ACTION_SETTINGS = (
+    "action", "lr_min", "lr_max", "base_lr", "relative_scale", "guidance_weight_min", "guidance_weight_max"
+)  # fmt: skip
 """Settings of the environment that give actions their meaning."""
 
 
@@ -93,7 +95,7 @@ class SB3Agent(Predictor):
             return build(self.algorithm, self.config, bare, self.env_config.n_steps).policy
 
     def act(self, observations: NDArray[np.float32], state: Any, deterministic: bool) -> tuple[NDArray[Any], Any]:
-        """Chooses actions ``(N, n_layers)`` for observations ``(N, n_layers * n_features)``; see ``agents.base``.
+        """Chooses actions ``(N, ...)`` for observations ``(N, n_layers * n_features)``; see ``agents.base``.
 
         Raises:
             ConfigError: If the networks have another number of layer groups, and the actor is not shared by them.
@@ -108,7 +110,10 @@ class SB3Agent(Predictor):
             rates = observed_rates(observations)
             more["action_masks"] = factor_masks(rates, self.env_config.base_lr, self.config.max_jump)
         with self.randomness():
-            if self.algorithm == "recurrent_ppo":
+            if getattr(policy, "use_sde", False):
+                state = self._draw_noise(policy, n) if state is None else state
+                policy.action_dist.exploration_matrices = state  # type: ignore[union-attr]
+            elif self.algorithm == "recurrent_ppo":
                 more["episode_start"] = np.full(n, state is None)
             actions, state = policy.predict(seen, state=state, deterministic=deterministic, **more)
         if self.shared_factor:
@@ -130,7 +135,17 @@ class SB3Agent(Predictor):
 
     def forget(self, state: Any, rows: NDArray[np.bool_]) -> Any:
         """The state in which some rows are as at the start of an episode; see ``agents.base.Predictor``."""
+        if isinstance(state, torch.Tensor):
+            with self.randomness():
+                fresh = self._draw_noise(self.policy, len(rows))
+            return torch.where(torch.as_tensor(rows)[:, None, None], fresh, state)
         return tuple(np.where(rows[None, :, None], 0.0, part) for part in state)
+
+    @staticmethod
+    def _draw_noise(policy: Any, n: int) -> torch.Tensor:
+        """Weights of the exploration noise of N episodes."""
+        policy.reset_noise(n)
+        return policy.action_dist.exploration_matrices.detach()
 
     def _policy_for(self, n_layers: int) -> BasePolicy:
         if n_layers == self.n_layers:

@@ -110,14 +110,20 @@ class ClippedConfig(OnPolicyConfig):
 class PPOConfig(ClippedConfig):
     """Proximal policy optimisation."""
 
-    log_std_init: float = -1.6
-    """Logarithm of the initial standard deviation of Gaussian actions, in units of the action box; -1.6 is 0.2."""
+    use_sde: bool = True
+    """Explore by weights that are drawn once per rollout (gSDE) instead of by independent noise at every step: noise
+    that holds its direction over an episode tells rates apart. Not read with discrete actions."""
+    log_std_init: float = -3.0
+    """Logarithm of the initial standard deviation: of these weights, or else of the actions, in units of the action
+    box (then -1.6, which is 0.2, is a good value)."""
 
 
 @dataclass(frozen=True)
-class RecurrentPPOConfig(PPOConfig):
+class RecurrentPPOConfig(ClippedConfig):
     """Proximal policy optimisation with an LSTM over the flat observation."""
 
+    log_std_init: float = -1.6
+    """Logarithm of the initial standard deviation of Gaussian actions, in units of the action box; -1.6 is 0.2."""
     layer_shared: bool = False
     net_arch: tuple[int, ...] = (64,)
     lstm_hidden_size: int = 64
@@ -146,8 +152,12 @@ class A2CConfig(OnPolicyConfig):
     use_rms_prop: bool = False
     """RMSprop, or else Adam."""
     normalize_advantage: bool = True
-    log_std_init: float = -1.6
-    """Logarithm of the initial standard deviation of Gaussian actions, in units of the action box; -1.6 is 0.2."""
+    use_sde: bool = True
+    """Explore by weights that are drawn once per rollout (gSDE) instead of by independent noise at every step: noise
+    that holds its direction over an episode tells rates apart. Not read with discrete actions."""
+    log_std_init: float = -3.0
+    """Logarithm of the initial standard deviation: of these weights, or else of the actions, in units of the action
+    box (then -1.6, which is 0.2, is a good value)."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +176,12 @@ class TRPOConfig(OnPolicyConfig):
     normalize_advantage: bool = True
     target_kl: float = 0.05
     sub_sampling_factor: int = 1
-    log_std_init: float = -1.6
-    """Logarithm of the initial standard deviation of Gaussian actions, in units of the action box; -1.6 is 0.2."""
+    use_sde: bool = True
+    """Explore by weights that are drawn once per rollout (gSDE) instead of by independent noise at every step: noise
+    that holds its direction over an episode tells rates apart. Not read with discrete actions."""
+    log_std_init: float = -3.0
+    """Logarithm of the initial standard deviation: of these weights, or else of the actions, in units of the action
+    box (then -1.6, which is 0.2, is a good value)."""
 
 
 @dataclass(frozen=True)

@@ -224,6 +224,8 @@ def build(algorithm: str, config: SB3Config, env: VecEnv, n_steps: int) -> BaseA
             )
     elif isinstance(env, Spaces):
         keywords["buffer_size"] = 1
+    if "use_sde" in keywords:
+        keywords["use_sde"] &= isinstance(env.action_space, spaces.Box)
     if hasattr(config, "noise_std"):
         keywords["action_noise"] = _noise(config, env.action_space)
     cls = PopulationARS if algorithm == "ars" else _load(find(algorithm).path)

@@ -17,12 +17,14 @@ from sb3_contrib.ars.policies import ARSPolicy
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from sb3_contrib.crossq.policies import CrossQPolicy
 from sb3_contrib.tqc.policies import TQCPolicy
+from stable_baselines3.common.distributions import StateDependentNoiseDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
+from torch.distributions import Normal
 
 from l2o_env.action import N_FACTORS
 from l2o_env.observation import N_FEATURES
@@ -55,23 +57,45 @@ class LayerHead(nn.Module):
     Args:
         width: Of an encoding.
         n_outputs: Numbers per layer.
+        whole: Whether to append a number for the whole network, from the mean of the encodings: the weight of the
+            guidance term, where actions set it.
         squash: Whether to bound the outputs to [-1, 1] by tanh.
         gain: Scale of the initial weights.
         bias: Initial bias.
     """
 
-    def __init__(self, width: int, n_outputs: int = 1, squash: bool = False, gain: float = 0.01, bias: float = 0.0):
+    def __init__(
+        self,
+        width: int,
+        n_outputs: int = 1,
+        *,
+        whole: bool = False,
+        squash: bool = False,
+        gain: float = 0.01,
+        bias: float = 0.0,
+    ) -> None:
         super().__init__()
         self.width, self.squash = width, squash
         self.linear = nn.Linear(width, n_outputs)
-        # Small, so that training starts from the middle of the action range on every layer.
-        nn.init.orthogonal_(self.linear.weight, gain)
-        nn.init.constant_(self.linear.bias, bias)
+        self.whole = nn.Linear(width, 1) if whole else None
+        for part in (self.linear, self.whole) if self.whole is not None else (self.linear,):
+            # Small, so that training starts from the middle of the action range on every layer.
+            nn.init.orthogonal_(part.weight, gain)
+            nn.init.constant_(part.bias, bias)
 
     def forward(self, encodings: Tensor) -> Tensor:
-        """Maps ``(N, n_layers * width)`` to ``(N, n_layers * n_outputs)``, layer after layer."""
-        outputs = self.linear(encodings.unflatten(-1, (-1, self.width))).flatten(-2)
+        """Maps ``(N, n_layers * width)`` to ``(N, n_layers * n_outputs)``, layer after layer, or one number more."""
+        layers = encodings.unflatten(-1, (-1, self.width))
+        outputs = self.linear(layers).flatten(-2)
+        if self.whole is not None:
+            outputs = torch.cat([outputs, self.whole(layers.mean(-2))], dim=-1)
         return outputs.tanh() if self.squash else outputs
+
+
+def _sets_guidance(policy: Any) -> bool:
+    """Whether actions have one number more than there are layers."""
+    n_layers = policy.observation_space.shape[0] // N_FEATURES
+    return isinstance(policy.action_space, spaces.Box) and policy.action_space.shape[0] > n_layers
 
 
 class PooledLayers(BaseFeaturesExtractor):
@@ -106,9 +130,41 @@ class _ActorAndValue(nn.Module):
         return self.value_net(features)
 
 
+class SharedNoise(StateDependentNoiseDistribution):
+    """gSDE (Raffin et al., 2021) with one vector of noise weights for all layers: noise is linear in an encoding.
+
+    Args:
+        action_dim: Number of layers, and one more if actions set the weight of the guidance term.
+        width: Of an encoding.
+    """
+
+    def __init__(self, action_dim: int, width: int) -> None:
+        super().__init__(action_dim, learn_features=False)
+        self.width = width
+
+    def _rows(self, encodings: Tensor) -> Tensor:
+        """The encoding ``(N, action_dim, width)`` that each action's noise is made of."""
+        layers = encodings.detach().unflatten(-1, (-1, self.width))
+        whole = layers.mean(-2, keepdim=True)
+        return layers if layers.shape[-2] == self.action_dim else torch.cat([layers, whole], dim=-2)
+
+    def proba_distribution(self, mean_actions: Tensor, log_std: Tensor, latent_sde: Tensor) -> SharedNoise:
+        """The distribution over draws of the weights; `log_std` is ``(width, 1)``."""
+        self._latent_sde = latent_sde.detach()
+        variance = (self._rows(latent_sde) ** 2 @ self.get_std(log_std) ** 2).squeeze(-1)
+        self.distribution = Normal(mean_actions, (variance + self.epsilon).sqrt())
+        return self
+
+    def get_noise(self, latent_sde: Tensor) -> Tensor:
+        """Noise ``(N, action_dim)`` of the weights that were drawn last, for each of N optimizees if there are N."""
+        one_each = len(latent_sde) == len(self.exploration_matrices)
+        return (self._rows(latent_sde) @ (self.exploration_matrices if one_each else self.exploration_mat)).squeeze(-1)
+
+
 class _SharedActorCritic:
     """Mixed into SB3's actor-critic policies; the mean of Gaussian actions stays within the action box."""
 
+    action_dist: Any
     mlp_extractor: Any
     action_net: Any
 
@@ -121,9 +177,14 @@ class _SharedActorCritic:
         super()._build(lr_schedule)  # type: ignore[misc]
         continuous = isinstance(self.action_space, spaces.Box)
         n_outputs = 1 if continuous else N_FACTORS
-        self.action_net = LayerHead(self.mlp_extractor.policy_net.width, n_outputs, squash=continuous)
+        width, whole = self.mlp_extractor.policy_net.width, _sets_guidance(self)
+        self.action_net = LayerHead(width, n_outputs, whole=whole, squash=continuous)
         if continuous:
-            self.log_std = nn.Parameter(torch.full((1,), float(self.log_std_init)))
+            noisy = getattr(self, "use_sde", False)
+            self.log_std = nn.Parameter(torch.full((width, 1) if noisy else (1,), float(self.log_std_init)))
+            if noisy:
+                self.action_dist = SharedNoise(self.action_space.shape[0], width)
+                self.reset_noise()
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
 
@@ -136,9 +197,9 @@ class SharedMaskablePolicy(_SharedActorCritic, MaskableActorCriticPolicy):
 
 
 def _share_gaussian_actor(actor: Any) -> Any:
-    encoder = LayerEncoder(actor.net_arch, actor.activation_fn)
-    actor.latent_pi, actor.mu = encoder, LayerHead(encoder.width)
-    actor.log_std = LayerHead(encoder.width, bias=actor.log_std_init)
+    encoder, whole = LayerEncoder(actor.net_arch, actor.activation_fn), _sets_guidance(actor)
+    actor.latent_pi, actor.mu = encoder, LayerHead(encoder.width, whole=whole)
+    actor.log_std = LayerHead(encoder.width, whole=whole, bias=actor.log_std_init)
     return actor
 
 
@@ -173,7 +234,7 @@ class SharedTD3Policy(TD3Policy):
         """SB3's actor with shared networks."""
         actor: Any = super().make_actor(features_extractor)
         encoder = LayerEncoder(actor.net_arch, actor.activation_fn)
-        actor.mu = nn.Sequential(encoder, LayerHead(encoder.width, squash=True))
+        actor.mu = nn.Sequential(encoder, LayerHead(encoder.width, whole=_sets_guidance(actor), squash=True))
         return actor
 
 
@@ -183,4 +244,4 @@ class SharedARSPolicy(ARSPolicy):
     def __init__(self, observation_space: spaces.Space, action_space: spaces.Space, **kwargs: Any) -> None:
         super().__init__(observation_space, action_space, **kwargs)
         encoder = LayerEncoder(self.net_arch, self.activation_fn)
-        self.action_net = nn.Sequential(encoder, LayerHead(encoder.width, squash=True))
+        self.action_net = nn.Sequential(encoder, LayerHead(encoder.width, whole=_sets_guidance(self), squash=True))

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, UnknownSettingError, unknown_name
 
 ObservationForm = Literal["layers", "asg"]
 WindowForm = Literal["fixed", "asg", "asg_intended"]
@@ -182,7 +182,8 @@ class EnvConfig:
         known = [field.name for field in fields(cls)]
         for key in kwargs:
             if key not in known:
-                raise unknown_name("setting", key, known)
+                hint = unknown_name("setting", key, known)
+                raise UnknownSettingError(f"{hint} (Got an unexpected keyword argument {key!r}.)")
         return cls(**kwargs)
 
 

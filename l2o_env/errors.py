@@ -10,6 +10,14 @@ class ConfigError(ValueError):
     """A setting that cannot work; the message says what came, what was expected and what to do."""
 
 
+class UnknownSettingError(ConfigError, TypeError):
+    """A keyword that is no setting.
+
+    It is a TypeError too, as for any function: callers such as TorchRL's ``GymEnv`` try keywords out, and look for one
+    that says which was unexpected.
+    """
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> ConfigError:
     """The error for a name that is not known.
 

@@ -243,6 +243,11 @@ def test_bad_settings_are_one_clear_error(make_env: MakeEnv, settings: dict[str,
         make_env(**settings)
 
 
+def test_a_keyword_that_is_no_setting_is_a_type_error_too(make_env: MakeEnv) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'frameskip'"):
+        make_env(frameskip=1)
+
+
 def test_settings_come_from_gymnasium_make(tiny: str) -> None:
     env = gymnasium.make("l2o_env/Syn2Real-v0", **{**TINY, "budget": 5, "window": 5})
     assert env.get_wrapper_attr("config") == EnvConfig(**{**TINY, "budget": 5, "window": 5})

@@ -185,6 +185,18 @@ def test_a_shared_actor_runs_on_other_depths_and_does_not_mind_the_order(name: s
     assert len(np.unique(actions)) > 1
 
 
+@pytest.mark.parametrize("name", ["ppo", "sac", "td3", "ars", "recurrent_ppo"])
+def test_the_weight_of_the_guidance_is_an_action_of_the_whole_network(name: str, make_vec: MakeVec) -> None:
+    venv = make_vec(2, action="log+guidance")
+    venv.reset(seed=0)
+    agent = SB3Agent(venv.config, name, _config(name), 0, 3)
+    assert agent.act(_observations(), None, True)[0].shape == (2, 4)
+    agent.learn(venv, 2)
+    assert agent.episodes == 2
+    if name != "recurrent_ppo":
+        assert agent.act(_observations(2, 2), None, True)[0].shape == (2, 3)
+
+
 def test_a_policy_that_is_not_shared_names_both_numbers_of_layers(make_vec: MakeVec) -> None:
     for name in ("recurrent_ppo", "ppo"):
         agent = SB3Agent(make_vec().config, name, replace(_config(name), layer_shared=False), 0, 3)
@@ -208,6 +220,32 @@ def test_an_lstm_remembers_and_forgets(make_vec: MakeVec) -> None:
     np.testing.assert_array_equal(third, np.stack([first[0], second[1]]))
     again, _ = agent.predict(observations, state, np.array([True, True]), deterministic=True)
     np.testing.assert_array_equal(again, first)
+
+
+def test_noise_is_drawn_once_per_episode_and_the_same_on_all_layers(make_vec: MakeVec) -> None:
+    agent, _ = _agent("ppo", make_vec)
+    observations = _observations(2)
+    observations[:] = observations[0]
+    mean, _ = agent.predict(observations, deterministic=True)
+    first, state = agent.predict(observations, deterministic=False)
+    again, _ = agent.predict(observations, state, np.array([False, False]), deterministic=False)
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first[0], first[1])
+    third, _ = agent.predict(observations, state, np.array([True, False]), deterministic=False)
+    assert not np.allclose(third[0], first[0])
+    np.testing.assert_array_equal(third[1], first[1])
+    # What is drawn has the spread that its log-probability says.
+    policy: Any = agent.policy
+    seen = torch.from_numpy(agent.statistics.normalise(observations[:1], 5.0))
+    distribution = policy.get_distribution(seen)
+    draws = []
+    for _ in range(2000):
+        policy.reset_noise(1)
+        draws.append(distribution.get_noise(distribution._latent_sde).detach())
+    spread = torch.stack(draws).std(0)
+    torch.testing.assert_close(spread, distribution.distribution.stddev.detach(), rtol=0.1, atol=0)
+    assert 0.05 < spread.mean() < 0.6
+    assert mean.shape == (2, 3)
 
 
 def test_masked_actions_stay_near_the_current_rates(make_vec: MakeVec) -> None:
@@ -252,6 +290,11 @@ def test_the_same_map_for_every_layer() -> None:
     linear = encoder.net[0]
     expected = torch.tanh(joined @ linear.weight.T + linear.bias) @ head.linear.weight.T + head.linear.bias
     torch.testing.assert_close(head(encoder(observations)), expected.reshape(2, 6))
+    guided = LayerHead(4, whole=True, gain=1.0)
+    assert guided.whole is not None
+    encodings = encoder(observations).view(2, 3, 4)
+    last = (encodings.mean(1) @ guided.whole.weight.T + guided.whole.bias)[:, 0]
+    torch.testing.assert_close(guided(encodings.flatten(1))[:, 3], last)
 
 
 def test_what_does_not_go_together(make_vec: MakeVec) -> None:

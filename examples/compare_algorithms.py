@@ -1,0 +1,189 @@
+"""Trains every algorithm with several seeds on equal budgets, and prints a table with intervals.
+
+The table of docs/results.md comes from::
+
+    python examples/compare_algorithms.py --out runs/compare --seeds 5
+
+Each algorithm gets the same number of optimizer updates (episodes x budget) per training seed. All policies are
+evaluated on the same episodes, beside random rates and the best uniform constant of a grid search with as many episodes
+as one policy was trained with. It goes on where it was cut off: policies that are in the folder are not trained again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import tyro
+from scipy.stats import t
+from tyro.conf import arg
+
+import agents
+from agents.algorithms import ALGORITHMS, configure, find, make_learner
+from agents.console import Reporter, steps
+from agents.schedules import RandomRates
+from agents.tuning import tune_uniform
+from l2o_env.config import EnvConfig
+from l2o_env.evaluate import evaluate
+from l2o_env.rollout import AgentLike, episode_seeds
+from l2o_env.runs import RunFolder
+from l2o_env.vector_env import Syn2RealVectorEnv
+
+DEFAULT = ("reinforce", "ppo", "a2c", "sac", "td3", "tqc", "recurrent_ppo", "trpo", "ars")
+
+
+@dataclass(frozen=True)
+class Args:
+    """Settings; the command line is this dataclass."""
+
+    out: Path = Path("runs/compare")
+    """Folder of the policies and of the table."""
+    algos: Annotated[tuple[str, ...], arg(metavar="NAME ...")] = DEFAULT
+    """Algorithms to compare; those that do not take the action form `log` get `discrete`."""
+    pairs: tuple[str, ...] = ("glyphs-digits",)
+    """Pairs to train on."""
+    eval_pairs: tuple[str, ...] = ("glyphs-digits", "glyphs-serif")
+    """Pairs to evaluate on."""
+    seeds: int = 5
+    """Training seeds of each algorithm."""
+    episodes: int = 640
+    """Episodes of one training."""
+    num_envs: int = 16
+    """Fine-tuning runs that train side by side."""
+    eval_seeds: int = 16
+    """Episodes of each policy on each pair."""
+    budget: int = EnvConfig.budget
+    """Optimizer updates of an episode."""
+    window: int = EnvConfig.window
+    """Optimizer updates between two actions."""
+    device: str = "auto"
+    """Torch device."""
+
+    def env(self, algo: str) -> EnvConfig:
+        """The environment that an algorithm trains in."""
+        found = find(algo)
+        return EnvConfig(
+            pairs=self.pairs,
+            budget=self.budget,
+            window=self.window,
+            action="log" if "log" in found.forms else "discrete",
+            common_random_numbers=found.common_random_numbers,
+            device=self.device,
+        )
+
+
+def main(args: Args, reporter: Reporter | None = None) -> pd.DataFrame:
+    """Trains what is missing, evaluates everything and prints the table.
+
+    Returns:
+        One row per algorithm and pair, as printed.
+    """
+    reporter = reporter or Reporter()
+    for algo in args.algos:
+        find(algo)
+    args.out.mkdir(parents=True, exist_ok=True)
+    RunFolder(args.out).write_json("config.json", asdict(args))
+    updates = {algo: [_train(args, algo, seed, reporter) for seed in range(args.seeds)] for algo in args.algos}
+    frame = pd.concat([_evaluate(args, pair, reporter) for pair in args.eval_pairs], ignore_index=True)
+    frame.to_csv(args.out / "results.csv", index=False)
+    table = summarise(frame, updates)
+    reporter.out.print(to_markdown(table), markup=False, soft_wrap=True)
+    RunFolder(args.out).write_text("table.md", to_markdown(table) + "\n")
+    return table
+
+
+def _train(args: Args, algo: str, seed: int, reporter: Reporter) -> int:
+    """Optimizer updates that one training took; it is skipped if its policy is there."""
+    folder = args.out / "policies" / f"{algo}-{seed}"
+    if (folder / "updates.json").exists():
+        return int(json.loads((folder / "updates.json").read_text()))
+    env = args.env(algo)
+    venv = Syn2RealVectorEnv(args.num_envs, **asdict(env))
+    venv.reset(seed=episode_seeds(seed, "training", args.num_envs))
+    agent = make_learner(algo, env, configure(algo), episode_seeds(seed, "policy", 1)[0], len(venv.layer_names))
+    with reporter.stage(f"{algo}, seed {seed}", args.episodes, "episodes") as update:
+        agent.learn(
+            venv,
+            args.episodes,
+            pairs=env.pairs,
+            callback=lambda record: update(record["episode"], f"V {record['value_mean']:.3f}"),
+        )
+    agent.save(folder)
+    RunFolder(folder).write_json("updates.json", venv.episodes.updates_made)  # last: the policy is complete
+    return venv.episodes.updates_made
+
+
+def _evaluate(args: Args, pair: str, reporter: Reporter) -> pd.DataFrame:
+    """Every policy and both opponents on a pair, with columns ``algorithm`` and ``training_seed``."""
+    env = replace(args.env("reinforce"), pairs=(pair,))
+    with reporter.stage(f"Tuning a constant on {pair}", 1, "steps") as update:
+        constant, _, _ = tune_uniform(env, pair, args.episodes, 0, steps(update))
+    groups: dict[str, list[tuple[str, int]]] = {}
+    for algo in args.algos:
+        groups.setdefault(args.env(algo).action, []).extend((algo, seed) for seed in range(args.seeds))
+    frames = []
+    for action, members in groups.items():
+        found: dict[str, AgentLike] = {f"{a}-{s}": agents.load(args.out / "policies" / f"{a}-{s}") for a, s in members}
+        if action == "log":
+            found |= {"random": RandomRates(), "best-constant": constant}
+        with reporter.stage(f"Evaluating on {pair}", 1, "steps") as update:
+            settings = replace(env, action=action)  # type: ignore[arg-type]
+            frames.append(evaluate(found, [pair], args.eval_seeds, settings, progress=steps(update)))
+    frame = pd.concat(frames, ignore_index=True)
+    learned = frame["policy"].str.extract(r"^(.*)-(\d+)$")
+    frame["algorithm"] = learned[0].where(learned[0].isin(ALGORITHMS), frame["policy"])
+    frame["training_seed"] = pd.to_numeric(learned[1]).fillna(0).astype(int)
+    return frame
+
+
+def summarise(frame: pd.DataFrame, updates: dict[str, list[int]]) -> pd.DataFrame:
+    """Mean over training seeds with its 95 % interval (Student's t), of each algorithm on each pair.
+
+    An opponent has no training seed; its interval is over the evaluated episodes.
+
+    Args:
+        frame: One row per algorithm, training seed, pair and evaluated episode.
+        updates: Optimizer updates of each training, by algorithm.
+    """
+    rows = []
+    for (pair, algo), group in frame.groupby(["pair", "algorithm"], sort=False):
+        unit = "training_seed" if algo in updates else "seed"
+        means = group.groupby(unit)[["v_end", "real_accuracy"]].mean()
+        n = len(means)
+        half = t.ppf(0.975, n - 1) * means.std(ddof=1) / np.sqrt(n) if n > 1 else means.mean() * np.nan
+        rows.append({
+            "pair": pair,
+            "algorithm": algo,
+            "n": n,
+            "updates": int(np.mean(updates[algo])) if algo in updates else 0,
+            "v_end": means["v_end"].mean(),
+            "v_end_ci": half["v_end"],
+            "real_accuracy": means["real_accuracy"].mean(),
+            "real_accuracy_ci": half["real_accuracy"],
+            "diverged": int(group["diverged"].sum()),
+        })  # fmt: skip
+    return pd.DataFrame(rows).sort_values(["pair", "v_end"], ascending=[True, False], ignore_index=True)
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """The table as Markdown; what an interval is over is in column n."""
+    lines = [
+        "| pair | algorithm | n | updates per training | V | real accuracy | diverged |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for _, row in table.iterrows():
+        cells = [f"{row[key]:.3f} ± {row[f'{key}_ci']:.3f}" for key in ("v_end", "real_accuracy")]
+        n = f"{row['n']} {'training' if row['updates'] else 'evaluation'} seeds"
+        updates = f"{row['updates']:,}" if row["updates"] else "-"
+        lines.append(
+            f"| {row['pair']} | {row['algorithm']} | {n} | {updates} | {' | '.join(cells)} | {row['diverged']} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args, description=__doc__))
