@@ -223,7 +223,12 @@ class SB3Agent(Predictor):
             )
 
     def check_env(self, env_config: EnvConfig) -> None:
-        """Raises ConfigError unless the environment's actions mean what they meant in training."""
+        """Raises ConfigError unless observations and actions of the environment mean what they meant in training."""
+        if env_config.observation != "layers":
+            raise ConfigError(
+                f"This policy reads the features of each layer group (observation='layers'); the environment has "
+                f"observation={env_config.observation!r}. SB3's own algorithms run on it in a PopulationVecEnv."
+            )
         found = {key: getattr(env_config, key) for key in ACTION_SETTINGS}
         if found != self.action_settings:
             raise ConfigError(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from stable_baselines3 import PPO
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -307,6 +308,17 @@ def test_what_does_not_go_together(make_vec: MakeVec) -> None:
         SB3Agent(config, "reinforce", ReinforceConfig())  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"was trained with .*'log'.* and the environment has .*'relative'"):
         SB3Agent(config, "ppo", n_layers=3).learn(make_vec(2, action="relative"), 1)
+
+
+def test_other_observations_are_for_sb3s_own_policies(make_vec: MakeVec) -> None:
+    venv = make_vec(2, observation="asg", action="discrete")
+    with pytest.raises(ConfigError, match=r"reads the features of each layer group .* has observation='asg'"):
+        SB3Agent(EnvConfig(pairs=("tiny",), action="discrete"), "ppo", n_layers=3).learn(venv, 2)
+    model = PPO("MlpPolicy", PopulationVecEnv(venv), n_steps=3, batch_size=6, n_epochs=1, device="cpu", seed=0)
+    before = model.policy.state_dict()["action_net.weight"].clone()
+    model.learn(6)
+    assert model.num_timesteps == 6
+    assert not torch.equal(model.policy.state_dict()["action_net.weight"], before)
 
 
 def test_policies_that_cannot_be_read(make_vec: MakeVec, tmp_path: Path) -> None:
