@@ -214,7 +214,8 @@ def build(algorithm: str, config: SB3Config, env: VecEnv, n_steps: int) -> BaseA
     if isinstance(config, OnPolicyConfig):
         keywords["n_steps"] = steps = config.n_steps or n_steps
         if "batch_size" in keywords:
-            keywords["batch_size"] = keywords["batch_size"] or _quarter(steps * env.num_envs)
+            given = None if isinstance(env, Spaces) else keywords["batch_size"]  # SB3 warns of one that does not divide
+            keywords["batch_size"] = given or _quarter(steps * env.num_envs)
     elif isinstance(config, ARSConfig):
         keywords["n_delta"] = config.n_delta or max(env.num_envs // 2, 1)
         if 2 * keywords["n_delta"] % env.num_envs and not isinstance(env, Spaces):

@@ -32,7 +32,7 @@ from l2o_env.rollout import run_episodes
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 MakeVec = Callable[..., Syn2RealVectorEnv]
-NAMES = [name for name in ALGORITHMS if name != "reinforce"]
+NAMES = [name for name, algorithm in ALGORITHMS.items() if isinstance(algorithm.config, SB3Config)]
 SHARED = [name for name in NAMES if name != "recurrent_ppo"]
 SMALL: dict[str, dict[str, Any]] = {
     **{key: {"learning_starts": 8, "batch_size": 8} for key in ("sac", "td3", "ddpg", "tqc", "crossq", "dqn")},
@@ -89,6 +89,15 @@ def test_every_algorithm_trains_on_its_budget_and_is_saved(name: str, make_vec: 
         assert a.shape == (3, 3)
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == ["policy.json", "policy.safetensors"]
+
+
+def test_training_ends_on_its_budget_in_the_middle_of_a_rollout(make_vec: MakeVec) -> None:
+    venv = make_vec(4)
+    venv.reset(seed=3)
+    config = replace(_config("ppo"), n_steps=2, batch_size=8)  # of three steps of an episode
+    records: list[dict[str, Any]] = []
+    agent = SB3Agent(venv.config, "ppo", config, 0, 3).learn(venv, 4, callback=records.append)
+    assert (agent.episodes, venv.episodes.updates_made, len(records)) == (4, 4 * venv.config.budget, 1)
 
 
 def test_records_hold_the_returns_of_the_environment(make_vec: MakeVec) -> None:
