@@ -207,10 +207,7 @@ def test_a_disk_that_fills_is_told_in_one_line(
     ("options", "told"),
     [
         ("--algo reinforced", "Unknown algorithm 'reinforced'. Did you mean 'reinforce'?"),
-        (
-            "--algo sac --action discrete",
-        ("--algo sac --action discrete", "'discrete' goes with reinforce, asg, ppo"),
-        ),
+        ("--algo sac --action discrete", "log+guidance; 'discrete' goes with reinforce, asg, ppo"),
         ("--algo dqn", "'dqn' takes the forms discrete; 'log' goes with reinforce, ppo"),
         ("--hp gama=1", "Unknown hyper-parameter of reinforce 'gama'. Did you mean 'gamma'?"),
         ("--hp gamma=high", "gamma is 'high'; expected a number."),
