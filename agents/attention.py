@@ -276,12 +276,15 @@ def draw(path: Path, images: Tensor, labels: NDArray[np.int64], looks: dict[str,
         labels: Their classes ``(n,)``.
         looks: What each network does on them, by its name.
     """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
     from l2o_env.plots import new_figure
 
     n, n_rows = len(images), 1 + len(looks)
     figure = new_figure(1.35 * n + 2.6, 1.55 * n_rows + 0.9)
     axes = figure.subplots(n_rows, n, squeeze=False)
-    figure.subplots_adjust(left=2.3 / (1.35 * n + 2.6), right=0.99, top=0.88, bottom=0.1, wspace=0.08, hspace=0.28)
+    figure.subplots_adjust(left=2.3 / (1.35 * n + 2.6), right=0.99, top=0.9, bottom=0.12, wspace=0.08, hspace=0.32)
     low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
     pictures = ((images - low) / (high - low).clamp(min=1e-6)).permute(0, 2, 3, 1).numpy()
     for k in range(n):
@@ -289,26 +292,30 @@ def draw(path: Path, images: Tensor, labels: NDArray[np.int64], looks: dict[str,
         for row, found in enumerate(looks.values(), start=1):
             said = found.predicted[k]
             mark = "right" if said == labels[k] else "wrong"
-            _panel(axes[row, k], pictures[k], found.maps[k], f"{said} ({mark})")
+            _panel(axes[row, k], pictures[k], found.maps[k], f"says {said} ({mark})")
     for axis, name in zip(axes[:, 0], ("real image", *looks), strict=True):
         axis.set_ylabel(_wrapped(name), rotation=0, ha="right", va="center", fontsize=9, labelpad=8)
-    figure.suptitle("Attention for the predicted class (Grad-CAM)", fontsize=11)
-    figure.text(
-        0.99, 0.02, "brighter: more attention, each map from 0 to its own maximum; dark: none", ha="right", fontsize=8
-    )
+    figure.suptitle("Attention for the predicted class (Grad-CAM)", fontsize=11, y=0.975)
+    place = figure.add_axes((0.62, 0.05, 0.37, 0.018))
+    scale = ScalarMappable(Normalize(0, 1), "inferno")
+    bar = figure.colorbar(scale, cax=place, orientation="horizontal", ticks=[0, 0.5, 1])
+    bar.ax.tick_params(labelsize=8)
+    figure.text(0.61, 0.059, "attention, over the maximum of its map", ha="right", va="center", fontsize=8)
     figure.savefig(path, dpi=150)
 
 
 def _panel(axis: Axes, picture: NDArray[Any], heat: NDArray[np.float64] | None, title: str) -> None:
     axis.set_xticks([])
     axis.set_yticks([])
-    axis.set_title(title, fontsize=8, pad=2)
+    axis.set_title(title, fontsize=8, pad=4)
     if heat is None:
         axis.imshow(picture, interpolation="nearest")
         return
     axis.imshow(picture.mean(-1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     top = heat.max()
-    axis.imshow(heat / top if top > 0 else heat, cmap="inferno", vmin=0, vmax=1, alpha=0.6, interpolation="bilinear")
+    heat = heat / top if top > 0 else heat
+    # More transparent where there is less, so that the image is seen.
+    axis.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.15 + 0.6 * heat, interpolation="nearest")
 
 
 def _wrapped(text: str) -> str:

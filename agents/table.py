@@ -71,7 +71,8 @@ class TableArgs:
     window: Annotated[int | None, arg(help_behavior_hint="(default: that of the policy's training)")] = None
     """Optimizer updates between two actions."""
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: print only)")] = None
-    """Folder for table.csv (one line per row and seed), table.md and table.json; it must not exist or be empty."""
+    """Folder for table.csv (one line per row and seed), table.md, table.json, and the policy if it was trained on the
+    spot; it must not exist or be empty."""
     seed: int = 0
     """Seed of everything random."""
     device: str = "auto"
@@ -116,7 +117,7 @@ def table_command(args: TableArgs, reporter: Reporter | None = None) -> int:
     reporter = reporter or Reporter()
     folder = None if args.out is None else RunFolder.create(args.out)
     try:
-        frame, told = measure(args, reporter)
+        frame, told, policy = measure(args, reporter)
         summary, findings = summarise(frame), check_claims(frame)
         reporter.out.print(table(args.pair, summary))
         for line in claim_lines(findings):
@@ -124,17 +125,20 @@ def table_command(args: TableArgs, reporter: Reporter | None = None) -> int:
         reporter.say(told)
         if folder is not None:
             _write(folder, args, frame, summary, findings, told)
+            if args.policy is None and policy is not None:
+                with folder.guard("policy") as path:
+                    policy.save(path)
     finally:
         if folder is not None:
             folder.remove_if_empty()
     return 0
 
 
-def measure(args: TableArgs, reporter: Reporter) -> tuple[pd.DataFrame, str]:
+def measure(args: TableArgs, reporter: Reporter) -> tuple[pd.DataFrame, str, Agent | None]:
     """Runs the rows, all on the same seeds.
 
     Returns:
-        One line per row and seed, as :func:`l2o_env.evaluate.evaluate` has it, and where the policy comes from.
+        One line per row and seed, as :func:`l2o_env.evaluate.evaluate` has it, where the policy comes from, and itself.
 
     Raises:
         ConfigError: If a setting cannot work.
@@ -145,7 +149,7 @@ def measure(args: TableArgs, reporter: Reporter) -> tuple[pd.DataFrame, str]:
     agents = {row.label: agent_of(row, args.lr, args.weights, share, policy) for row in rows}
     with reporter.stage(f"Rows on {pair_registry.label(args.pair)}", 1, "steps") as update:
         frame = evaluate(agents, [args.pair], args.seeds, config, seed=args.seed, progress=steps(update))
-    return frame, told
+    return frame, told, policy
 
 
 def settings_and_policy(args: TableArgs, needed: bool, reporter: Reporter) -> tuple[EnvConfig, Any, str]:

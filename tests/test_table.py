@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import train_policy
+from agents.loading import load
 from agents.reinforce import Reinforce
 from agents.schedules import RandomRates, Schedule
 from agents.table import TableArgs, cells, claim_lines
@@ -134,6 +135,7 @@ def test_the_command_trains_a_policy_and_leaves_files(
     found = json.loads((out / "table.json").read_text())
     assert len(found["claims"]) == len(CLAIMS)
     assert {claim["verdict"] for claim in found["claims"]} <= {"holds", "does not hold", "undecided"}
+    assert load(out).episodes == 4  # type: ignore[attr-defined]
     assert (out / "table.md").read_text().count("\n| ") == len(ROWS) + 1
 
 
