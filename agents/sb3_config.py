@@ -152,12 +152,12 @@ class A2CConfig(OnPolicyConfig):
     use_rms_prop: bool = False
     """RMSprop, or else Adam."""
     normalize_advantage: bool = True
-    use_sde: bool = True
-    """Explore by weights that are drawn once per rollout (gSDE) instead of by independent noise at every step: noise
-    that holds its direction over an episode tells rates apart. Not read with discrete actions."""
-    log_std_init: float = -3.0
-    """Logarithm of the initial standard deviation: of these weights, or else of the actions, in units of the action
-    box (then -1.6, which is 0.2, is a good value)."""
+    use_sde: bool = False
+    """Explore by weights that are drawn once per rollout (gSDE) instead of by independent noise at every step. Not read
+    with discrete actions."""
+    log_std_init: float = -1.6
+    """Logarithm of the initial standard deviation of the actions, in units of the action box, or of gSDE's weights
+    (then -3 is a good value)."""
 
 
 @dataclass(frozen=True)
