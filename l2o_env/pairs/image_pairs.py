@@ -15,6 +15,7 @@ FACTORIES: dict[str, tuple[str, str]] = {
     "glyphs-usps": ("datasets", "make_usps"),
     "glyphs-svhn": ("datasets", "make_svhn"),
     "glyphs-emnist": ("datasets", "make_emnist"),
+    "signs-gtsrb": ("signs_gtsrb", "make_signs"),
     "visda17": ("visda17", "make_visda17"),
     "gta5-cityscapes": ("gta5_cityscapes", "make_gta5_cityscapes"),
     "gta5-bdd100k": ("gta5_cityscapes", "make_gta5_bdd100k"),

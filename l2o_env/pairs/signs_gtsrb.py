@@ -1,0 +1,151 @@
+"""Rendered traffic signs to photographs of them: GTSRB (Stallkamp et al., 2012), 43 classes, 32x32 pixels.
+
+The proxy is pretrained on GTSRB's training photographs, of which it learns the kind of sign alone: prohibition,
+warning, command, other. The target is GTSRB's test set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.models.base import Optimizee
+from l2o_env.models.small import SmallNet, SmallProxy
+from l2o_env.pairs.base import Pair, Split
+from l2o_env.pairs.cache import cache_folder
+from l2o_env.pairs.glyphs import _as_split
+from l2o_env.pairs.proxy import ProxyTraining, get_importance, get_proxy
+from l2o_env.pairs.signs import KINDS, SIDE, SIGNS, render_signs
+
+N_CLASSES, N_KINDS = len(SIGNS), max(KINDS) + 1
+
+
+@dataclass(frozen=True)
+class SignsConfig:
+    """Settings of ``signs-gtsrb``.
+
+    Attributes:
+        root: Folder that torchvision keeps GTSRB in; None: ``datasets`` in the cache folder.
+        download: Whether it is downloaded if it is not there.
+        n_train_per_class: Rendered training images of each sign.
+        n_validation_per_class: Rendered validation images of each sign, with another font, stroke and background.
+        n_target: Target photographs, drawn by the seed; 0: all.
+        n_proxy_train: Photographs that the proxy is pretrained on; drawn by the seed.
+        n_proxy_test: Others of them that it is tested on.
+        proxy_epochs: Passes over them.
+        seed: Determines all of it.
+    """
+
+    root: str | Path | None = None
+    download: bool = False
+    n_train_per_class: int = 60
+    n_validation_per_class: int = 15
+    n_target: int = 2000
+    n_proxy_train: int = 4000
+    n_proxy_test: int = 500
+    proxy_epochs: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ``ConfigError`` if a value cannot work."""
+        for key in ("n_train_per_class", "n_validation_per_class", "n_proxy_train", "n_proxy_test", "proxy_epochs"):
+            value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{key} is {value!r}; expected an integer >= 1.")
+        if isinstance(self.n_target, bool) or not isinstance(self.n_target, int) or self.n_target < 0:
+            raise ConfigError(f"n_target is {self.n_target!r}; expected a number of images, or 0 for all.")
+
+
+class SignNet(SmallNet):
+    """The embedded pairs' network on larger images, for which it has no kernels of its own."""
+
+    def batched_kernels(self, n_proxy_classes: int) -> None:
+        """None."""
+        return None
+
+
+def make_signs(**settings: Any) -> Pair:
+    """Builds ``signs-gtsrb``; keywords are fields of :class:`SignsConfig`.
+
+    Raises:
+        ConfigError: If GTSRB is not there, or a setting cannot work.
+    """
+    known = [f.name for f in fields(SignsConfig)]
+    for key in settings:
+        if key not in known:
+            raise unknown_name("setting of the pair 'signs-gtsrb':", key, known)
+    config = SignsConfig(**settings)
+    training, test = _open(config, "train"), _open(config, "test")
+    order = np.random.default_rng([config.seed, 0]).permutation(len(training))
+    held_out, pretraining = np.split(order[: config.n_proxy_test + config.n_proxy_train], [config.n_proxy_test])
+    if not len(pretraining):
+        raise ConfigError(f"GTSRB has {len(training)} training images here; expected more than n_proxy_test.")
+    chosen = np.random.default_rng([config.seed, 1]).permutation(len(test))[: config.n_target or None]
+    proxy_training = (
+        partial(_photographs, config, "train", pretraining, KINDS),
+        N_KINDS,
+        config.seed,
+        ProxyTraining(epochs=config.proxy_epochs),
+        {"gtsrb": len(training), "indices": pretraining.tolist()},
+    )
+    proxy = get_proxy(*proxy_training)
+    return Pair(
+        name="signs-gtsrb",
+        train=_rendered(config, 0),
+        validation=_rendered(config, 1),
+        target=_photographs(config, "test", chosen, tuple(range(N_CLASSES))),
+        proxy_test=_photographs(config, "train", held_out, KINDS),
+        proxy=proxy,
+        make_model=partial(_make_model, proxy, True),
+        make_random_model=partial(_make_model, proxy, False),
+        n_classes=N_CLASSES,
+        n_proxy_classes=N_KINDS,
+        importance=partial(get_importance, *proxy_training),
+    )
+
+
+def _make_model(proxy: SmallProxy, pretrained: bool, generator: torch.Generator) -> Optimizee:
+    model = SignNet(N_CLASSES, N_KINDS, generator)
+    model.load_proxy(proxy, backbone=pretrained)
+    return model
+
+
+def _open(config: SignsConfig, split: str) -> Any:
+    from torchvision.datasets import GTSRB
+
+    folder = cache_folder() / "datasets" if config.root is None else Path(str(config.root)).expanduser()
+    try:
+        if config.download:
+            folder.mkdir(parents=True, exist_ok=True)
+        return GTSRB(str(folder), split=split, download=config.download)
+    except (RuntimeError, OSError) as error:
+        hint = "check the network" if config.download else "give root=FOLDER, or download=true"
+        raise ConfigError(f"GTSRB cannot be had from {folder} ({error}); {hint}.") from error
+
+
+def _photographs(config: SignsConfig, split: str, indices: NDArray[np.int64], classes: tuple[int, ...]) -> Split:
+    found = _open(config, split)
+    images, labels = np.empty((len(indices), SIDE, SIDE, 3), np.float32), np.empty(len(indices), np.int64)
+    for k, i in enumerate(indices):
+        image, label = found[int(i)]
+        images[k], labels[k] = np.asarray(image.convert("RGB").resize((SIDE, SIDE)), np.float32) / 255, classes[label]
+    return _as_split(images, labels)
+
+
+def _rendered(config: SignsConfig, part: int) -> Split:
+    """Training (0) or validation (1) images."""
+    from l2o_env.pairs.backgrounds import backgrounds
+
+    rng = np.random.default_rng([config.seed, 2, part])
+    per_class = (config.n_train_per_class, config.n_validation_per_class)[part]
+    labels = np.repeat(np.arange(N_CLASSES, dtype=np.int64), per_class)
+    behind = backgrounds(("gradient", "noise")[part], len(labels), rng, side=SIDE)
+    font, stroke = (("DejaVuSans-Bold", 0.08), ("STIXGeneralBol", 0.06))[part]
+    return _as_split(render_signs(labels, behind, rng, font, stroke), labels)
