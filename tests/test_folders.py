@@ -190,3 +190,42 @@ def test_a_fingerprint_tells_whether_files_have_changed(tree: Path) -> None:
     assert pair_digest(_make(tree, mirror=True)) != before
     save(picture(2, np.random.default_rng(9)), tree / "source" / "cat" / "000.png")
     assert pair_digest(_make(tree)) != before
+
+
+class ThreeWay(nn.Module):
+    """A network of three proxy classes, with batch normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU())
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits ``(batch, 3)``."""
+        return self.fc(self.body(images).mean((-2, -1)))
+
+
+def test_a_proxy_is_trained_once_on_real_images(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("L2O_ENV_CACHE", str(tree / "cache"))
+    class_folders(tree / "real", n=12, classes=("red", "green", "blue"), seed=4)
+    class_folders(tree / "test", n=6, classes=("red", "green", "blue"), seed=5)
+    settings = {"backbone": ThreeWay, "weights": "train", "proxy_data": tree / "real", "proxy_test": tree / "test"}
+    state = torch.get_rng_state()
+    pair = _make(tree, **settings, proxy_epochs=25)
+    assert torch.equal(torch.get_rng_state(), state)
+    split = pair.proxy_test
+    images = torch.stack([split.base(i).image for i in range(18)])  # type: ignore[union-attr]
+    found = pair.proxy(split.finish(images, split.labels, torch.float32)[0]).argmax(1)  # type: ignore[union-attr]
+    assert (found == split.labels).float().mean() > 0.8  # type: ignore[union-attr]
+    assert len(list((tree / "cache").glob("proxy-own-*.safetensors"))) == 1
+    monkeypatch.setattr("l2o_env.pairs.own_proxy.fit", None)  # it is not trained again
+    again = _make(tree, **settings, proxy_epochs=25)
+    for mine, theirs in zip(again.proxy.parameters(), pair.proxy.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    with pytest.raises(ConfigError, match="MicroNet has 5 classes, and proxy_data 3"):
+        _make(tree, weights="train", proxy_data=tree / "real")
+    for wrong in ({"weights": "train"}, {"proxy_data": tree / "real"}):
+        with pytest.raises(ConfigError, match="neither goes without the other"):
+            _make(tree, **wrong)

@@ -43,7 +43,8 @@ class NetworkConfig:
     Attributes:
         backbone: Name of a torchvision classification network; ``"FILE.py:NAME"`` or ``"module:NAME"`` of a class or
             function that makes an ``nn.Module``; or that function itself.
-        weights: ``"DEFAULT"`` (torchvision's), or a file: safetensors, or a PyTorch file of tensors alone.
+        weights: ``"DEFAULT"`` (torchvision's), or a file: safetensors, or a PyTorch file of tensors alone; or the
+            tensors themselves, by name.
         head: Name of the linear layer that is the proxy's head; empty: the last one.
         groups: Layer groups by name, as parameter names or prefixes of them; or a function of the network that
             returns that, or such a function's ``"FILE.py:NAME"``; None: found by themselves.
@@ -54,7 +55,7 @@ class NetworkConfig:
     """
 
     backbone: str | Callable[[], nn.Module] = "resnet18"
-    weights: str | Path = "DEFAULT"
+    weights: str | Path | Mapping[str, Tensor] = "DEFAULT"
     head: str = ""
     groups: str | Mapping[str, Sequence[str]] | Callable[[nn.Module], Mapping[str, Sequence[str]]] | None = None
     batchnorm: BatchNormMode = "frozen"
@@ -244,7 +245,10 @@ def _linear(network: nn.Module, name: str) -> nn.Linear:
 
 
 def _weighted(config: NetworkConfig, build: Callable[..., nn.Module], network: nn.Module, head: str) -> nn.Module:
-    if str(config.weights) == "DEFAULT":
+    weights: Mapping[str, Tensor]
+    if isinstance(config.weights, Mapping):
+        weights, source = config.weights, "the proxy that was trained"
+    elif str(config.weights) == "DEFAULT":
         if not isinstance(config.backbone, str) or ":" in config.backbone:
             raise ConfigError(
                 "weights is 'DEFAULT', which is for networks of torchvision; give your network's as weights=FILE."

@@ -113,7 +113,7 @@ def prepare_dense(config: NetworkConfig, width: float = 1.0) -> Prepared:
         raise unknown_name("segmentation network", str(config.backbone), [*names, "fcn8s"])
     name = str(config.backbone)
     below = name.split("_", 1)[1]
-    weights = default_weights(below) if str(config.weights) == "DEFAULT" else read_weights(config.weights)
+    weights = _weights_of(config, below)
     trunk, head = _divide(weights)
     n_proxy_classes = _n_classes(head, str(config.weights))
     proxy = DenseProxy(*_build(name, below, n_proxy_classes)).requires_grad_(False).eval()
@@ -121,6 +121,12 @@ def prepare_dense(config: NetworkConfig, width: float = 1.0) -> Prepared:
     load_weights(proxy.head, head, f"{config.weights} for the head of {below}")
     make = partial(_make, name, _groups_of(config, proxy.backbone), config.batchnorm, proxy)
     return Prepared(proxy, n_proxy_classes, partial(make, True), partial(make, False))
+
+
+def _weights_of(config: NetworkConfig, below: str) -> Mapping[str, Tensor]:
+    if isinstance(config.weights, Mapping):
+        return config.weights
+    return default_weights(below) if str(config.weights) == "DEFAULT" else read_weights(config.weights)
 
 
 def _groups_of(config: NetworkConfig, backbone: nn.Module) -> Groups:
@@ -190,8 +196,7 @@ def _make(
 
 
 def _prepare_fcn8s(config: NetworkConfig, width: float) -> Prepared:
-    weights = default_weights("vgg16") if str(config.weights) == "DEFAULT" else read_weights(config.weights)
-    converted = from_vgg(weights)
+    converted = from_vgg(_weights_of(config, "vgg16"))
     n_proxy_classes = _n_classes(
         {n: t for n, t in converted.items() if n.startswith("proxy_head.")}, str(config.weights)
     )

@@ -47,6 +47,8 @@ class DenseSettings(ImageSettings):
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if a value cannot work."""
         super().__post_init__()
+        if self.proxy_data is not None:
+            raise ConfigError("Proxies of segmentation networks are not trained here; give weights=DEFAULT or a file.")
         for key in ("target_resize", "sliding_window"):
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:

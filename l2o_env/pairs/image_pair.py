@@ -19,6 +19,7 @@ from l2o_env.pairs.base import MetricName, Pair
 from l2o_env.pairs.files import Listing, OnError, existing_folder, verified
 from l2o_env.pairs.heldout import hold_out
 from l2o_env.pairs.images import ImageSplit, Size
+from l2o_env.pairs.proxy import ProxyTraining
 
 _Settings = TypeVar("_Settings", bound="ImageSettings")
 
@@ -30,7 +31,10 @@ class ImageSettings:
     Attributes:
         backbone: The network: a name of torchvision's, ``"FILE.py:NAME"`` or ``"module:NAME"`` of what makes an
             ``nn.Module``, or that function itself. ``NetworkConfig`` says more of this and the next four.
-        weights: The proxy's weights: ``"DEFAULT"`` or a file.
+        weights: The proxy's weights: ``"DEFAULT"``, a file, or ``"train"``: it is pretrained on ``proxy_data``, once.
+        proxy_data: Real images to pretrain the proxy on: a folder with one folder per class of the proxy.
+        proxy_epochs: Passes over them.
+        proxy_learning_rate: Highest learning rate of that.
         head: Name of the proxy's head; empty: the last linear layer.
         groups: Layer groups, if they are not to be found.
         batchnorm: ``"frozen"`` or ``"trained"``.
@@ -54,6 +58,9 @@ class ImageSettings:
 
     backbone: str | Callable[[], nn.Module] = "resnet18"
     weights: str | Path = "DEFAULT"
+    proxy_data: str | Path | None = None
+    proxy_epochs: int = 30
+    proxy_learning_rate: float = 0.05
     head: str = ""
     groups: Any = None
     batchnorm: Any = "frozen"
@@ -74,7 +81,7 @@ class ImageSettings:
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if a value cannot work."""
-        for key, least in (("size", 1), ("resize", 0), ("n_validation", 1), ("seed", 0)):
+        for key, least in (("size", 1), ("resize", 0), ("n_validation", 1), ("seed", 0), ("proxy_epochs", 1)):
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConfigError(f"{key} is {value!r}; expected an integer >= {least}.")
@@ -85,6 +92,11 @@ class ImageSettings:
             raise ConfigError(f"cache_gb is {self.cache_gb!r}; expected a number >= 0.")
         scales = self.scales if isinstance(self.scales, tuple) else (self.scales,)
         object.__setattr__(self, "scales", tuple(float(scale) for scale in scales))
+        if (str(self.weights) == "train") != (self.proxy_data is not None):
+            raise ConfigError(
+                f"weights is {str(self.weights)!r} and proxy_data {self.proxy_data!r}; a proxy is trained with "
+                "weights=train and proxy_data=FOLDER, and neither goes without the other."
+            )
         network = NetworkConfig(self.backbone, self.weights, self.head, self.groups, self.batchnorm)
         object.__setattr__(self, "network", network)
         self.augmentation()
@@ -143,7 +155,7 @@ def build_pair(
     source = verified(source, settings.on_error)
     target = None if target is None else verified(target, settings.on_error)
     require_every_class(source)
-    prepared = prepared or prepare(settings.network)
+    prepared = prepared or prepare(_with_weights(settings))
     train, validation = hold_out(
         np.asarray(source.labels), source.groups, settings.n_validation, settings.seed, source.name
     )
@@ -162,6 +174,20 @@ def build_pair(
         metric=metric,
         flip_average=flip_average,
     )
+
+
+def _with_weights(settings: ImageSettings) -> NetworkConfig:
+    """The network's settings, with the weights of the proxy that is trained, if it is."""
+    if settings.proxy_data is None:
+        return settings.network
+    from l2o_env.pairs.folders import list_classes
+    from l2o_env.pairs.own_proxy import trained_weights
+
+    listing = list_classes(existing_folder(settings.proxy_data, "proxy_data"), "proxy images")
+    images = split_of(settings)(verified(listing, settings.on_error), listing.name)
+    training = ProxyTraining(settings.proxy_epochs, learning_rate=settings.proxy_learning_rate)
+    weights = trained_weights(settings.network, images, len(listing.classes), training, settings.seed)
+    return replace(settings.network, weights=weights)
 
 
 @dataclass(frozen=True, eq=False)
