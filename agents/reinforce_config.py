@@ -61,20 +61,22 @@ class ReinforceConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.noise_correlation < 1:
             raise ConfigError(f"noise_correlation is {self.noise_correlation}; expected a number in [0, 1).")
-        if not 0 <= self.gamma <= 1:
-            raise ConfigError(f"gamma is {self.gamma}; expected a number in [0, 1].")
-        if self.n_knots == 1 or self.n_knots < 0:
-            raise ConfigError(f"n_knots is {self.n_knots}; expected 0 (no table) or an integer >= 2.")
+        for key in ("gamma", "averaged_share"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ConfigError(f"{key} is {getattr(self, key)}; expected a number in [0, 1].")
         for key in (
-            "learning_rate",
-            "network_scale",
-            "max_advantage",
-            "max_grad_norm",
-            "noise_std",
-            "clip_observation",
-        ):
+            "learning_rate", "network_scale", "max_advantage", "max_grad_norm", "noise_std", "clip_observation",
+        ):  # fmt: skip
             if not getattr(self, key) > 0:
                 raise ConfigError(f"{key} is {getattr(self, key)}; expected a number > 0.")
+        if not self.ent_coef >= 0:
+            raise ConfigError(f"ent_coef is {self.ent_coef}; expected a number >= 0.")
+        if self.target_kl is not None and not self.target_kl > 0:
+            raise ConfigError(f"target_kl is {self.target_kl}; expected a number > 0, or none.")
+        if self.hidden_size < 1 or (self.n_steps is not None and self.n_steps < 1):
+            raise ConfigError(f"hidden_size is {self.hidden_size} and n_steps {self.n_steps}; expected integers >= 1.")
+        if self.n_knots == 1 or self.n_knots < 0:
+            raise ConfigError(f"n_knots is {self.n_knots}; expected 0 (no table) or an integer >= 2.")
 
 
 PRESETS: dict[str, ReinforceConfig] = {

@@ -213,6 +213,9 @@ def test_heads_per_layer_refuse_another_number_of_layers() -> None:
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="noise_correlation"):
         ReinforceConfig(noise_correlation=1.0)
+    for key, value in {"hidden_size": 0, "n_steps": 0, "n_knots": 1, "ent_coef": -0.1, "averaged_share": 2}.items():
+        with pytest.raises(ConfigError, match=key):
+            ReinforceConfig(**{key: value})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="n_layers"):
         Reinforce(CONFIG, PRESETS["asg"])
 
