@@ -151,11 +151,12 @@ def _contestant(
         if hasattr(agent, "check_env"):
             agent.check_env(replace(policy.config, **getattr(agent, "config_overrides", {})))
         meaning = {key: getattr(policy.config, key) for key in ACTION_SETTINGS}
+    own = {key: meaning[key] for key in ACTION_SETTINGS if key in meaning}
     return Contestant(
         policy=policy.name,
         load=partial(load, folder),
         digest=folder_digest(folder),
-        config=replace(config, **{key: meaning[key] for key in ACTION_SETTINGS if key in meaning}),
+        config=replace(config, **{**own, **getattr(agent, "config_overrides", {})}),
         selection=selection,
         run=policy.run,
         checkpoint=folder.name if selection == "checkpoint" else "",

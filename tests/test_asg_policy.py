@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -199,6 +200,10 @@ def test_the_main_job_trains_it(tmp_path: Path, tinies: tuple[str, str]) -> None
     agent = load(out)
     assert isinstance(agent, AsgAgent) and agent.episodes == 4
     assert "asg" in (out / "results.csv").read_text()
+    again = ["evaluate", str(out), "--pairs", "tiny", "--seeds", "2", "--opponents", "uniform", "--device", "cpu"]
+    assert train_policy.main([*again, "--out", str(tmp_path / "evaluation")]) == 0
+    found = pd.read_csv(tmp_path / "evaluation" / "results.csv")
+    assert set(found["policy"]) == {"run", "uniform"}
 
 
 # --- released checkpoints --------------------------------------------------------------------------------------------
