@@ -158,19 +158,25 @@ class _Run:
         """Tunes the opponents on the very pair, then runs everyone on the same held-out seeds."""
         plan, agent = self.plan, self.agent
         assert agent is not None
-        seed, env, budget = plan.args.seed, plan.env, plan.tuning_episodes
-        with self._steps(f"Tuning uniform rates on {pair_registry.label(pair)}") as progress:
-            constant, schedule, _ = tune_uniform(env, pair, budget, seed, progress)
-        with self._steps(f"Tuning rates per layer on {pair_registry.label(pair)}") as progress:
-            per_layer = tune_per_layer(env, pair, budget, seed, progress)
-        self.tuned[pair] = {tuned.name: asdict(tuned) for tuned in (constant, schedule, per_layer)}
-        agents: dict[str, AgentLike] = {tuned.name: tuned for tuned in (agent, constant, schedule, per_layer)}
+        seed, env = plan.args.seed, plan.env
+        agents: dict[str, AgentLike] = {agent.name: agent}
+        if plan.tuning_episodes:
+            agents |= self._tuned_opponents(pair)
         others = default_opponents(env, seed)
         agents |= {name: others[name] for name in plan.opponents or others}
         with self._steps(f"Evaluating on {pair_registry.label(pair)}") as progress:
             frame = evaluate(agents, [pair], plan.eval_seeds, env, seed=seed, progress=progress, on_step=recorder)
         self.frames.append(frame)
         self._write_results("unfinished")
+
+    def _tuned_opponents(self, pair: str) -> dict[str, AgentLike]:
+        env, budget, seed = self.plan.env, self.plan.tuning_episodes, self.plan.args.seed
+        with self._steps(f"Tuning uniform rates on {pair_registry.label(pair)}") as progress:
+            constant, schedule, _ = tune_uniform(env, pair, budget, seed, progress)
+        with self._steps(f"Tuning rates per layer on {pair_registry.label(pair)}") as progress:
+            per_layer = tune_per_layer(env, pair, budget, seed, progress)
+        self.tuned[pair] = {tuned.name: asdict(tuned) for tuned in (constant, schedule, per_layer)}
+        return {tuned.name: tuned for tuned in (constant, schedule, per_layer)}
 
     @contextmanager
     def _steps(self, title: str) -> Iterator[Progress]:

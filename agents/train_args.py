@@ -125,6 +125,12 @@ class TrainArgs:
                    f"first training pair and {EFFORTS['default'].n_held_out} held out",
                    f"that and {EFFORTS['quick'].n_held_out} held out", "that and all held out"),
     ] = None  # fmt: skip
+    tuning_episodes: Annotated[
+        int | None,
+        _differing("Episodes for each opponent that is tuned on the very pair, of each evaluated pair. 0 leaves these "
+                   "opponents out.", "N", "as many as the policy gets, divided by the pairs", "the same",
+                   str(EFFORTS["full"].tuning_episodes)),
+    ] = None  # fmt: skip
     eval_seeds: Annotated[
         int | None, _differing("Evaluation runs per policy and pair.", "N", *_count("eval_seeds"))
     ] = None
@@ -157,7 +163,11 @@ class TrainArgs:
         episodes = effort.episodes if self.episodes is None else self.episodes
         eval_seeds = effort.eval_seeds if self.eval_seeds is None else self.eval_seeds
         checkpoints = effort.checkpoints if self.checkpoints is None else self.checkpoints
+        tuning_episodes = self.tuning_episodes
+        if tuning_episodes is None:
+            tuning_episodes = max(effort.tuning_episodes or episodes // len(evaluated), MIN_TUNING_EPISODES)
         for option, value, least in (
+            ("--tuning-episodes", tuning_episodes, MIN_TUNING_EPISODES if tuning_episodes else 0),
             ("--episodes", episodes, 1),
             ("--checkpoints", checkpoints, 0),
             ("--num-envs", self.num_envs, 1),
@@ -185,7 +195,7 @@ class TrainArgs:
             settings=settings,
             episodes=episodes,
             checkpoints=checkpoints,
-            tuning_episodes=max(effort.tuning_episodes or episodes // len(evaluated), MIN_TUNING_EPISODES),
+            tuning_episodes=tuning_episodes,
             eval_pairs=evaluated,
             eval_seeds=eval_seeds,
             opponents=effort.opponents,
@@ -207,7 +217,7 @@ class Plan:
     checkpoints: int
     """Times that the policy is saved and judged in training."""
     tuning_episodes: int
-    """Episodes for each tuned opponent on each pair."""
+    """Episodes for each tuned opponent on each pair; 0: none is tuned."""
     eval_pairs: tuple[str, ...]
     """Pairs to evaluate on."""
     eval_seeds: int

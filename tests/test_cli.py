@@ -114,7 +114,7 @@ def test_every_algorithm_leaves_the_same_folder(
 ) -> None:
     for plot in ("plot_actions", "plot_learning_curve"):  # tested elsewhere, and slow
         monkeypatch.setattr(f"agents.train.{plot}", lambda data, path, **more: Image.new("RGB", (2, 2)).save(path))
-    few = "--episodes 4 --num-envs 2 --eval-seeds 1 --checkpoints 1 --eval-pairs tiny"
+    few = "--episodes 4 --num-envs 2 --eval-seeds 1 --checkpoints 1 --eval-pairs tiny --tuning-episodes 0"
     assert _train(tmp_path / "run", *few.split(), "--algo", name, "--action", ALGORITHMS[name].forms[0]) == 0
     assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in run.iterdir()}
     agent = agents.load(tmp_path / "run", "best")
@@ -213,6 +213,7 @@ def test_a_disk_that_fills_is_told_in_one_line(
         ("--hp gamma=high", "gamma is 'high'; expected a number."),
         ("--hp gamma", "Got the hyper-parameter 'gamma'; expected name=value"),
         ("--hp-file none.yaml", "The file of hyper-parameters none.yaml cannot be read: No such file"),
+        ("--tuning-episodes 5", "--tuning-episodes is 5; expected an integer >= 12"),
         ("--checkpoints -1", "--checkpoints is -1; expected"),
         ("--pairs tinny", "Unknown pair 'tinny'. Did you mean 'tiny'?"),
         ("--eval-pairs tinny", "Unknown pair 'tinny'. Did you mean 'tiny'?"),
