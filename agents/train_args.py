@@ -87,8 +87,8 @@ class TrainArgs:
     """YAML file of hyper-parameters, one `name: value` per line; --hp goes before it."""
     pairs: Annotated[
         tuple[str, ...] | None,
-        _differing("Pairs to train on, by name; the first one is evaluated too.", "NAME ...", "all training members",
-                   f"the first {EFFORTS['quick'].n_training_pairs}", "all"),
+        _differing("Pairs to train on, by name (with settings: NAME:KEY=VALUE,KEY=VALUE); the first one is evaluated "
+                   "too.", "NAME ...", "all training members", f"the first {EFFORTS['quick'].n_training_pairs}", "all"),
     ] = None  # fmt: skip
     num_envs: int = 16
     """Fine-tuning runs that train side by side, in one batched graph."""

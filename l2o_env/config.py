@@ -31,7 +31,8 @@ class EnvConfig:
     """
 
     pairs: tuple[str, ...] = ("glyphs-digits",)
-    """Names of the pairs that episodes are drawn from (one string is taken as one name)."""
+    """Names of the pairs that episodes are drawn from (one string is taken as one name); with settings, if it has any:
+    `folders:source=renders,target=photos`."""
     budget: int = 300
     """Optimizer updates of an episode."""
     window: int = 15
