@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from agents.advantages import advantages_of
 from agents.asg_policy import N_SCALARS, AsgPolicy, Memory
-from agents.base import Predictor
+from agents.population_learner import PopulationLearner, Segment
 from agents.reinforce_config import PRESETS, ReinforceConfig
 from l2o_env.asg import ASG
 from l2o_env.config import EnvConfig
@@ -31,7 +30,7 @@ MECHANISM = ("observation", "action", "windows", "update_rule", "clip_norm", "lr
 """Settings of the environment that give the policy's observations and actions their meaning."""
 
 
-class AsgAgent(Predictor):
+class AsgAgent(PopulationLearner):
     """The policy of the released ASG.
 
     Actions are *sampled* whenever it acts, also at test time, as in the released code: `deterministic` changes
@@ -111,61 +110,13 @@ class AsgAgent(Predictor):
             ConfigError: If the population observes or acts otherwise.
         """
         self.check_env(venv.config)
-        started = time.perf_counter()
-        batches = -(-episodes // venv.num_envs)
-        order: list[str] = []
-        for batch in range(batches):
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * (1 - 0.9 * batch / batches)
-            if pairs and not order:
-                order = [pairs[i] for i in torch.randperm(len(pairs), generator=self.generator)]
-            record = self._batch(venv, order.pop(0) if pairs else None)
-            self.episodes += venv.num_envs
-            record |= {"episode": self.episodes, "seconds": time.perf_counter() - started}
-            if callback is not None:
-                callback(record)
-        return self
+        return super().learn(venv, episodes, pairs=pairs, callback=callback)
 
-    def _batch(self, venv: Syn2RealVectorEnv, pair: str | None) -> dict[str, Any]:
-        """One episode of each optimizee, with an update of the policy every ``n_steps`` steps."""
-        observations, info = venv.reset(options={"pair": pair})
-        names, value, state = info["pair"], info["value"], self.policy.initial_state(venv.num_envs)
-        alive, total = np.ones(venv.num_envs, np.bool_), np.zeros(venv.num_envs)
-        diverged, losses = np.zeros(venv.num_envs, np.bool_), []
-        while alive.any():
-            begin = state
-            seen: list[tuple[NDArray[Any], ...]] = []
-            while alive.any() and len(seen) != self.config.n_steps:
-                actions, state = self.act(observations, state)
-                before = observations
-                self.timesteps += int(alive.sum())
-                observations, rewards, terminated, _, info = venv.step(actions)
-                rewards = np.where(alive, rewards, 0.0)
-                seen.append((before, actions, alive, rewards))
-                total += rewards
-                value = np.where(alive, info["value"], value)
-                diverged |= alive & info["diverged"]
-                alive = alive & ~terminated
-            losses.append(self._update(begin, *(np.stack(column) for column in zip(*seen, strict=True))))
-        return {
-            "return_mean": float(total.mean()),
-            "return_std": float(total.std()),
-            "value_mean": float(value.mean()),
-            "diverged": int(diverged.sum()),
-            "time/total_timesteps": self.timesteps,
-            "pair": "+".join(sorted(set(names))),
-            **{key: float(np.mean([loss[key] for loss in losses])) for key in losses[0]},
-        }
-
-    def _update(
-        self,
-        begin: Memory,
-        observations: NDArray[np.float32],
-        actions: NDArray[np.int64],
-        alive: NDArray[np.bool_],
-        rewards: NDArray[np.float64],
-    ) -> dict[str, float]:
-        """One step of the policy's optimizer on a stretch of steps ``(time, N, ...)``."""
+    def _update(self, segment: Segment) -> dict[str, float]:
+        """One step of the policy's optimizer on a stretch of steps."""
+        observations, rewards = np.stack(segment.observations), np.stack(segment.rewards)
+        actions, alive = np.stack(segment.actions), np.stack(segment.alive)
+        begin = segment.state or self.policy.initial_state(alive.shape[1])
         logits, _ = self.policy(torch.from_numpy(observations), begin)
         distribution = torch.distributions.Categorical(logits=logits)
         counts = torch.from_numpy(alive)

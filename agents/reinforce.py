@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from agents.advantages import advantages_of
-from agents.base import Predictor
 from agents.policies import LayerPolicy
+from agents.population_learner import PopulationLearner, Segment
 from agents.reinforce_config import PRESETS, ReinforceConfig
 from l2o_env import observation
 from l2o_env.action import N_FACTORS
@@ -28,7 +27,6 @@ from l2o_env.errors import ConfigError
 from l2o_env.files import atomic_path
 from l2o_env.models.base import new_generator
 from l2o_env.observation import split_layers
-from l2o_env.vector_env import Syn2RealVectorEnv
 
 
 class State(NamedTuple):
@@ -43,7 +41,7 @@ class State(NamedTuple):
     noise: Tensor | None
 
 
-class Reinforce(Predictor):
+class Reinforce(PopulationLearner):
     """A layer-shared recurrent policy, trained by REINFORCE (Williams, 1992).
 
     With Gaussian actions the exploration noise is an AR(1) process in time, whose exact log-probability is used:
@@ -184,86 +182,10 @@ class Reinforce(Predictor):
         log_prob = -0.5 * (residual**2 + math.log(2 * math.pi)) - scale.log() - self.log_std
         return log_prob, entropy.expand(z.shape), z[-1].detach()
 
-    def learn(
-        self,
-        venv: Syn2RealVectorEnv,
-        episodes: int,
-        *,
-        pairs: Sequence[str] | None = None,
-        callback: Callable[[dict[str, Any]], None] | None = None,
-    ) -> Reinforce:
-        """Trains on a population.
+    def _see(self, observations: NDArray[np.float32]) -> None:
+        self.policy.normaliser.update(torch.from_numpy(split_layers(observations)))
 
-        Args:
-            venv: The population; with ``common_random_numbers=True`` the baseline takes away the luck of the draw.
-                Optimizees that diverge do not count for the rest of the episode.
-            episodes: Episodes to train for, over all optimizees; a multiple of their number, or rounded up to one.
-            pairs: Pairs that batches of episodes go through in turn, each time in a new order; None leaves the
-                choice to the environment.
-            callback: Called after each batch with a record of it. It may raise ``KeyboardInterrupt``: the policy
-                is as the last update left it.
-
-        Returns:
-            Itself.
-        """
-        order: list[str] = []
-        started = time.perf_counter()
-        batches = -(-episodes // venv.num_envs)
-        averaged = [torch.zeros_like(p) for p in self._parameters()]
-        n_averaged = 0
-        for batch in range(batches):
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * group["scale"] * (1 - 0.9 * batch / batches)
-            if pairs and not order:
-                order = [pairs[i] for i in torch.randperm(len(pairs), generator=self.generator)]
-            record = self._batch(venv, order.pop(0) if pairs else None)
-            self.episodes += venv.num_envs
-            if batch >= (1 - self.config.averaged_share) * batches:
-                n_averaged += 1
-                for mean, p in zip(averaged, self._parameters(), strict=True):
-                    mean += (p.detach() - mean) / n_averaged
-            record |= {"episode": self.episodes, "seconds": time.perf_counter() - started}
-            if callback is not None:
-                callback(record)
-        if n_averaged:
-            for mean, p in zip(averaged, self._parameters(), strict=True):
-                p.data.copy_(mean)
-        return self
-
-    def _batch(self, venv: Syn2RealVectorEnv, pair: str | None) -> dict[str, Any]:
-        observations, info = venv.reset(options={"pair": pair})
-        pairs = info["pair"]
-        state: State | None = None
-        seen: list[NDArray[np.float32]] = [observations]
-        alive, total, losses = np.ones(venv.num_envs, np.bool_), np.zeros(venv.num_envs), []
-        diverged = np.zeros(venv.num_envs, np.bool_)
-        value = info["value"]
-        while alive.any():
-            segment = _Segment(state)
-            while alive.any() and len(segment.rewards) != self.config.n_steps:
-                actions, state = self.act(observations, state, deterministic=False)
-                segment.add(observations, actions, alive)
-                self.timesteps += int(alive.sum())
-                observations, rewards, terminated, _, info = venv.step(actions)
-                segment.rewards.append(np.where(alive, rewards, 0.0))
-                total += segment.rewards[-1]
-                value = np.where(alive, info["value"], value)
-                diverged |= alive & info["diverged"]
-                alive = alive & ~terminated
-                seen.append(observations)
-            losses.append(self._update(segment))
-        self.policy.normaliser.update(torch.from_numpy(split_layers(np.stack(seen))))
-        return {
-            "return_mean": float(total.mean()),
-            "return_std": float(total.std()),
-            "value_mean": float(value.mean()),
-            "diverged": int(diverged.sum()),
-            "time/total_timesteps": self.timesteps,
-            "pair": "+".join(sorted(set(pairs))),
-            **{key: float(np.mean([loss[key] for loss in losses])) for key in losses[0]},
-        }
-
-    def _update(self, segment: _Segment) -> dict[str, float]:
+    def _update(self, segment: Segment) -> dict[str, float]:
         config = self.config
         features = torch.from_numpy(split_layers(np.stack(segment.observations)))
         actions = torch.from_numpy(np.stack(segment.actions))
@@ -287,9 +209,6 @@ class Reinforce(Predictor):
             "grad_norm": norm.item(),
             "std": self.log_std.exp().item(),
         }
-
-    def _parameters(self) -> list[Tensor]:
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     @torch.no_grad()
     def _cautious_step(self, outputs: Callable[[], Tensor]) -> float:
@@ -383,23 +302,6 @@ class Reinforce(Predictor):
         agent.log_std.data.copy_(tensors["log_std"])
         agent.episodes = description["episodes"]
         return agent
-
-
-@dataclass
-class _Segment:
-    """What happened between two updates of the policy."""
-
-    state: State | None
-    observations: list[NDArray[np.float32]] = field(default_factory=list)
-    actions: list[NDArray[Any]] = field(default_factory=list)
-    alive: list[NDArray[np.bool_]] = field(default_factory=list)
-    rewards: list[NDArray[np.float64]] = field(default_factory=list)
-
-    def add(self, observations: NDArray[np.float32], actions: NDArray[Any], alive: NDArray[np.bool_]) -> None:
-        """Appends what a step started from."""
-        self.observations.append(observations)
-        self.actions.append(actions)
-        self.alive.append(alive.copy())
 
 
 def _mean(outputs: Tensor) -> Tensor:
