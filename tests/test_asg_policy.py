@@ -22,6 +22,7 @@ from agents.asg_import import convert, read_state_dict
 from agents.asg_policy import AsgPolicy
 from agents.base import Learner
 from agents.loading import load
+from agents.population_learner import Segment
 from agents.reinforce_config import PRESETS
 from l2o_env.asg import ASG, ASGVectorEnv
 from l2o_env.config import EnvConfig
@@ -120,7 +121,7 @@ def test_the_gradient_is_that_of_reinforce() -> None:
             if alive[t, i]:  # gamma is 0: the reward of the step itself
                 loss = loss - rewards[t, i] * sum(log_probs[t, i, k, actions[t, i, k]] for k in range(2)) / 5
     expected = torch.autograd.grad(loss, list(agent.policy.parameters()))
-    agent._update(begin, observations, actions, alive, rewards)
+    agent._update(Segment(begin, [*observations], [*actions], [*alive], [*rewards]))
     for p, old, gradient in zip(agent.policy.parameters(), before, expected, strict=True):
         torch.testing.assert_close(p.detach(), old - 7e-4 * gradient, rtol=1e-4, atol=1e-7)
 
@@ -135,7 +136,7 @@ def test_it_learns_which_factors_pay() -> None:
     for _ in range(60):
         actions, _ = agent.act(observations, None)
         rewards = (actions[:, 1] - actions[:, 0]).astype(float)
-        agent._update(agent.policy.initial_state(16), observations[None], actions[None], alive, rewards[None])
+        agent._update(Segment(None, [observations], [actions], [*alive], [rewards]))
     means = (agent._logits(observations[:1], None)[0].softmax(-1) * torch.arange(11)).sum(-1)[0]
     assert means[0] < 2.5 and means[1] > 7.5  # 5 at the start
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from agents import reinforce
 from agents.base import Agent
+from agents.population_learner import Segment
 from agents.reinforce import Reinforce
 from agents.reinforce_config import PRESETS, ReinforceConfig
 from l2o_env.config import EnvConfig
@@ -246,10 +246,8 @@ def test_it_learns_a_weight_that_pays(make_vec: Callable[..., Syn2RealVectorEnv]
     observations, _ = venv.reset(seed=0)
     agent = Reinforce(venv.config, ReinforceConfig(learning_rate=0.1, target_kl=None), seed=1)
     for _ in range(20):
-        segment = reinforce._Segment(None)
         actions, _ = agent.act(observations, None, deterministic=False)
-        segment.add(observations, actions, np.ones(16, np.bool_))
-        segment.rewards.append(actions[:, -1].astype(np.float64))
-        agent._update(segment)
+        rewards = actions[:, -1].astype(np.float64)
+        agent._update(Segment(None, [observations], [actions], [np.ones(16, np.bool_)], [rewards]))
     learned, _ = agent.act(observations, None, deterministic=True)
     assert learned[:, -1].min() > 0.3
