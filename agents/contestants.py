@@ -19,6 +19,7 @@ from agents.tuning import tune_per_layer, tune_uniform
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.files import atomic_path
 from l2o_env.rollout import Progress
 from l2o_env.transfer import Contestant, Mode, Selection, folder_digest, n_layers, pair_digest
 
@@ -27,9 +28,12 @@ ACTION_SETTINGS = (
 )  # fmt: skip
 """Settings that give actions their meaning: each policy is run with its own."""
 FREE_SETTINGS = (
-    *ACTION_SETTINGS, "pairs", "reward", "divergence_penalty", "common_random_numbers", "implementation", "device"
+    *ACTION_SETTINGS, "pairs", "reward", "divergence_penalty", "common_random_numbers", "implementation", "device",
+    "workers", "cuda_graphs",
 )  # fmt: skip
 """Settings in which runs may differ and still be compared: the others define the fine-tuning runs themselves."""
+_NOT_OF_RESULTS = ("pairs", "device", "implementation", "workers", "cuda_graphs")
+"""Settings that the tuned opponents of a pair do not depend on."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +214,7 @@ def tuned_opponents(
         progress: Called with the steps made and planned of each of the two searches.
     """
     settings = {"pair": pair, "episodes": episodes, "seed": seed, "layers": n_layers(pair)}
-    settings |= {key: value for key, value in vars(config).items() if key not in ("pairs", "device", "implementation")}
+    settings |= {key: value for key, value in vars(config).items() if key not in _NOT_OF_RESULTS}
     settings |= {"images": pair_digest(pair_registry.make(pair))}
     text = json.dumps(settings, sort_keys=True)
     agents = _kept(folder, text)
@@ -218,9 +222,11 @@ def tuned_opponents(
         constant, schedule, _ = tune_uniform(config, pair, episodes, seed, progress)
         per_layer = tune_per_layer(config, pair, episodes, seed, progress)
         agents = [constant, schedule, per_layer]
+        (folder / "settings.json").unlink(missing_ok=True)  # cut off here, there is nothing to be taken for finished
         for agent in agents:
             agent.save(folder / agent.name)
-        (folder / "settings.json").write_text(text, encoding="utf-8")
+        with atomic_path(folder / "settings.json") as path:
+            path.write_text(text, encoding="utf-8")
     return [
         Contestant(agent.name, partial(schedules.load, folder / agent.name), _digest(agent), config, "tuned",
                    trained_on=(pair,), pairs=(pair,))

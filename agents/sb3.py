@@ -111,11 +111,11 @@ class SB3Agent(Predictor):
             more["action_masks"] = factor_masks(rates, self.env_config.base_lr, self.config.max_jump)
         with self.randomness():
             if getattr(policy, "use_sde", False):
-                state = self._draw_noise(policy, n) if state is None else state
-                policy.action_dist.exploration_matrices = state  # type: ignore[union-attr]
-            elif self.algorithm == "recurrent_ppo":
-                more["episode_start"] = np.full(n, state is None)
-            actions, state = policy.predict(seen, state=state, deterministic=deterministic, **more)
+                actions, state = self._act_noisily(policy, seen, state, deterministic)
+            else:
+                if self.algorithm == "recurrent_ppo":
+                    more["episode_start"] = np.full(n, state is None)
+                actions, state = policy.predict(seen, state=state, deterministic=deterministic, **more)
         if self.shared_factor:
             actions = np.repeat(actions.reshape(n, 1), n_layers, axis=1)
         return actions, state
@@ -140,6 +140,19 @@ class SB3Agent(Predictor):
                 fresh = self._draw_noise(self.policy, len(rows))
             return torch.where(torch.as_tensor(rows)[:, None, None], fresh, state)
         return tuple(np.where(rows[None, :, None], 0.0, part) for part in state)
+
+    def _act_noisily(
+        self, policy: Any, seen: NDArray[np.float32], state: torch.Tensor | None, deterministic: bool
+    ) -> tuple[NDArray[Any], torch.Tensor]:
+        """Actions of a policy with gSDE, whose own noise is left as it is: it may be in the middle of its training."""
+        noise = policy.action_dist
+        own = noise.exploration_mat, noise.exploration_matrices
+        try:
+            state = self._draw_noise(policy, len(seen)) if state is None else state
+            noise.exploration_matrices = state
+            return policy.predict(seen, deterministic=deterministic)[0], state
+        finally:
+            noise.exploration_mat, noise.exploration_matrices = own
 
     @staticmethod
     def _draw_noise(policy: Any, n: int) -> torch.Tensor:
@@ -200,7 +213,7 @@ class SB3Agent(Predictor):
             gamma=getattr(self.config, "gamma", 1.0),
         )
         env.obs_rms = self.statistics  # type: ignore[assignment]
-        n_steps = venv.config.n_steps
+        n_steps = venv.episodes.n_steps()
         steps = -(-episodes // venv.num_envs) * venv.num_envs * n_steps
         with self.randomness():
             model = build(self.algorithm, self.config, env, n_steps)

@@ -138,8 +138,7 @@ class Episodes:
         self.updates_made += int(lengths.sum())
         if (window.diverged & fresh).any():  # in ASG's first window: the episode goes on from where it started
             again = population.run(self.rates, np.zeros_like(lengths), self.guidance_weights)
-            measured = _select(window.diverged & fresh, again.measurements, window.measurements)
-            window = replace(window, measurements=measured)
+            window = _replaced(window, again, window.diverged & fresh)
         diverged = window.diverged & moving
         before = window.measurements if self.previous is None else _select(fresh, window.measurements, self.previous)
         after = _select(diverged | resting, before, window.measurements)
@@ -263,6 +262,16 @@ def _select(mask: NDArray[np.bool_], yes: Measurements, no: Measurements) -> Mea
     if not mask.any():  # nearly always
         return no
     return Measurements(*(np.where(mask, a, b) for a, b in zip(vars(yes).values(), vars(no).values(), strict=True)))
+
+
+def _replaced(window: Window, other: Window, mask: NDArray[np.bool_]) -> Window:
+    """A window with what was measured in the other one where the mask says so."""
+    return replace(
+        window,
+        layers={key: np.where(mask[:, None], other.layers[key], value) for key, value in window.layers.items()},
+        head={key: np.where(mask, other.head[key], value) for key, value in window.head.items()},
+        measurements=_select(mask, other.measurements, window.measurements),
+    )
 
 
 def generator_state(rng: np.random.Generator) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def _evaluate_chunk(
     images, labels = batch.images, batch.labels
     n_labels = (labels != IGNORED).sum()
     none = images.new_zeros(len(rows))
-    if _is_averaged(pair, name):
+    if is_averaged(pair, name):
         predicted = predictions(forward, pair, rows, name, images)
         return none * torch.nan, none, predicted, n_labels, n_labels
     logits, proxy_logits = forward(rows, images)
@@ -95,13 +95,14 @@ def _fit(scores: Tensor, labels: Tensor) -> Tensor:
     return flat.unflatten(0, scores.shape[:2])
 
 
-def _is_averaged(pair: Pair, name: str) -> bool:
+def is_averaged(pair: Pair, name: str) -> bool:
+    """Whether predictions on a split are means over mirror images or sliding windows."""
     return name == "target" and bool(pair.flip_average or pair.sliding_window)
 
 
 def predictions(forward: Forward, pair: Pair, rows: list[int], name: str, images: Tensor) -> Tensor:
     """Predicted classes ``(len(rows), n, ...)`` on images of a split, as its metric counts them."""
-    if _is_averaged(pair, name):
+    if is_averaged(pair, name):
         return torch.cat([predict(forward, pair, row, images) for row in rows])
     return forward(rows, images)[0].argmax(2)
 
@@ -189,9 +190,25 @@ def make_metric(name: MetricName, n_classes: int, device: torch.device) -> Any:
         n_classes: Number of classes.
         device: Where it counts.
     """
-    from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
+    from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex, MulticlassStatScores
 
     settings: dict[str, Any] = {"num_classes": n_classes, "ignore_index": IGNORED, "validate_args": False}
     if name == "miou":
         return MulticlassJaccardIndex(average="macro", **settings).to(device)
-    return MulticlassAccuracy(average="micro" if name == "accuracy" else "macro", **settings).to(device)
+    if name == "accuracy":
+        return MulticlassAccuracy(average="micro", **settings).to(device)
+    return _MeanRecall(MulticlassStatScores(average="none", **settings).to(device))
+
+
+class _MeanRecall:
+    """Mean over the classes that have labels; torchmetrics' macro average counts those that are only predicted as 0."""
+
+    def __init__(self, counts: Any) -> None:
+        self._counts = counts
+
+    def update(self, predicted: Tensor, labels: Tensor) -> None:
+        self._counts.update(predicted, labels)
+
+    def compute(self) -> Tensor:
+        right, labelled = self._counts.compute()[:, [0, 4]].float().T
+        return (right / labelled)[labelled > 0].mean()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
-from l2o_env.evaluation import Evaluation, class_shares, evaluate_chunks, predictions
+from l2o_env.evaluation import Evaluation, class_shares, evaluate_chunks, is_averaged, predictions
 from l2o_env.guidance import Context, kl_divergence, make_guidance
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.pairs.base import Pair, Split, is_streamed
@@ -58,7 +58,7 @@ class Window:
         head: Head statistics by name, each ``(N,)``.
         measurements: Losses and accuracies.
         diverged: ``(N,)``; weights, losses or validation values became non-finite. Such an optimizee is back at
-            the window's first weights.
+            the window's first weights, without momentum.
     """
 
     layers: dict[str, NDArray[np.float64]]
@@ -319,6 +319,7 @@ class Population(ABC):
         head = torch.stack([getattr(statistics, name) for name in HEAD_FIELDS], dim=-1)
         host = torch.cat([values, bad[:, None].to(values), head, layers], dim=-1).double().cpu().numpy()
         train_ce, train_kl, val_ce, val_kl, val_accuracy = host[:, :5].T
+        self._stop(host[:, 5] > 0)
         per_layer = host[:, 8:].reshape(self.n, self.n_layers, len(LAYER_FIELDS))
         target = np.full(self.n, np.nan)
         if self.config.reward == "target_oracle":
@@ -329,6 +330,13 @@ class Population(ABC):
             measurements=Measurements(train_ce, train_kl, val_ce, val_kl, val_accuracy, target),
             diverged=host[:, 5] > 0,
         )
+
+    def _stop(self, which: NDArray[np.bool_]) -> None:
+        """Takes away the momentum of some optimizees, which would make their next update diverge too."""
+        if which.any():
+            momentum = self._momentum()
+            momentum[torch.as_tensor(which, device=self.device)] = 0
+            self._set_momentum(momentum)
 
     def evaluate(self, split: str) -> Evaluation:
         """Losses and accuracies of all optimizees, each on its own pair.
@@ -357,7 +365,7 @@ class Population(ABC):
 
     def _evaluate_pair(self, pair: int, rows: list[int], name: str) -> Evaluation:
         data = self.data[pair]
-        if isinstance(data, StreamData) or data.pair.metric != "accuracy":
+        if isinstance(data, StreamData) or data.pair.metric != "accuracy" or is_averaged(data.pair, name):
             n_classes = data.pair.n_proxy_classes
             return evaluate_chunks(self._logits, data.pair, rows, name, data.chunks(name), n_classes)
         split = data.validation if name == "validation" else data.evaluation_split(name)

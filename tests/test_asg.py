@@ -150,6 +150,16 @@ def test_a_first_window_that_diverges_leaves_a_measured_start(tiny: str) -> None
     assert np.isfinite(observation).all()
 
 
+@pytest.mark.parametrize("implementation", ["stacked", "looped"])
+def test_after_a_first_window_that_diverges_smaller_rates_work(tiny: str, implementation: str) -> None:
+    env = ASGEnv(**{**SHORT, "base_lr": 1e30, "implementation": implementation})
+    _, info = env.reset(seed=0)
+    assert all(np.isfinite(info[key]).all() for key in ("drift", "update_ratio", "task_rms"))
+    assert not env.get_state()["episodes"]["population"]["momentum"].any()
+    _, _, terminated, _, info = env.step(np.array([0, 0, 0]))
+    assert not terminated and not info["diverged"] and (info["drift"] == 0).all()
+
+
 def test_recipes_are_valid_settings() -> None:
     for recipe, rate, cap in ((VISDA17, 1e-4, None), (GTA5, 1e-3, 9.0)):
         config = EnvConfig(**recipe)

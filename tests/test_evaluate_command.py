@@ -15,10 +15,11 @@ from PIL import Image
 import agents
 import train_policy
 from agents.console import Reporter
-from agents.contestants import find_policy
+from agents.contestants import TUNED, common_settings, find_policy, tuned_opponents
 from agents.evaluate import EvaluateArgs, evaluate_runs
 from agents.reinforce import Reinforce
 from agents.reinforce_config import ReinforceConfig
+from agents.schedules import Schedule
 from l2o_env import transfer
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
@@ -155,6 +156,37 @@ def test_the_oracle_may_choose_among_all_checkpoints(tmp_path: Path) -> None:
     rows = every[every["mode"] == "deterministic"].groupby("selection")["real_accuracy"].mean().to_dict()
     best = max(rows["last"], rows["source"], *direct.groupby("policy")["real_accuracy"].mean())
     assert rows["target-oracle"] == best
+
+
+def test_opponents_that_were_being_tuned_are_not_taken_for_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tuned(rate: float) -> list[str]:
+        agents = [Schedule(name, rate) for name in TUNED]
+        monkeypatch.setattr("agents.contestants.tune_uniform", lambda *args: (*agents[:2], None))
+        monkeypatch.setattr("agents.contestants.tune_per_layer", lambda *args: agents[2])
+        found = tuned_opponents("tiny", replace(CONFIG, base_lr=rate), 8, 0, tmp_path, None)
+        return [str(each.load().rate) for each in found]  # type: ignore[attr-defined]
+
+    assert tuned(0.5) == ["0.5"] * 3
+    save, saved = Schedule.save, []
+
+    def interrupted(self: Schedule, folder: Path) -> None:
+        if saved and folder.parent == tmp_path:
+            raise KeyboardInterrupt
+        saved.append(folder)
+        save(self, folder)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Schedule, "save", interrupted)
+        tuned(0.25)
+    assert tuned(0.5) == ["0.5"] * 3
+
+
+def test_how_runs_were_divided_does_not_keep_them_from_being_compared(tmp_path: Path) -> None:
+    runs = [_run(tmp_path / str(n), replace(CONFIG, workers=n)) for n in (2, 1)]
+    config = common_settings([find_policy(str(run)) for run in runs], {"device": "cpu"})
+    assert (config.workers, config.budget) == (1, 4)
 
 
 def test_what_a_folder_says_of_its_policy(tmp_path: Path) -> None:

@@ -10,9 +10,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from l2o_env.config import EnvConfig
 from l2o_env.dense import IGNORED, as_rows, task_loss
 from l2o_env.evaluation import _places, class_shares, evaluate_chunks, make_metric, predictions, slide
 from l2o_env.models.base import new_generator
+from l2o_env.pairs.base import in_memory
+from l2o_env.population import Start
+from l2o_env.stacked import StackedPopulation
 from l2o_env.stream_data import Batch
 from tests.tiny import tiny_pair
 
@@ -102,6 +106,27 @@ def test_predictions_are_averaged_with_those_of_the_mirror_image() -> None:
     assert torch.equal(plain[0], IMAGES[:, :, 0, 0].argmax(1))
     found_ce = evaluate_chunks(_one(lambda x: x), pair, [0], "target", [Batch(IMAGES, MASKS, None)], 2).ce
     assert found_ce.isnan().all()
+
+
+def test_predictions_on_images_in_memory_are_averaged_too() -> None:
+    pair = dataclasses.replace(tiny_pair(), flip_average=True)
+    config = EnvConfig(pairs=("tiny",), budget=4, window=2, batch_size=8, device="cpu")
+    population, rows = StackedPopulation([pair], 8, config), [*range(8)]
+    population.start({i: Start(0, i, i) for i in rows})
+    target = in_memory(pair.target)
+    images = torch.stack([target.images, target.images.flip(-1)])
+    logits = torch.stack([population._logits(rows, view)[0] for view in images])
+    expected = (logits.sigmoid().sum(0).argmax(-1) == target.labels).float().mean(-1)
+    assert not torch.equal(expected, (logits[0].argmax(-1) == target.labels).float().mean(-1))
+    torch.testing.assert_close(population.evaluate("target").accuracy, expected)
+    assert population.evaluate("validation").ce.isfinite().all()
+
+
+def test_a_class_without_labels_does_not_count() -> None:
+    metric = make_metric("mean_class_accuracy", 3, CPU)
+    metric.update(torch.tensor([0, 2, 1]), torch.tensor([0, 0, 1]))
+    metric.update(torch.tensor([1, 2]), torch.tensor([1, IGNORED]))
+    assert float(metric.compute()) == pytest.approx((0.5 + 1) / 2)
 
 
 def test_windows_cover_an_image_and_are_averaged() -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F  # noqa: N812
 
 import train_policy
 from l2o_env import ConfigError, pairs
@@ -193,7 +194,7 @@ def test_a_fingerprint_tells_whether_files_have_changed(tree: Path) -> None:
 
 
 class ThreeWay(nn.Module):
-    """A network of three proxy classes, with batch normalisation."""
+    """A network of three proxy classes, with batch normalisation and dropout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,7 +203,7 @@ class ThreeWay(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits ``(batch, 3)``."""
-        return self.fc(self.body(images).mean((-2, -1)))
+        return self.fc(F.dropout(self.body(images).mean((-2, -1)), 0.1, self.training))
 
 
 def test_a_proxy_is_trained_once_on_real_images(

@@ -16,7 +16,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from torch import Tensor
 
 from l2o_env.action import action_space, decide
-from l2o_env.config import EnvConfig
+from l2o_env.config import EnvConfig, GuidanceName
 from l2o_env.core import make_population
 from l2o_env.env import Syn2RealEnv
 from l2o_env.errors import ConfigError
@@ -298,6 +298,33 @@ def test_the_queue_holds_the_last_keys_of_updated_optimizees_and_is_part_of_the_
     assert torch.equal(found[1], expected[1])
     population.start({0: Start(0, 9, 9)})
     assert not queue[0].any() and queue[1].any()
+
+
+@pytest.mark.parametrize("guidance", NEW)
+def test_every_term_works_in_mixed_precision(guidance: GuidanceName) -> None:
+    moved = []
+    for precision in ("float32", "bf16"):
+        population = LoopedPopulation(TINIES[:1], 1, _config(guidance=guidance, csg_dim=6, precision=precision))
+        population.start({0: Start(0, 1, 2)})
+        window = population.run(np.full((1, 3), 0.05), np.array([3]))
+        assert not window.diverged.any()
+        moved.append(population.weights - population.reference)
+    assert (moved[0] - moved[1]).norm() < 0.1 * moved[0].norm()
+
+
+def test_views_are_not_drawn_by_the_numbers_of_the_augmentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+
+    def noting(images: Tensor, rng: np.random.Generator) -> Tensor:
+        drawn.append(rng.bit_generator.state["state"])
+        return images
+
+    monkeypatch.setattr("l2o_env.guidance.csg.random_view", noting)
+    population = LoopedPopulation(TINIES[:1], 1, _config(guidance="csg", csg_dim=6))
+    population.start({0: Start(0, 1, 2)})
+    population.run(np.full((1, 3), 0.05), np.array([1]))
+    # See l2o_env.pairs.augment.draw.
+    assert np.random.default_rng([2, 0]).bit_generator.state["state"] not in drawn
 
 
 def test_without_a_named_feature_map_an_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,18 @@ def test_training_ends_on_its_budget_in_the_middle_of_a_rollout(make_vec: MakeVe
     assert (agent.episodes, venv.episodes.updates_made, len(records)) == (4, 4 * venv.config.budget, 1)
 
 
+def test_episodes_of_asgs_windows_are_counted_as_they_are(make_vec: MakeVec) -> None:
+    venv = make_vec(4, budget=30, windows="asg")
+    steps = venv.episodes.n_steps()
+    assert steps != venv.config.n_steps
+    venv.reset(seed=3)
+    records: list[dict[str, Any]] = []
+    agent = SB3Agent(venv.config, "ppo", replace(_config("ppo"), n_steps=steps), 0, 3)
+    agent.learn(venv, 8, callback=records.append)
+    assert [record["episode"] for record in records] == [4, 8] and agent.episodes == 8
+    assert [record["time/total_timesteps"] for record in records] == [4 * steps, 8 * steps]
+
+
 def test_records_hold_the_returns_of_the_environment(make_vec: MakeVec) -> None:
     agent, venv = _agent("ppo", make_vec, n=2)
     seen: list[np.ndarray] = []
@@ -244,8 +256,13 @@ def test_noise_is_drawn_once_per_episode_and_the_same_on_all_layers(make_vec: Ma
     third, _ = agent.predict(observations, state, np.array([True, False]), deterministic=False)
     assert not np.allclose(third[0], first[0])
     np.testing.assert_array_equal(third[1], first[1])
-    # What is drawn has the spread that its log-probability says.
+    # What the policy explores by in its own training is left alone.
+    own = torch.ones(4, 64, 1)
     policy: Any = agent.policy
+    policy.action_dist.exploration_matrices = own
+    agent.act(observations, None, deterministic=True)
+    assert policy.action_dist.exploration_matrices is own
+    # What is drawn has the spread that its log-probability says.
     seen = torch.from_numpy(agent.statistics.normalise(observations[:1], 5.0))
     distribution = policy.get_distribution(seen)
     draws = []

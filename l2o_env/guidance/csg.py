@@ -24,6 +24,8 @@ from l2o_env.guidance.base import Context, FrozenFeatures, Guidance, TermInputs,
 from l2o_env.models.base import new_generator
 
 _PROJECTION_SEED = 0
+_VIEWS = int.from_bytes(b"csg", "little")
+"""Keeps the random numbers of views apart from those of the pairs' augmentation, which have the same seeds."""
 
 
 def attention_pool(features: Tensor) -> Tensor:
@@ -85,7 +87,7 @@ class Contrastive(Guidance):
 
     def prepare(self, rows: Sequence[int], pair: int, images: Tensor) -> dict[str, Tensor]:
         """The optimizee's ``views``, the proxy's ``keys`` of others, ``queue`` and its ``filled`` places."""
-        rngs = [np.random.default_rng([self._seeds[i], int(self._batches[i])]) for i in rows]
+        rngs = [np.random.default_rng([self._seeds[i], int(self._batches[i]), _VIEWS]) for i in rows]
         views = torch.stack([random_view(batch, rng) for batch, rng in zip(images, rngs, strict=True)])
         others = torch.cat([random_view(batch, rng) for batch, rng in zip(images, rngs, strict=True)])
         pooled = attention_pool(self._frozen(pair, others))
@@ -102,7 +104,8 @@ class Contrastive(Guidance):
     def loss(self, inputs: TermInputs) -> Tensor:
         """:func:`info_nce` of the optimizee's views."""
         extras = inputs.extras
-        pooled = attention_pool(inputs.encode(extras["views"]))
+        # In the keys' precision: in mixed precision the feature map has less.
+        pooled = attention_pool(inputs.encode(extras["views"]).to(extras["projection"].dtype))
         queries = F.normalize(pooled @ extras["projection"], dim=-1)
         return info_nce(queries, extras["keys"], extras["queue"], extras["filled"], self.context.config.csg_temperature)
 

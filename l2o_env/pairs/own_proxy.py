@@ -6,7 +6,7 @@ from dataclasses import asdict
 from hashlib import sha256
 
 from l2o_env.errors import ConfigError
-from l2o_env.models.backbone import NetworkConfig, builder, find_head
+from l2o_env.models.backbone import NetworkConfig, builder, find_head, local_seed
 from l2o_env.models.base import new_generator
 from l2o_env.pairs.base import Split, images_of
 from l2o_env.pairs.cache import Tensors, cached
@@ -48,7 +48,8 @@ def trained_weights(
     def train() -> Tensors:
         assert images.labels is not None
         data = Split(images_of(images, range(len(images))), images.labels)
-        fit(proxy.train(), data, new_generator(seed), training)
+        with local_seed(seed):  # for dropout, which draws from the global generator
+            fit(proxy.train(), data, new_generator(seed), training)
         return {name: tensor.detach().clone() for name, tensor in proxy.state_dict().items()}
 
     template = {name: tensor.detach() for name, tensor in proxy.state_dict().items()}
