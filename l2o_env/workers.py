@@ -10,6 +10,7 @@ import io
 import os
 import pickle
 import signal
+import threading
 import traceback
 import weakref
 from collections.abc import Sequence
@@ -65,6 +66,8 @@ class Worker:
         self._ticket = 0
         self._sent: weakref.WeakKeyDictionary[Pair, int] = weakref.WeakKeyDictionary()
         self._n_sent = 0
+        self._sending = threading.Lock()
+        self._dropped: list[int] = []
         self.populations = 0
 
     @property
@@ -80,8 +83,15 @@ class Worker:
     def ask(self, population: int, method: str, *args: Any) -> int:
         """Sends an order; returns its ticket for :meth:`answer`."""
         self._ticket += 1
-        self._send(pickle.dumps(_Order(self._ticket, population, method, args)))
-        return self._ticket
+        ticket = self._ticket
+        self._send(pickle.dumps(_Order(ticket, population, method, args)))
+        self._send_drops()
+        return ticket
+
+    def drop(self, population: int) -> None:
+        """Lets it free a population. May be called at any time, by the garbage collector in the middle of a message."""
+        self._dropped.append(population)
+        self._send_drops()
 
     def answer(self, ticket: int) -> Any:
         """Waits for the answer to an order; answers to earlier ones that nobody has fetched are dropped."""
@@ -128,6 +138,18 @@ class Worker:
             self._process.join()
 
     def _send(self, data: bytes) -> None:
+        with self._sending:
+            self._write(data)
+
+    def _send_drops(self) -> None:
+        while self._dropped and self._sending.acquire(blocking=False):  # else whoever is sending does it afterwards
+            try:
+                if self._dropped:
+                    self._write(pickle.dumps(_Order(0, self._dropped.pop(), "drop", ())))
+            finally:
+                self._sending.release()
+
+    def _write(self, data: bytes) -> None:
         try:
             self._connection.send_bytes(data)
         except OSError as cause:
@@ -181,7 +203,7 @@ class WorkerShard:
         self._worker.populations -= 1
         if self._worker.alive:
             try:
-                self._worker.ask(self._id, "drop")
+                self._worker.drop(self._id)
             except WorkerError:
                 return
 

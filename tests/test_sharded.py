@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -211,6 +212,30 @@ def test_ctrl_c_leaves_workers_alone(divided: Callable[..., ShardedPopulation]) 
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGINT)
     assert not population.run(RATES, LENGTHS[0]).diverged.any()
+
+
+def test_what_is_collected_in_the_middle_of_a_message_is_dropped_after_it(
+    divided: Callable[..., ShardedPopulation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    population = divided()
+    population.start(STARTS)
+    worker = population.shards[0]._worker  # type: ignore[attr-defined]
+    connection, sent = worker._connection, []
+
+    class Collecting:
+        def send_bytes(self, data: bytes) -> None:
+            if not sent:
+                sent.append("")
+                worker.drop(10**6)  # as the garbage collector does
+            sent.append(pickle.loads(data).method)
+            connection.send_bytes(data)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(connection, name)
+
+    monkeypatch.setattr(worker, "_connection", Collecting())
+    assert len(population.predictions("target")) == 5
+    assert sent == ["", "predictions", "drop"]
 
 
 def test_an_answer_that_nobody_fetched_is_dropped(divided: Callable[..., ShardedPopulation]) -> None:
