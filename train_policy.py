@@ -27,6 +27,7 @@ from l2o_env.errors import ConfigError
 from l2o_env.runs import WriteError
 from l2o_env.workers import WorkerError
 
+DESCRIPTION = "Trains policies that set one learning rate per layer, evaluates them on pairs, and shows what they do."
 COMMANDS = ("train", "evaluate", "plot", "report", "reproduce", "audit", "import-asg", "table", "attention")
 
 _Command = (
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     # Tyro resolves the command to one of the dataclasses; its parser exits by itself for --help and for bad syntax.
-    settings = tyro.cli(_Command, prog="l2o", description=__doc__, args=arguments or ["--help"])
+    settings = tyro.cli(_Command, prog="l2o", description=DESCRIPTION, args=arguments or ["--help"])
     logging.basicConfig(format="%(message)s")
     logging.getLogger("l2o_env").setLevel(logging.INFO)
     try:

@@ -49,10 +49,10 @@ class AttentionArgs:
         None
     )
     """The pair."""
-    rows: tuple[str, ...] = ("1", "2", "9")
+    rows: Annotated[tuple[str, ...], arg(metavar="KEY ...")] = ("1", "2", "9")
     """Networks to compare, by the keys of `l2o table`: large rate, the same with guidance, guidance and policy."""
     images: int = 8
-    """Images in the picture, one of each class as long as there are more classes."""
+    """Images in the picture: one of each class, then again."""
     measured: int = 256
     """Images that the share of attention is measured on."""
     seeds: int = 4
@@ -62,8 +62,10 @@ class AttentionArgs:
     )
     """Module whose output Grad-CAM reads."""
     lr: float = 0.1
-    """The large learning rate of the hand-made rows."""
-    budget: Annotated[int | None, arg(help_behavior_hint="(default: that of the policy's training)")] = None
+    """The large learning rate of the hand-made rows, per update."""
+    budget: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: that of the policy's training)")] = (
+        None
+    )
     """Optimizer updates of a run."""
     out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: attention.png in the run)")] = None
     """The picture, a PNG."""
@@ -82,8 +84,10 @@ class AttentionArgs:
                 raise ConfigError(f"--{option} is {getattr(self, option)}; expected an integer >= 1.")
         if self.seeds > MAX_OPTIMIZEES:
             raise ConfigError(f"--seeds is {self.seeds}; expected at most {MAX_OPTIMIZEES}, which are held at once.")
-        if not self.rows or self.seed < 0:
-            raise ConfigError(f"Got {len(self.rows)} rows and --seed {self.seed}; expected at least one row, and >= 0.")
+        if not self.rows:
+            raise ConfigError("--rows names none; give at least one, or leave it out.")
+        if self.seed < 0:
+            raise ConfigError(f"--seed is {self.seed}; expected an integer >= 0.")
 
 
 @dataclass(frozen=True)

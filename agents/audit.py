@@ -45,7 +45,7 @@ class AuditArgs:
     pairs: Positional[Annotated[tuple[str, ...], arg(metavar="PAIR ...")]] = ("glyphs-digits",)
     """Pairs to audit, by name."""
     runs: int = 64
-    """Fine-tuning runs per pair and guidance."""
+    """Fine-tuning runs per pair and guidance, at least 8."""
     seed: int = 0
     """Seed of rates and runs."""
     guidance_weight: float = EnvConfig.guidance_weight
@@ -57,8 +57,10 @@ class AuditArgs:
         """Raises ConfigError if a setting cannot work."""
         for name in self.pairs:
             pair_registry.check(name)
-        if not self.pairs or self.runs < 8:
-            raise ConfigError(f"Got {len(self.pairs)} pairs and --runs {self.runs}; expected at least 1 and 8.")
+        if not self.pairs:
+            raise ConfigError("No pair is named; give at least one.")
+        if self.runs < 8:
+            raise ConfigError(f"--runs is {self.runs}; expected an integer >= 8, or ranks say little.")
 
 
 def audit(args: AuditArgs, reporter: Reporter | None = None) -> int:

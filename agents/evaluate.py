@@ -58,7 +58,7 @@ class EvaluateArgs:
     """Pairs to evaluate on, by name."""
     seeds: int = 16
     """Evaluation runs of each policy on each pair in each mode."""
-    modes: tuple[Mode, ...] = ("deterministic", "sampled")
+    modes: Annotated[tuple[Mode, ...], arg(metavar="{deterministic,sampled} ...")] = ("deterministic", "sampled")
     """Whether policies take their most likely actions, sampled ones, or both in turn."""
     opponents: Annotated[
         tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint="(default: all hand-made ones)")
@@ -68,15 +68,17 @@ class EvaluateArgs:
     """Episodes for the opponents that are tuned by V on the very pair they are tested on; 0: leave them out."""
     all_checkpoints: FlagCreatePairsOff[bool] = False
     """Let the target oracle choose among all checkpoints of a run, not only the last and the selected one."""
-    reference: Annotated[str | None, arg(help_behavior_hint="(default: uniform, else the first opponent)")] = None
+    reference: Annotated[
+        str | None, arg(metavar="NAME", help_behavior_hint="(default: uniform, else the first opponent)")
+    ] = None
     """What the probability of improvement compares each policy with, by name."""
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/evaluation-<settings>)")] = None
     """Folder of the evaluation; one of the same or other policies may be there, and is added to."""
     seed: int = 0
     """Seed of the evaluation runs, of random opponents and of tuning."""
-    budget: Annotated[int | None, arg(help_behavior_hint="(default: that of training)")] = None
+    budget: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: that of training)")] = None
     """Optimizer updates of an episode."""
-    window: Annotated[int | None, arg(help_behavior_hint="(default: that of training)")] = None
+    window: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: that of training)")] = None
     """Optimizer updates between two actions."""
     device: str = "auto"
     """Torch device; auto takes a GPU if there is one."""

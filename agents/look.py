@@ -57,12 +57,12 @@ class PlotArgs:
 
     run: Positional[Annotated[Path, arg(metavar="RUN")]]
     """Folder of a run or of an evaluation, also of one that is going on or was killed."""
-    policy: Annotated[str | None, arg(help_behavior_hint="(default: the first one recorded)")] = None
-    """Whose actions."""
+    policy: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first one recorded)")] = None
+    """Policy whose actions are drawn."""
     pairs: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint="(default: all)")] = None
     """Pairs to show; panels show the first six."""
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: RUN/plots)")] = None
-    """Where the pictures go."""
+    """Folder that the pictures go to."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class ReportArgs:
 
     run: Positional[Annotated[Path, arg(metavar="RUN")]]
     """Folder of a run or of an evaluation, also of one that is going on or was killed."""
-    policy: Annotated[str | None, arg(help_behavior_hint="(default: the first one recorded)")] = None
-    """Whose actions are shown in detail."""
+    policy: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first one recorded)")] = None
+    """Policy whose actions are shown in detail."""
     out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: RUN/report.html)")] = None
-    """The page."""
+    """File of the page."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class TableArgs:
     """
 
     pair: Positional[Annotated[str, arg(metavar="PAIR")]] = "glyphs-digits"
-    """The pair."""
+    """The pair, by name."""
     policy: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="(default: trained on the spot)")] = None
     """Run folder of the learned policy, or a folder that a policy was saved to."""
     episodes: int = 320
@@ -53,22 +53,26 @@ class TableArgs:
     rows: Annotated[tuple[str, ...] | None, arg(metavar="KEY ...", help_behavior_hint="(default: all)")] = None
     """Rows by their keys: 1 to 9, csg, random, init."""
     lr: float = 0.1
-    """The large learning rate; the small one is 0.03 of it."""
+    """The large learning rate, per update; the small one is 0.03 of it."""
     guidance_weight: float = EnvConfig.guidance_weight
-    """Weight of the proxy guidance."""
+    """Weight of the proxy guidance, per nat."""
     feature_weight: float = 0.3
-    """Weight of feature distillation; its authors' does not apply to other networks, and this was chosen by V on
-    glyphs-digits, without the target, as is fair to the others."""
+    """Weight of feature distillation. That of its authors does not carry over to other networks; this one was chosen
+    by V on glyphs-digits, without the target."""
     l2sp_weight: float = 0.1
-    """Weight of the L2 distance; its authors'."""
+    """Weight of the L2 distance; the default is its authors'."""
     si_weight: float = 1.0
-    """Weight of synaptic intelligence; of the three that its authors have (0.01, 0.1, 1) the one with the best V on
-    glyphs-digits."""
+    """Weight of synaptic intelligence; the default is the one with the best V on glyphs-digits of its authors' three
+    (0.01, 0.1, 1)."""
     csg_weight: float = 0.1
-    """Weight of CSG's contrastive loss; its authors'."""
-    budget: Annotated[int | None, arg(help_behavior_hint="(default: that of the policy's training)")] = None
+    """Weight of CSG's contrastive loss, per nat; the default is its authors'."""
+    budget: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: that of the policy's training)")] = (
+        None
+    )
     """Optimizer updates of a run."""
-    window: Annotated[int | None, arg(help_behavior_hint="(default: that of the policy's training)")] = None
+    window: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: that of the policy's training)")] = (
+        None
+    )
     """Optimizer updates between two actions."""
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: print only)")] = None
     """Folder for table.csv (one line per row and seed), table.md, table.json, and the policy if it was trained on the

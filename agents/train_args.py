@@ -69,8 +69,8 @@ class TrainArgs:
     """Trains a learning-rate policy on synthetic-to-real pairs, and evaluates it beside tuned and hand-made rates.
 
     Prints a table (mean and 95 % confidence interval over seeds) and writes a run folder: config.json, policy/,
-    TensorBoard events, actions.parquet, results.csv, results.json, actions.png and learning_curve.png. Ctrl-C ends
-    the run cleanly and leaves what there is.
+    policy-best/, checkpoints/, events/ (TensorBoard), actions.parquet, results.csv, results.json, actions.png and
+    learning_curve.png. Ctrl-C ends the run cleanly and leaves what there is.
     """
 
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/<date-time>)")] = None
@@ -84,7 +84,7 @@ class TrainArgs:
     hp: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE")] = ()
     """Hyper-parameter of the algorithm, such as gamma=0.95; can be given many times. A wrong name lists all names."""
     hp_file: Annotated[Path | None, arg(metavar="FILE.yaml", help_behavior_hint="(default: none)")] = None
-    """YAML file of hyper-parameters, one `name: value` per line; --hp goes before it."""
+    """YAML file of hyper-parameters, one `name: value` per line; --hp takes precedence over it."""
     pairs: Annotated[
         tuple[str, ...] | None,
         _differing("Pairs to train on, by name (with settings: NAME:KEY=VALUE,KEY=VALUE); the first one is evaluated "
@@ -135,7 +135,7 @@ class TrainArgs:
         int | None, _differing("Evaluation runs per policy and pair.", "N", *_count("eval_seeds"))
     ] = None
     full: FlagCreatePairsOff[bool] = False
-    """Make the whole table of docs/results.md (about 45 minutes on 2 cores)."""
+    """Make the whole table of docs/results.md (22 minutes on one core of a fast server, longer on others)."""
     quick: FlagCreatePairsOff[bool] = False
     """Show all of it, with less of everything, in a minute or two."""
 

@@ -56,7 +56,7 @@ class ScalingArgs:
     rounds: int = 3
     """Interleaved rounds after warming up."""
     seconds: float = 0.5
-    """About how long one measurement may take."""
+    """About how long one measurement may take, in seconds."""
     clock: Literal["wall", "cpu"] = "wall"
     """Wall clock, or the time of this process on the processor, for machines that others use too."""
     quick: FlagCreatePairsOff[bool] = False

@@ -49,7 +49,7 @@ class SpeedArgs:
     rounds: int = 5
     """Interleaved rounds after warming up."""
     seconds: float = 2.0
-    """About how long one measurement may take; longer episodes are cut and extrapolated."""
+    """About how long one measurement may take, in seconds; longer episodes are cut and extrapolated."""
     clock: Literal["wall", "cpu"] = "wall"
     """Clock of the table: wall, or the time of this process on the processor, for machines that others use too."""
     memory: bool = True

@@ -1,6 +1,6 @@
 """Trains every algorithm with several seeds on equal budgets, and prints a table with intervals.
 
-The table of docs/results.md comes from::
+With the default settings, some of which docs/algorithms.md explains::
 
     python examples/compare_algorithms.py --out runs/compare --seeds 5
 
@@ -61,7 +61,7 @@ class Args:
     window: int = EnvConfig.window
     """Optimizer updates between two actions."""
     device: str = "auto"
-    """Torch device."""
+    """Torch device; auto takes a GPU if there is one."""
 
     def env(self, algo: str) -> EnvConfig:
         """The environment that an algorithm trains in."""

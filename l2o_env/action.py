@@ -98,10 +98,12 @@ def _as_numbers(actions: NDArray, shape: tuple[int, ...], more: str = "") -> NDA
         raise ConfigError(f"The action is no array of numbers but ragged; expected {expected}.") from error
     if actions.shape != shape:
         raise ConfigError(
-            f"The action has shape {actions.shape}; expected {shape}, one value per layer group{more}. "
-            "Sample env.action_space to see one."
+            f"The action has shape {actions.shape}; expected {shape}, one value per layer group{more}"
+            f"{', for each optimizee' if len(shape) > 1 else ''}. Sample env.action_space to see one."
         )
-    if actions.dtype.kind not in "iuf" or np.isnan(actions).any():
+    if actions.dtype.kind not in "iuf":
+        raise ConfigError(f"The action is {actions.tolist()}, of type {actions.dtype}; expected numbers without NaN.")
+    if np.isnan(actions).any():
         raise ConfigError(
             f"The action is {actions.tolist()}; expected numbers without NaN. "
             "A NaN usually means that the policy's own weights have diverged."

@@ -43,14 +43,14 @@ class ASGEnv(Syn2RealEnv):
     """Fine-tuning of one network, observed and acted on as in the released ASG.
 
     ## Description
-    As ``l2o_env/Syn2Real-v0``, with the settings ``l2o_env.asg.ASG``. Windows get longer as training goes on: max(10,
-    updates of this epoch + updates of earlier epochs // 20), up to the end of the epoch. The update rule has the rate
-    inside the momentum: v ← ρ v + lr g, θ ← θ − v. No clipping of gradients.
+    As ``l2o_env/Syn2Real-v0``, with the settings ``l2o_env.asg.ASG``. Windows get longer as training goes on:
+    max(`window`, updates of this epoch + updates of earlier epochs // 20), up to the end of the epoch; `window` is 10.
+    The update rule has the rate inside the momentum: v ← ρ v + lr g, θ ← θ − v. No clipping of gradients.
 
     ## Action Space
     `MultiDiscrete([11] * n_layers)`: factor 0, 0.1, ..., 1 of `base_lr` for each layer group. With
     `lr_curve="warmup_poly"` the rate also follows ASG's warm-up and polynomial decay (segmentation), else it does not
-    decay (classification).
+    decay (classification). The action forms of ``l2o_env/Syn2Real-v0`` work too.
 
     ## Observation Space
     `Box` of shape `(5 + n_layers,)`: 12 raw numbers for ASG's 7 layer groups.
@@ -62,14 +62,17 @@ class ASGEnv(Syn2RealEnv):
     | 2 | `progress` | t/T | - | - | [0, 1] |
     | 3 | `head_mean` | mean(W) | last head matrix | - | [-10, 10] |
     | 4 | `head_std` | std(W) | last head matrix | - | [0, 10] |
-    | 5... | `lr_ratio` | lr/base_lr | before `lr_curve` | - | [0, 1] |
+    | 5... | `lr_ratio` | lr/base_lr | before `lr_curve` | - | [0, 1]; else [0, lr_max/base_lr] |
+
+    The second bound of the rates is that of continuous actions. With `observation="layers"` the observation is that of
+    ``l2o_env/Syn2Real-v0``.
 
     ## Rewards
     As ``l2o_env/Syn2Real-v0``. What ASG's own policy was rewarded for is not public.
 
     ## Starting State
-    The first window is run at `base_lr`, because observations are means over a window: the first decision comes after
-    it.
+    As ``l2o_env/Syn2Real-v0``, but the first window is run at `base_lr` by ``reset``, because observations are means
+    over a window: the first decision comes after it.
 
     ## Episode End
     As ``l2o_env/Syn2Real-v0``.
@@ -87,7 +90,33 @@ class ASGEnv(Syn2RealEnv):
 
 
 class ASGVectorEnv(Syn2RealVectorEnv):
-    """A population of :class:`ASGEnv`; see :class:`l2o_env.vector_env.Syn2RealVectorEnv` for its arguments."""
+    """A population of :class:`ASGEnv` in one batched graph.
+
+    ## Description
+    As :class:`ASGEnv` for each optimizee. Windows depend on the number of training images, so optimizees on different
+    pairs may have windows, and episodes, of different length.
+
+    ## Action Space
+    `MultiDiscrete`, with 11 factors, of shape `(num_envs, n_layers)`.
+
+    ## Observation Space
+    `Box` of shape `(num_envs, 5 + n_layers)`.
+
+    ## Rewards
+    `(num_envs,)`, as ``l2o_env/Syn2Real-v0``.
+
+    ## Starting State
+    As :class:`ASGEnv`, with the seeds and options of :class:`l2o_env.vector_env.Syn2RealVectorEnv`.
+
+    ## Episode End
+    As :class:`l2o_env.vector_env.Syn2RealVectorEnv`.
+
+    ## Arguments
+    Those of :class:`l2o_env.vector_env.Syn2RealVectorEnv`, over the settings ``l2o_env.asg.ASG``.
+
+    ## Version History
+    - v0: first version.
+    """
 
     def __init__(
         self,

@@ -35,37 +35,41 @@ class Syn2RealEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
     | `"discrete"` | `MultiDiscrete([11] * n_layers)` | factor 0, 0.1, ..., 1 of `base_lr` |
     | `"log+guidance"` | `Box(-1, 1, (n_layers + 1,))` | as `"log"`, and the weight of the guidance term |
 
-    Finite values outside the box are clipped to it. The weight of the guidance term goes log-uniformly from
-    `guidance_weight_min` to `guidance_weight_max`. The physical rates are in ``info["lr"]``, the weight in
-    ``info["guidance_weight"]``.
+    Values outside the box are clipped to it; a NaN, a wrong shape or a factor that does not exist is an error. The
+    last number of `"log+guidance"` stands for a weight from `guidance_weight_min` to `guidance_weight_max`,
+    log-uniformly. The physical rates are in ``info["lr"]``, the weight in ``info["guidance_weight"]``.
 
     ## Observation Space
-    `Box` of shape `(n_layers * n_features,)`, layer after layer; ``l2o_env.split_layers`` gives the view
-    `(n_layers, n_features)`. Features from `train_ce` on are the same on every layer.
+    With `observation="layers"`, the default, a `Box` of shape `(n_layers * n_features,)`, float32, layer after layer;
+    ``l2o_env.split_layers`` gives the view `(n_layers, n_features)`. Features from `train_ce` on are the same on every
+    layer. Values are clipped to the bounds. With `observation="asg"` it is that of :class:`l2o_env.asg.ASGEnv`.
 
     {features}
 
     ## Rewards
     Improvement of a value over the window, so that the undiscounted return is the value at the end minus that at the
-    start. The parts are in `info`.
+    start. Its parts are in `info` (``"reward_ce"``, ``"reward_kl"``, ``"reward_accuracy"``, ``"reward_penalty"``).
 
     | `reward` | value |
     |---|---|
     | `"proxy_guided"` | V = -(CE_val + `kl_weight` KL_val) on held-out synthetic images |
     | `"val_loss"` | -CE_val |
     | `"val_accuracy"` | accuracy on the held-out synthetic images |
-    | `"train_loss"` | -(CE + `guidance_weight` KL) of the window's training batches |
+    | `"train_loss"` | -(CE + `guidance_weight` KL) of the window's training batches; the KL only if it guides |
     | `"target_oracle"` | accuracy on the real target: reads target labels, **not zero-shot** |
 
-    A step that diverges (non-finite loss or weights) gets `-divergence_penalty`.
+    Accuracy is the pair's metric: with a class per pixel, the mean intersection over union. A step that diverges
+    (non-finite loss or weights) gets `-divergence_penalty` instead.
 
     ## Starting State
-    The proxy's backbone and frozen head, a newly drawn head, zero momentum, rates of `base_lr`. The first observation
-    holds the statistics of the first batch before any update.
+    The proxy's backbone (with `random_init` a newly drawn one) and frozen head, a newly drawn head, zero momentum,
+    rates of `base_lr`. The first observation holds the statistics of the first batch before any update. If `windows` is
+    `"asg"` or `"asg_intended"`, ``reset`` makes the first window, at `base_lr`, and the observation is of its end.
 
     ## Episode End
     Terminated when the update budget is used up (it is part of the task and visible as `progress`) or when the
     optimizee diverges; then ``info["diverged"]`` is True and the last finite weights are kept. Never truncated.
+    Windows have `window` updates each, the last one what is left; how ASG's grow says :class:`l2o_env.asg.ASGEnv`.
 
     ## Arguments
     The fields of :class:`l2o_env.config.EnvConfig`, and `render_mode` (`"rgb_array"` or None). ``reset`` takes
@@ -143,9 +147,14 @@ class Syn2RealEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         return result.observations[0], result, info
 
     def evaluate(self, split: str) -> float:
-        """Accuracy of the optimizee as it is now on its pair's ``"target"`` or ``"proxy_test"`` images.
+        """Accuracy of the optimizee as it is now on its pair's ``"target"``, ``"proxy_test"`` or ``"validation"`` set.
 
-        Evaluation only: a policy must never see this. On ``"proxy_test"`` it is the accuracy of the proxy's head.
+        It is the pair's metric, a share: with a class per pixel, the mean intersection over union. On ``"proxy_test"``
+        it is that of the proxy's head. Evaluation only: a policy must never see that of the first two.
+
+        Raises:
+            ConfigError: If there is no such split, or the pair has no images of it.
+            ResetNeeded: If no episode was started yet.
         """
         return float(self.episodes.accuracy(split)[0])
 

@@ -22,13 +22,35 @@ from l2o_env.errors import ConfigError, unknown_name
 class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
     """N fine-tuning runs in one batched graph; see :class:`l2o_env.env.Syn2RealEnv` for what one run is.
 
+    ## Description
     ``gymnasium.make_vec("l2o_env/Syn2Real-v0", num_envs=16, vectorization_mode="vector_entry_point", ...)`` makes it.
+    Each optimizee has its own weights, learning rates, batches and pair; all pairs have the same network.
 
-    Seeding: ``reset(seed=s)`` derives one independent stream per optimizee from ``SeedSequence(s)``;
+    ## Action Space
+    The space of a single run with a first dimension of `num_envs`: `Box(-1, 1, (num_envs, n_layers))`, with one number
+    more for `action="log+guidance"`, or `MultiDiscrete`, with 11 factors, of shape `(num_envs, n_layers)`.
+
+    ## Observation Space
+    `Box` of shape `(num_envs, n_layers * n_features)`, or `(num_envs, 5 + n_layers)` with `observation="asg"`.
+
+    ## Rewards
+    `(num_envs,)`, float64, each as in a single run. With ``NEXT_STEP`` it is 0 in the step that starts an episode.
+
+    ## Starting State
+    As in a single run. ``reset(seed=s)`` derives one independent stream per optimizee from ``SeedSequence(s)``;
     ``reset(seed=[s0, s1, ...])`` gives each optimizee the stream that a single environment gets from that seed. With
     ``common_random_numbers=True`` optimizees that start together all start from the stream of the first of them.
-    ``options={"pair": name}`` picks the pair of all optimizees, also for the
-    episodes that auto-reset starts; ``options={"reset_mask": mask}`` resets some of them.
+    ``options={"pair": name}`` picks the pair of all optimizees, also for the episodes that auto-reset starts;
+    ``options={"reset_mask": mask}`` resets some of them.
+
+    ## Episode End
+    As in a single run, for each optimizee by itself; `autoreset_mode` says what follows.
+
+    ## Arguments
+    Below; the others are the fields of :class:`l2o_env.config.EnvConfig`.
+
+    ## Version History
+    - v0: first version.
 
     Args:
         num_envs: Number of optimizees, at least 1.
@@ -224,9 +246,13 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         self._rngs = [a if a is not None and new else b for a, b, new in zip(streams, old, fresh, strict=True)]
 
     def evaluate(self, split: str) -> NDArray[np.float64]:
-        """Accuracy of every optimizee as it is now on its pair's ``"target"`` or ``"proxy_test"`` images.
+        """Accuracy ``(num_envs,)`` of every optimizee as it is now on the images of a split of its pair.
 
-        Evaluation only: a policy must never see this. On ``"proxy_test"`` it is the accuracy of the proxy's head.
+        See :meth:`l2o_env.env.Syn2RealEnv.evaluate`.
+
+        Raises:
+            ConfigError: If there is no such split, or a pair has no images of it.
+            ResetNeeded: If no episode was started yet.
         """
         return self.episodes.accuracy(split)
 
