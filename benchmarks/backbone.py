@@ -55,7 +55,7 @@ class BackboneArgs:
     precision: tuple[str, ...] = ("float32", "bf16")
     """What ours computes in."""
     peak: float | None = None
-    """Peak of the card in bf16, in TFLOP/s; none: known for some cards."""
+    """Peak of the card in bf16, in TFLOP/s; default: known for some cards."""
     quick: FlagCreatePairsOff[bool] = False
     """ResNet-18 on small images, one short round."""
     json: Annotated[Path | None, arg(metavar="FILE")] = None

@@ -45,7 +45,7 @@ class SpeedArgs:
     device: str = "auto"
     """Torch device; auto takes a GPU if there is one."""
     threads: int | None = None
-    """Threads and worker processes of the largest configuration; none: the cores of this process."""
+    """Threads and worker processes of the largest configuration; default: the cores of this process."""
     rounds: int = 5
     """Interleaved rounds after warming up."""
     seconds: float = 2.0

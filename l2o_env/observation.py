@@ -81,8 +81,8 @@ def _depth(x: Inputs) -> NDArray[np.float64]:
 
 FEATURES: tuple[Feature, ...] = (
     Feature("task_rms", "RMS(g_task)", "log10, from 1e-6 up", "decades", -6, 4, _layer("task_rms"), True),
-    Feature("guidance_rms", "RMS(g_KL)", "log10, from 1e-6 up", "decades", -6, 4, _layer("guidance_rms"), True),
-    Feature("cosine", "cos(g_task, g_KL)", "-", "-", -1, 1, _layer("cosine")),
+    Feature("guidance_rms", "RMS(g_guide)", "log10, from 1e-6 up", "decades", -6, 4, _layer("guidance_rms"), True),
+    Feature("cosine", "cos(g_task, g_guide)", "-", "-", -1, 1, _layer("cosine")),
     Feature("update_ratio", "‖Δθ‖/‖θ‖", "log10, from 1e-5 up", "decades", -5, 3, _layer("update_ratio"), True),
     Feature("drift", "‖θ-θ⁰‖/‖θ⁰‖", "log10, from 1e-4 up", "decades", -4, 3, _layer("drift"), True),
     Feature("alignment", "cos(v, g)", "-", "-", -1, 1, _layer("alignment")),
