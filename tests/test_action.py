@@ -89,6 +89,11 @@ def test_a_bad_action_says_what_came_and_what_was_expected(config: EnvConfig, ac
         assert part in str(caught.value)
 
 
+def test_a_wrong_shape_of_a_population_says_that_every_optimizee_needs_an_action() -> None:
+    with pytest.raises(ConfigError, match=r"shape \(3,\); expected \(2, 3\), one value per layer group, for each opt"):
+        decode(np.zeros(3), np.ones((2, 3)), LOG)
+
+
 def test_physical_rates_are_checked() -> None:
     np.testing.assert_array_equal(check_rates(np.array([0, 1, 2]), (3,)), [0.0, 1.0, 2.0])
     for rates, part in ((np.ones(2), "expected (3,)"), (np.array([1, -1, 1]), ">= 0"), (np.full(3, np.inf), "finite")):

@@ -123,6 +123,7 @@ def test_the_command_writes_a_picture_and_tells_the_share(tmp_path: Path, capsys
     [
         (["--rows", "10"], "Unknown row '10'"),
         (["--images", "0"], "--images is 0; expected an integer >= 1"),
+        (["--seed", "-1"], "--seed is -1; expected an integer >= 0"),
         (["--pair", "tinny"], "Unknown pair 'tinny'"),
     ],
 )

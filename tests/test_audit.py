@@ -90,3 +90,14 @@ def test_the_reference_table_is_complete() -> None:
     rows = reproduce.REFERENCES["glyphs-digits"]
     assert len(rows) == 10
     assert len({row.rates.name for row in rows}) == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [("--runs 7", "--runs is 7; expected an integer >= 8"), ("glyphs-digit", "Did you mean 'glyphs-digits'?")],
+)
+def test_bad_options_of_the_audit_are_one_line(options: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train_policy.main(["audit", *options.split()]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
