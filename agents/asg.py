@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,18 +10,16 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from agents.advantages import advantages_of
 from agents.asg_policy import N_SCALARS, AsgPolicy, Memory
+from agents.policy_files import reading_policy, write_policy
 from agents.population_learner import PopulationLearner, Segment
 from agents.reinforce_config import PRESETS, ReinforceConfig
 from l2o_env.asg import ASG
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
-from l2o_env.files import atomic_path
 from l2o_env.models.base import new_generator
 from l2o_env.vector_env import Syn2RealVectorEnv
 
@@ -153,8 +150,6 @@ class AsgAgent(PopulationLearner):
 
     def save(self, folder: Path) -> None:
         """Writes ``policy.safetensors`` and ``policy.json``."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         description = {
             "agent": "asg",
             "name": self.name,
@@ -164,11 +159,7 @@ class AsgAgent(PopulationLearner):
             "episodes": self.episodes,
             "config": asdict(self.config),
         }
-        tensors = {key: value.detach().clone().contiguous() for key, value in self.policy.state_dict().items()}
-        with atomic_path(folder / "policy.safetensors") as path:
-            save_file(tensors, path)
-        with atomic_path(folder / "policy.json") as path:
-            path.write_text(json.dumps(description, indent=2))
+        write_policy(folder, description, self.policy.state_dict())
 
     @classmethod
     def load(cls, folder: Path) -> AsgAgent:
@@ -177,10 +168,7 @@ class AsgAgent(PopulationLearner):
         Raises:
             ConfigError: If the folder holds no policy, or a damaged one.
         """
-        folder = Path(folder)
-        try:
-            description = json.loads((folder / "policy.json").read_text())
-            tensors = load_file(folder / "policy.safetensors")
+        with reading_policy(folder) as (description, tensors):
             agent = cls(
                 description["n_layers"],
                 description["settings"],
@@ -189,12 +177,5 @@ class AsgAgent(PopulationLearner):
                 name=description["name"],
             )
             agent.policy.load_state_dict(tensors)
-        except FileNotFoundError as error:
-            raise ConfigError(
-                f"{folder} holds no policy ({Path(error.filename or '').name} is missing); "
-                "give the folder `policy` of a finished run."
-            ) from error
-        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise ConfigError(f"The policy in {folder} is damaged: {error}. Copy it again, or train anew.") from error
-        agent.episodes = description["episodes"]
+            agent.episodes = description["episodes"]
         return agent

@@ -17,16 +17,13 @@ from agents.schedules import default_opponents
 from agents.selection import CHECKPOINT_FOLDER
 from agents.tuning import tune_per_layer, tune_uniform
 from l2o_env import pairs as pair_registry
+from l2o_env.action import ACTION_SETTINGS
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.files import atomic_path
 from l2o_env.rollout import Progress
 from l2o_env.transfer import Contestant, Mode, Selection, folder_digest, n_layers, pair_digest
 
-ACTION_SETTINGS = (
-    "action", "lr_min", "lr_max", "base_lr", "relative_scale", "guidance_weight_min", "guidance_weight_max"
-)  # fmt: skip
-"""Settings that give actions their meaning: each policy is run with its own."""
 FREE_SETTINGS = (
     *ACTION_SETTINGS, "pairs", "reward", "divergence_penalty", "common_random_numbers", "implementation", "device",
     "workers", "cuda_graphs",

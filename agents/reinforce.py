@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,19 +11,17 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from agents.advantages import advantages_of
 from agents.policies import LayerPolicy
+from agents.policy_files import reading_policy, write_policy
 from agents.population_learner import PopulationLearner, Segment
 from agents.reinforce_config import PRESETS, ReinforceConfig
 from l2o_env import observation
-from l2o_env.action import N_FACTORS
+from l2o_env.action import ACTION_SETTINGS, N_FACTORS
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
-from l2o_env.files import atomic_path
 from l2o_env.models.base import new_generator
 from l2o_env.observation import split_layers
 
@@ -251,8 +248,6 @@ class Reinforce(PopulationLearner):
 
     def save(self, folder: Path) -> None:
         """Writes ``policy.safetensors`` and ``policy.json``."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         description = {
             "agent": "reinforce",
             "name": self.name,
@@ -263,14 +258,11 @@ class Reinforce(PopulationLearner):
             "episodes": self.episodes,
             "config": asdict(self.config),
         }
-        with atomic_path(folder / "policy.safetensors") as path:
-            save_file(self._tensors(), path)
-        with atomic_path(folder / "policy.json") as path:
-            path.write_text(json.dumps(description, indent=2))
+        write_policy(folder, description, self._tensors())
 
     def _tensors(self) -> dict[str, Tensor]:
         named = {f"policy.{k}": v for k, v in self.policy.state_dict().items()}
-        return {k: v.detach().clone().contiguous() for k, v in {**named, "log_std": self.log_std}.items()}
+        return {**named, "log_std": self.log_std}
 
     @classmethod
     def load(cls, folder: Path) -> Reinforce:
@@ -279,28 +271,18 @@ class Reinforce(PopulationLearner):
         Raises:
             ConfigError: If the folder holds no policy, or one for other features.
         """
-        folder = Path(folder)
-        try:
-            description = json.loads((folder / "policy.json").read_text())
-            tensors = load_file(folder / "policy.safetensors")
-        except FileNotFoundError as error:
-            raise ConfigError(
-                f"{folder} holds no policy ({Path(error.filename or '').name} is missing); "
-                "give the folder `policy` of a finished run."
-            ) from error
-        except (ValueError, SafetensorError) as error:
-            raise ConfigError(f"The policy in {folder} is damaged: {error}. Copy it again, or train anew.") from error
-        if tuple(description["features"]) != observation.FEATURE_NAMES:
-            raise ConfigError(
-                f"The policy in {folder} expects the features {description['features']}; this version has "
-                f"{list(observation.FEATURE_NAMES)}. Use the version it was trained with."
-            )
-        env_config = EnvConfig(**description["action"])
-        config = ReinforceConfig(**description["config"])
-        agent = cls(env_config, config, 0, description["n_heads"], description["name"])
-        agent.policy.load_state_dict(_part(tensors, "policy."))
-        agent.log_std.data.copy_(tensors["log_std"])
-        agent.episodes = description["episodes"]
+        with reading_policy(folder) as (description, tensors):
+            if tuple(description["features"]) != observation.FEATURE_NAMES:
+                raise ConfigError(
+                    f"The policy in {folder} expects the features {description['features']}; this version has "
+                    f"{list(observation.FEATURE_NAMES)}. Use the version it was trained with."
+                )
+            env_config = EnvConfig(**description["action"])
+            config = ReinforceConfig(**description["config"])
+            agent = cls(env_config, config, 0, description["n_heads"], description["name"])
+            agent.policy.load_state_dict(_part(tensors, "policy."))
+            agent.log_std.data.copy_(tensors["log_std"])
+            agent.episodes = description["episodes"]
         return agent
 
 
@@ -311,10 +293,8 @@ def _mean(outputs: Tensor) -> Tensor:
 
 def action_settings(config: EnvConfig) -> dict[str, Any]:
     """The settings that give actions their meaning."""
-    keys = ["action", "lr_min", "lr_max", "base_lr", "relative_scale"]
-    if config.action == "log+guidance":
-        keys += ["guidance_weight_min", "guidance_weight_max"]
-    return {key: getattr(config, key) for key in keys}
+    guided = config.action == "log+guidance"
+    return {key: getattr(config, key) for key in ACTION_SETTINGS if guided or not key.startswith("guidance")}
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -6,7 +6,6 @@ Both are of use without each other: :class:`PopulationVecEnv` is an environment 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,32 +14,26 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from agents.algorithms import configure, find
 from agents.base import Predictor
+from agents.policy_files import reading_policy, write_policy
 from agents.sb3_callback import RecordCallback
 from agents.sb3_config import MaskablePPOConfig, SB3Config
 from agents.sb3_describe import describe
 from agents.sb3_env import PopulationVecEnv, factor_masks, observed_rates
 from agents.sb3_models import FeatureStatistics, OwnRandomness, Spaces, build
 from l2o_env import observation
+from l2o_env.action import ACTION_SETTINGS
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
-from l2o_env.files import atomic_path
 from l2o_env.observation import N_FEATURES
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 __all__ = ["PopulationVecEnv", "SB3Agent"]
-
-ACTION_SETTINGS = (
-    "action", "lr_min", "lr_max", "base_lr", "relative_scale", "guidance_weight_min", "guidance_weight_max"
-)  # fmt: skip
-"""Settings of the environment that give actions their meaning."""
 
 
 class SB3Agent(Predictor):
@@ -251,8 +244,6 @@ class SB3Agent(Predictor):
 
     def save(self, folder: Path) -> None:
         """Writes ``policy.safetensors`` (weights and statistics of the features) and ``policy.json``."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         description = {
             "agent": "sb3",
             "algorithm": self.algorithm,
@@ -264,16 +255,13 @@ class SB3Agent(Predictor):
             "episodes": self.episodes,
             "config": asdict(self.config),
         }
-        with atomic_path(folder / "policy.safetensors") as path:
-            save_file(self._tensors(), path)
-        with atomic_path(folder / "policy.json") as path:
-            path.write_text(json.dumps(description, indent=2))
+        write_policy(folder, description, self._tensors())
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         named = {f"policy.{k}": v for k, v in self.policy.state_dict().items()}
         for key in ("mean", "var", "count"):
             named[f"normaliser.{key}"] = torch.as_tensor(getattr(self.statistics, key), dtype=torch.float64)
-        return {k: v.detach().clone().contiguous() for k, v in named.items()}
+        return named
 
     @classmethod
     def load(cls, folder: Path) -> SB3Agent:
@@ -282,28 +270,13 @@ class SB3Agent(Predictor):
         Raises:
             ConfigError: If the folder holds no policy, or one for other features.
         """
-        folder = Path(folder)
-        try:
-            description = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
-            tensors = load_file(folder / "policy.safetensors")
-        except FileNotFoundError as error:
-            raise ConfigError(
-                f"{folder} holds no policy ({Path(error.filename or 'policy.safetensors').name} is missing); "
-                "give the folder of a finished run."
-            ) from error
-        except (ValueError, SafetensorError) as error:
-            raise ConfigError(f"The policy in {folder} is damaged: {error}. Copy it again, or train anew.") from error
-        if tuple(description.get("features", ())) != observation.FEATURE_NAMES:
-            raise ConfigError(
-                f"The policy in {folder} expects the features {description.get('features')}; this version has "
-                f"{list(observation.FEATURE_NAMES)}. Use the version it was trained with."
-            )
-        try:
+        with reading_policy(folder) as (description, tensors):
+            if tuple(description.get("features", ())) != observation.FEATURE_NAMES:
+                raise ConfigError(
+                    f"The policy in {folder} expects the features {description.get('features')}; this version has "
+                    f"{list(observation.FEATURE_NAMES)}. Use the version it was trained with."
+                )
             return cls._rebuild(description, tensors)
-        except ConfigError:
-            raise
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise ConfigError(f"The policy in {folder} is damaged: {error}. Copy it again, or train anew.") from error
 
     @classmethod
     def _rebuild(cls, description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> SB3Agent:

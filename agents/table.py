@@ -12,11 +12,12 @@ from tyro.conf import Positional, arg
 from agents.algorithms import configure, make_learner
 from agents.base import Agent
 from agents.console import Reporter, steps
-from agents.contestants import ACTION_SETTINGS, common_settings, find_policy
+from agents.contestants import common_settings, find_policy
 from agents.loading import load
 from agents.report import mean_and
 from agents.table_rows import BY_KEY, CLAIMS, ROWS, Finding, agent_of, check_claims
 from l2o_env import pairs as pair_registry
+from l2o_env.action import ACTION_SETTINGS
 from l2o_env.config import EnvConfig, GuidanceName, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.evaluate import evaluate, summarise

@@ -14,6 +14,10 @@ from l2o_env.errors import ConfigError
 
 N_FACTORS = 11
 """Factors of the discrete form: 0, 0.1, ..., 1 times the base rate."""
+ACTION_SETTINGS = (
+    "action", "lr_min", "lr_max", "base_lr", "relative_scale", "guidance_weight_min", "guidance_weight_max"
+)  # fmt: skip
+"""Settings that give actions their meaning: each policy is run with its own."""
 
 
 class Decision(NamedTuple):

@@ -189,6 +189,14 @@ def test_loading_a_damaged_policy_says_so(tmp_path: Path, name: str) -> None:
         Reinforce.load(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["[]", "{}", '{"features": 3}'])
+def test_loading_a_policy_with_another_description_says_so(tmp_path: Path, text: str) -> None:
+    Reinforce(CONFIG).save(tmp_path)
+    (tmp_path / "policy.json").write_text(text)
+    with pytest.raises(ConfigError, match="is damaged"):
+        Reinforce.load(tmp_path)
+
+
 def test_loading_a_policy_for_other_features_says_so(tmp_path: Path) -> None:
     Reinforce(CONFIG).save(tmp_path)
     description = json.loads((tmp_path / "policy.json").read_text())
