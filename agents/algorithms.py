@@ -117,7 +117,8 @@ def make_learner(name: str, env_config: EnvConfig, config: AlgorithmConfig, seed
         from agents.asg import AsgAgent
 
         assert isinstance(config, ReinforceConfig)
-        return AsgAgent(n_layers, {"base_lr": env_config.base_lr, "window": env_config.window}, config, seed)
+        recipe = ("base_lr", "window", "update_rule", "clip_norm", "lr_curve")  # ASG's own recipes differ in these
+        return AsgAgent(n_layers, {key: getattr(env_config, key) for key in recipe}, config, seed)
     if isinstance(config, ReinforceConfig):
         from agents.reinforce import Reinforce
 

@@ -24,7 +24,7 @@ from agents.base import Learner
 from agents.loading import load
 from agents.population_learner import Segment
 from agents.reinforce_config import PRESETS
-from l2o_env.asg import ASG, ASGVectorEnv
+from l2o_env.asg import ASG, GTA5, VISDA17, ASGVectorEnv
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.evaluate import evaluate
@@ -297,3 +297,15 @@ def test_files_that_would_execute_something_are_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, file)
     with pytest.raises(ConfigError, match="holds no state dict"):
         read_state_dict(file)
+
+
+def test_it_is_trained_by_either_recipe(tiny: str) -> None:
+    for recipe in (VISDA17, GTA5):
+        config = EnvConfig(**{**recipe, **TINY, "budget": 10})
+        agent = make_learner("asg", config, PRESETS["asg"], 0, 3)
+        assert isinstance(agent, AsgAgent)
+        agent.check_env(config)
+        agent.check_env(replace(EnvConfig(), **agent.config_overrides))
+        assert agent.config_overrides["update_rule"] == recipe["update_rule"]
+    with pytest.raises(ConfigError, match="lr_curve is 'none' and not 'warmup_poly'"):
+        agent.check_env(replace(config, lr_curve="none"))
