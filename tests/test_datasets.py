@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from torchvision.transforms.v2 import functional
 from l2o_env import ConfigError, pairs
 from l2o_env.pairs import datasets as module
 from l2o_env.pairs.base import Split
+from l2o_env.pairs.glyphs import GlyphsConfig, make_glyphs
+from l2o_env.pairs.proxy import ProxyTraining
+from tests.image_trees import main_job
 from tests.tiny import tiny_pair
 
 LABELS = np.array([7, 2, 0, 9, 4], np.uint8)
@@ -45,6 +49,16 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "make_glyphs", lambda name, config, **settings: tiny_pair(name=name))
 
 
+def _trains_on(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The main job on the real digits of `root` and a few rendered ones, with a proxy of one epoch."""
+    small = GlyphsConfig(proxy=ProxyTraining(epochs=1), n_train_per_class=8, n_validation_per_class=4)
+    monkeypatch.setattr(module, "make_glyphs", lambda name, config, **settings: make_glyphs(name, small, **settings))
+    assert main_job(root / "run", pairs.spec(name, root=root)) == 0
+    found = pd.read_csv(root / "run" / "results.csv")["real_accuracy"] * len(LABELS)
+    np.testing.assert_allclose(found, found.round(), atol=1e-5)  # of these very images
+    assert (root / "run" / "actions.png").is_file()
+
+
 def _expected(image: Image.Image) -> torch.Tensor:
     pixels = functional.pil_to_tensor(image.convert("RGB")).float() / 255
     return (functional.resize_image(pixels, [16, 16], antialias=True) - 0.5) / 0.5
@@ -57,7 +71,7 @@ def _mnist_files(folder: Path, prefix: str) -> None:
         _idx(LABELS, folder / f"{stem}-labels-idx1-ubyte")
 
 
-def test_mnist(tmp_path: Path) -> None:
+def test_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _mnist_files(tmp_path / "MNIST" / "raw", "")
     target = _target("glyphs-mnist", tmp_path)
     assert target.labels.tolist() == LABELS.tolist()
@@ -66,17 +80,19 @@ def test_mnist(tmp_path: Path) -> None:
     assert len(few) == 2
     assert torch.equal(few.images, _target("glyphs-mnist", tmp_path, n_target=2, seed=3).images)
     assert pairs.make("glyphs-mnist", root=tmp_path).name == "glyphs-mnist"
+    _trains_on("glyphs-mnist", tmp_path, monkeypatch)
 
 
-def test_emnist_is_turned(tmp_path: Path) -> None:
+def test_emnist_is_turned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "EMNIST" / "raw"
     for split in ("byclass", "bymerge", "balanced", "letters", "digits", "mnist"):
         _mnist_files(folder, f"emnist-{split}-")
     target = _target("glyphs-emnist", tmp_path)
     torch.testing.assert_close(target.images[1], _expected(Image.fromarray(PIXELS[1].T)))
+    _trains_on("glyphs-emnist", tmp_path, monkeypatch)
 
 
-def test_usps(tmp_path: Path) -> None:
+def test_usps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.round(np.random.default_rng(1).uniform(-1, 1, (5, 256)), 3)
     rows = [
         " ".join([str(label + 1), *(f"{k + 1}:{value}" for k, value in enumerate(row))])
@@ -86,6 +102,7 @@ def test_usps(tmp_path: Path) -> None:
     target = _target("glyphs-usps", tmp_path)
     assert target.labels.tolist() == LABELS.tolist()
     np.testing.assert_allclose(target.images[0, 2].numpy().reshape(-1), values[0], atol=0.01)
+    _trains_on("glyphs-usps", tmp_path, monkeypatch)
 
 
 def test_svhn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +114,7 @@ def test_svhn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = _target("glyphs-svhn", tmp_path)
     assert target.labels.tolist() == LABELS.tolist()
     torch.testing.assert_close(target.images[3], _expected(Image.fromarray(colours[..., 3])))
+    _trains_on("glyphs-svhn", tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["glyphs-mnist", "glyphs-usps", "glyphs-svhn", "glyphs-emnist"])

@@ -76,9 +76,12 @@ def _settings(root: Path, **settings: Any) -> dict[str, Any]:
     return {**given, "sliding_window": 32, **settings}
 
 
-def test_the_main_job_runs_on_it(root: Path, tmp_path: Path) -> None:
-    settings = _settings(root, target=root / "cityscapes", size=16, resize=20, target_resize=20, sliding_window=16)
-    spec = pairs.spec("gta5-cityscapes", **settings)
+@pytest.mark.parametrize(
+    ("name", "target"), [("gta5-cityscapes", "cityscapes"), ("gta5-bdd100k", "bdd"), ("gta5-mapillary", "vistas")]
+)
+def test_the_main_job_runs_on_it(root: Path, tmp_path: Path, name: str, target: str) -> None:
+    settings = _settings(root, target=root / target, size=16, resize=20, target_resize=20, sliding_window=16)
+    spec = pairs.spec(name, **settings)
     assert main_job(tmp_path / "run", spec) == 0
     frame = pd.read_csv(tmp_path / "run" / "results.csv")
     assert frame["real_accuracy"].between(0, 1).all()

@@ -99,6 +99,7 @@ def test_fcn8s_answers_for_every_pixel_of_any_size() -> None:
     [
         ("lraspp_mobilenet_v3_large", "mobilenet_v3_large", 10),
         ("fcn_resnet50", "resnet50", 6),
+        ("deeplabv3_resnet50", "resnet50", 6),
     ],
 )
 def test_torchvision_networks_carry_the_classifiers_head(tmp_path: Path, name: str, below: str, groups: int) -> None:
