@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 # Before PyTorch is loaded: its idle threads would spin on the cores that the inner loop's own threads compute on.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -28,19 +28,18 @@ from l2o_env.runs import WriteError
 from l2o_env.workers import WorkerError
 
 DESCRIPTION = "Trains policies that set one learning rate per layer, evaluates them on pairs, and shows what they do."
-COMMANDS = ("train", "evaluate", "plot", "report", "reproduce", "audit", "import-asg", "table", "attention")
-
-_Command = (
-    Annotated[TrainArgs, subcommand("train")]
-    | Annotated[EvaluateArgs, subcommand("evaluate")]
-    | Annotated[PlotArgs, subcommand("plot")]
-    | Annotated[ReportArgs, subcommand("report")]
-    | Annotated[ReproduceArgs, subcommand("reproduce")]
-    | Annotated[AuditArgs, subcommand("audit")]
-    | Annotated[ImportAsgArgs, subcommand("import-asg")]
-    | Annotated[TableArgs, subcommand("table")]
-    | Annotated[AttentionArgs, subcommand("attention")]
-)
+COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
+    "train": (TrainArgs, train),
+    "evaluate": (EvaluateArgs, evaluate_command),
+    "plot": (PlotArgs, plot_command),
+    "report": (ReportArgs, report_command),
+    "reproduce": (ReproduceArgs, reproduce),
+    "audit": (AuditArgs, audit),
+    "import-asg": (ImportAsgArgs, import_asg),
+    "table": (TableArgs, table_command),
+    "attention": (AttentionArgs, attention_command),
+}
+"""By name: the settings, which are the command line, and what runs them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,32 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     # Tyro resolves the command to one of the dataclasses; its parser exits by itself for --help and for bad syntax.
-    settings = tyro.cli(_Command, prog="l2o", description=DESCRIPTION, args=arguments or ["--help"])
+    kinds = tuple(Annotated[kind, subcommand(name)] for name, (kind, _) in COMMANDS.items())
+    settings = tyro.cli(Union[kinds], prog="l2o", description=DESCRIPTION, args=arguments or ["--help"])  # type: ignore[call-overload] # noqa: UP007
     logging.basicConfig(format="%(message)s")
     logging.getLogger("l2o_env").setLevel(logging.INFO)
     try:
-        return _run(settings)
+        return dict(COMMANDS.values())[type(settings)](settings)
     except (ConfigError, WriteError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED
-
-
-def _run(settings: Any) -> int:
-    commands: dict[type, Callable[[Any], int]] = {
-        TrainArgs: train,
-        EvaluateArgs: evaluate_command,
-        PlotArgs: plot_command,
-        ReportArgs: report_command,
-        ReproduceArgs: reproduce,
-        AuditArgs: audit,
-        ImportAsgArgs: import_asg,
-        TableArgs: table_command,
-        AttentionArgs: attention_command,
-    }
-    return commands[type(settings)](settings)
 
 
 def with_default_command(arguments: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ from agents.policy_files import reading_policy, write_policy
 from agents.population_learner import PopulationLearner, Segment
 from agents.reinforce_config import PRESETS, ReinforceConfig
 from l2o_env import observation
-from l2o_env.action import ACTION_SETTINGS, N_FACTORS
+from l2o_env.action import ACTION_SETTINGS, N_FACTORS, check_settings
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.models.base import new_generator
@@ -239,12 +239,7 @@ class Reinforce(PopulationLearner):
 
     def check_env(self, env_config: EnvConfig) -> None:
         """Raises ConfigError unless the environment's actions mean what they meant in training."""
-        found = action_settings(env_config)
-        if found != self.action_settings:
-            raise ConfigError(
-                f"This policy was trained with {self.action_settings} and the environment has {found}; "
-                "make the environment with the policy's settings."
-            )
+        check_settings(self.action_settings, action_settings(env_config))
 
     def save(self, folder: Path) -> None:
         """Writes ``policy.safetensors`` and ``policy.json``."""

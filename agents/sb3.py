@@ -27,7 +27,7 @@ from agents.sb3_describe import describe
 from agents.sb3_env import PopulationVecEnv, factor_masks, observed_rates
 from agents.sb3_models import FeatureStatistics, OwnRandomness, Spaces, build
 from l2o_env import observation
-from l2o_env.action import ACTION_SETTINGS
+from l2o_env.action import ACTION_SETTINGS, check_settings
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.observation import N_FEATURES
@@ -235,12 +235,7 @@ class SB3Agent(Predictor):
                 f"This policy reads the features of each layer group (observation='layers'); the environment has "
                 f"observation={env_config.observation!r}. SB3's own algorithms run on it in a PopulationVecEnv."
             )
-        found = {key: getattr(env_config, key) for key in ACTION_SETTINGS}
-        if found != self.action_settings:
-            raise ConfigError(
-                f"This policy was trained with {self.action_settings} and the environment has {found}; "
-                "make the environment with the policy's settings."
-            )
+        check_settings(self.action_settings, {key: getattr(env_config, key) for key in ACTION_SETTINGS})
 
     def save(self, folder: Path) -> None:
         """Writes ``policy.safetensors`` (weights and statistics of the features) and ``policy.json``."""

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,11 +21,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from tyro.conf import FlagCreatePairsOff, arg
 
 from benchmarks.measure import quartiles
-from benchmarks.progress import say
+from benchmarks.progress import say, write_json
 from benchmarks.synthetic import backbone_pair
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError
-from l2o_env.files import atomic_path
 from l2o_env.looped import LoopedPopulation
 from l2o_env.models.base import new_generator
 from l2o_env.pairs.base import Pair, Split
@@ -204,9 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         spread = f"{ratio:.2f} ({low:.2f}–{high:.2f})"
         rate = row["images_per_second"][0]
         print(f"{row['network']:<12}{row['loop']:<18}{rate:>10.1f}{spread:>26}{row['tflops']:>10.3f}{share:>9}")
-    if args.json is not None:
-        with atomic_path(args.json) as path:
-            path.write_text(json.dumps(found, indent=1))
+    write_json(args.json, found)
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from tyro.conf import FlagCreatePairsOff, arg
 
 from benchmarks.contenders import Setting, Spec
 from benchmarks.measure import measure, quartiles
-from benchmarks.progress import say
+from benchmarks.progress import say, write_json
 from benchmarks.raw_loop import Recipe
 from benchmarks.synthetic import stack_name
 from l2o_env.config import resolve_device
@@ -148,9 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{row['axis']:<30} {row['x']:>4}  {row['curve']:<18} {median:8.3f} ms ({low:.3f}–{high:.3f})")
     draw(found["rows"], args.out)
     print(f"wrote {args.out}")
-    if args.json is not None:
-        with atomic_path(args.json) as path:
-            path.write_text(json.dumps(found, indent=1))
+    write_json(args.json, found)
     return 0
 
 

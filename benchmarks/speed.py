@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -19,13 +18,12 @@ from tyro.conf import FlagCreatePairsOff, arg
 from benchmarks.contenders import Setting, Spec
 from benchmarks.dacbench_env import installed
 from benchmarks.measure import Timing, measure, peak_memory, quartiles
-from benchmarks.progress import say
+from benchmarks.progress import say, write_json
 from benchmarks.raw_loop import Recipe
 from benchmarks.startup import import_ratio
 from benchmarks.targets import targets
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError
-from l2o_env.files import atomic_path
 from l2o_env.memory import fitting_num_envs
 
 POPULATIONS = (1, 4, 16, 64, 256)
@@ -226,9 +224,7 @@ def main(arguments: Sequence[str] | None = None, setting: Setting | None = None)
         measured = "open" if target["measured"] is None else f"{target['measured']:.3g}"
         verdict = "" if target["met"] is None else "met" if target["met"] else "NOT met"
         print(f"{target['what']:<72} {measured:>8}  target {target['target']:<7} {verdict}")
-    if args.json is not None:
-        with atomic_path(args.json) as path:
-            path.write_text(json.dumps(found, indent=1))
+    write_json(args.json, found)
     return 0
 
 

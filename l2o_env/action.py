@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -18,6 +19,20 @@ ACTION_SETTINGS = (
     "action", "lr_min", "lr_max", "base_lr", "relative_scale", "guidance_weight_min", "guidance_weight_max"
 )  # fmt: skip
 """Settings that give actions their meaning: each policy is run with its own."""
+
+
+def check_settings(trained_with: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raises ConfigError unless actions mean to an environment what they meant in a policy's training.
+
+    Args:
+        trained_with: The policy's settings; names of ``ACTION_SETTINGS``.
+        found: Those of the environment.
+    """
+    if found != trained_with:
+        raise ConfigError(
+            f"This policy was trained with {trained_with} and the environment has {found}; "
+            "make the environment with the policy's settings."
+        )
 
 
 class Decision(NamedTuple):
