@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg
 
 from agents.console import Reporter
 from agents.contestants import find_policy
+from agents.hyperparameters import EnvAssignments
 from agents.report import mean_and
 from agents.table import TableArgs, settings_and_policy
 from agents.table_rows import BY_KEY, Row, agent_of, mean_and_half_width
@@ -71,6 +72,9 @@ class AttentionArgs:
     """The picture, a PNG."""
     seed: int = 0
     """Seed of the fine-tuning runs."""
+    env: EnvAssignments = ()
+    """Any other setting of the environment, such as batch_size=6; can be given many times. The default is that of the
+    policy's training."""
     device: str = "auto"
     """Torch device; auto takes a GPU if there is one."""
 
@@ -118,6 +122,7 @@ def attention_command(args: AttentionArgs, reporter: Reporter | None = None) -> 
         policy=args.run,
         lr=args.lr,
         seeds=args.seeds,
+        env=args.env,
         budget=args.budget,
         seed=args.seed,
         device=args.device,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
 from agents.console import Reporter, steps
+from agents.hyperparameters import EnvAssignments, environment_settings
 from agents.tuning import FixedRates
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig, GuidanceName, resolve_device
@@ -21,14 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-VALUES = {
-    "-CE_val": lambda frame: -frame["val_ce"],
-    "-(CE_val + 0.3 KL_val)": lambda frame: -(frame["val_ce"] + 0.3 * frame["val_kl"]),
-    "-(CE_val + KL_val)": lambda frame: -(frame["val_ce"] + frame["val_kl"]),
-    "-(CE_val + 2 KL_val)": lambda frame: -(frame["val_ce"] + 2 * frame["val_kl"]),
-    "validation accuracy": lambda frame: frame["validation_accuracy"],
-}
-"""What V could be, as a function of a frame of :func:`random_runs`."""
 GUIDANCES: tuple[GuidanceName, ...] = ("kl", "none")
 TOP = 8
 """Runs that V ranks first, whose real accuracy is compared with that of the truly best."""
@@ -50,6 +45,10 @@ class AuditArgs:
     """Seed of rates and runs."""
     guidance_weight: float = EnvConfig.guidance_weight
     """Weight lambda of the guidance term, per nat."""
+    kl_weights: Annotated[tuple[float, ...], arg(metavar="W ...")] = (0.0, 0.3, 1.0, 2.0)
+    """Weights w of V = -(CE_val + w KL_val) to compare."""
+    env: EnvAssignments = ()
+    """Any other setting of the environment, such as budget=600; can be given many times."""
     device: str = "auto"
     """Torch device; auto takes a GPU if there is one."""
 
@@ -61,6 +60,9 @@ class AuditArgs:
             raise ConfigError("No pair is named; give at least one.")
         if self.runs < 8:
             raise ConfigError(f"--runs is {self.runs}; expected an integer >= 8, or ranks say little.")
+        for weight in self.kl_weights:
+            if not 0 <= weight < math.inf:
+                raise ConfigError(f"--kl-weights has {weight}; expected finite numbers >= 0.")
 
 
 def audit(args: AuditArgs, reporter: Reporter | None = None) -> int:
@@ -71,17 +73,18 @@ def audit(args: AuditArgs, reporter: Reporter | None = None) -> int:
     """
     args.check()
     reporter = reporter or Reporter()
-    device = str(resolve_device(args.device))
+    options: dict[str, Any] = {"guidance_weight": args.guidance_weight, "device": str(resolve_device(args.device))}
+    settings = options | environment_settings(args.env, (*options, "pairs", "guidance", "kl_weight"))
     for pair in args.pairs:
-        config = EnvConfig(pairs=(pair,), guidance_weight=args.guidance_weight, device=device)
+        config = EnvConfig(pairs=(pair,), **settings)
         found: dict[str, pd.DataFrame] = {}
         for guidance in GUIDANCES:
             with reporter.stage(
                 f"Random rates on {pair_registry.label(pair)}, guidance {guidance}", 1, "steps"
             ) as update:
-                settings = replace(config, guidance=guidance)
-                found[guidance] = random_runs(settings, args.runs, args.seed, steps(update))
-        reporter.out.print(table(pair, found))
+                guided = replace(config, guidance=guidance)
+                found[guidance] = random_runs(guided, args.runs, args.seed, steps(update))
+        reporter.out.print(table(pair, found, args.kl_weights))
     return 0
 
 
@@ -128,20 +131,25 @@ def random_runs(config: EnvConfig, n: int, seed: int, progress: Progress | None 
     return pd.concat(parts, ignore_index=True)
 
 
-def rank_correlation(frame: pd.DataFrame, value: str) -> float:
-    """Spearman's rank correlation of a value (a name of ``VALUES``) with real accuracy, over runs."""
+def values(frame: pd.DataFrame, kl_weights: Sequence[float]) -> dict[str, pd.Series]:
+    """What V could be, over the runs of a frame of :func:`random_runs`: -(CE_val + w KL_val), validation accuracy."""
+    found = {f"-(CE_val + {w:g} KL_val)": -(frame["val_ce"] + w * frame["val_kl"]) for w in kl_weights}
+    return {**found, "validation accuracy": frame["validation_accuracy"]}
+
+
+def rank_correlation(value: pd.Series, accuracy: pd.Series) -> float:
+    """Spearman's rank correlation over runs."""
     from scipy.stats import spearmanr
 
-    return float(spearmanr(VALUES[value](frame), frame["real_accuracy"]).statistic)
+    return float(spearmanr(value, accuracy).statistic)
 
 
-def top_loss(frame: pd.DataFrame, value: str, k: int = TOP) -> float:
-    """Real accuracy of the `k` truly best runs, minus that of the `k` runs that the value ranks first."""
-    chosen = frame["real_accuracy"][VALUES[value](frame).nlargest(k).index]
-    return float(frame["real_accuracy"].nlargest(k).mean() - chosen.mean())
+def top_loss(value: pd.Series, accuracy: pd.Series, k: int = TOP) -> float:
+    """Accuracy of the `k` truly best runs, minus that of the `k` runs that the value ranks first."""
+    return float(accuracy.nlargest(k).mean() - accuracy[value.nlargest(k).index].mean())
 
 
-def table(pair: str, found: dict[str, pd.DataFrame]) -> Table:
+def table(pair: str, found: dict[str, pd.DataFrame], kl_weights: Sequence[float]) -> Table:
     """The printed table of a pair: one row per value, columns for each guidance."""
     from rich.table import Table
 
@@ -154,10 +162,13 @@ def table(pair: str, found: dict[str, pd.DataFrame]) -> Table:
     for guidance in found:
         printed.add_column(f"guidance {guidance}", justify="right")
         printed.add_column(f"top {TOP} below best", justify="right")
-    for value in VALUES:
-        cells = []
-        for frame in found.values():
-            cells += [f"{rank_correlation(frame, value):.2f}", f"{top_loss(frame, value):.3f}"]
-        printed.add_row(value, *cells)
+    rows: dict[str, list[str]] = {}
+    for frame in found.values():
+        for name, value in values(frame, kl_weights).items():
+            accuracy = frame["real_accuracy"]
+            cells = [f"{rank_correlation(value, accuracy):.2f}", f"{top_loss(value, accuracy):.3f}"]
+            rows[name] = rows.get(name, []) + cells
+    for name, line in rows.items():
+        printed.add_row(name, *line)
     printed.add_row("runs that diverged", *(x for frame in found.values() for x in (str(frame["diverged"].sum()), "")))
     return printed

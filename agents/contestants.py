@@ -12,13 +12,14 @@ from typing import Any
 
 from agents import schedules
 from agents.base import Agent
+from agents.hyperparameters import environment_settings
 from agents.loading import CONFIG_FILE, POLICY_FOLDERS, load, policy_folder, trained_on
 from agents.schedules import default_opponents
 from agents.selection import CHECKPOINT_FOLDER
 from agents.tuning import tune_per_layer, tune_uniform
 from l2o_env import pairs as pair_registry
 from l2o_env.action import ACTION_SETTINGS
-from l2o_env.config import EnvConfig
+from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.files import atomic_path
 from l2o_env.rollout import Progress
@@ -92,6 +93,22 @@ def _environment(path: Path) -> EnvConfig:
         raise ConfigError(f"{path} is damaged ({error!r}); copy it again, or train anew.") from error
 
 
+def given_settings(env: Sequence[str], device: str, **options: Any) -> dict[str, Any]:
+    """Settings of the environment that a command line gives; the others are those of the policies' training.
+
+    Args:
+        env: What ``--env`` was given.
+        device: What ``--device`` was given.
+        **options: Other settings with an option of their own; None where it was not given.
+
+    Raises:
+        ConfigError: If one cannot work.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    own = (*ACTION_SETTINGS, *options, "pairs", "device")
+    return {**given, "device": str(resolve_device(device)), **environment_settings(env, own)}
+
+
 def common_settings(policies: Sequence[TrainedPolicy], overrides: dict[str, Any]) -> EnvConfig:
     """The settings that all policies are evaluated with.
 
@@ -111,7 +128,7 @@ def common_settings(policies: Sequence[TrainedPolicy], overrides: dict[str, Any]
         for key, value in vars(first.config).items():
             other = getattr(policy.config, key)
             if key not in FREE_SETTINGS and key not in overrides and other != value:
-                hint = f"--{key}" if key in ("budget", "window") else "two evaluations"
+                hint = f"--{key}" if key in ("budget", "window") else f"--env {key}=VALUE for both, or two evaluations"
                 raise ConfigError(
                     f"{first.name!r} was trained with {key} {value!r} and {policy.name!r} with {other!r}, so that "
                     f"their results cannot be compared; use {hint}."

@@ -21,14 +21,16 @@ from agents.contestants import (
     common_settings,
     contestants_of,
     find_policy,
+    given_settings,
     opponents,
     tuned_opponents,
 )
+from agents.hyperparameters import EnvAssignments
 from agents.report import evaluation_table
 from agents.schedules import default_opponents
 from agents.train_args import MIN_TUNING_EPISODES
 from l2o_env import pairs as pair_registry
-from l2o_env.config import EnvConfig, resolve_device
+from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.runs import RunFolder
 from l2o_env.transfer import Contestant, Mode, evaluate_in_parts
@@ -80,6 +82,9 @@ class EvaluateArgs:
     """Optimizer updates of an episode."""
     window: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: that of training)")] = None
     """Optimizer updates between two actions."""
+    env: EnvAssignments = ()
+    """Any other setting of the environment, such as batch_size=6; can be given many times. The default is that of
+    training."""
     device: str = "auto"
     """Torch device; auto takes a GPU if there is one."""
 
@@ -121,8 +126,7 @@ def evaluate_runs(args: EvaluateArgs, reporter: Reporter | None = None) -> pd.Da
     args.check()
     reporter = reporter or Reporter()
     policies = [find_policy(argument) for argument in args.runs]
-    overrides = {key: getattr(args, key) for key in ("budget", "window") if getattr(args, key) is not None}
-    config = common_settings(policies, {**overrides, "device": str(resolve_device(args.device))})
+    config = common_settings(policies, given_settings(args.env, args.device, budget=args.budget, window=args.window))
     trained = [
         contestant
         for policy in policies

@@ -1,23 +1,35 @@
-"""Hyper-parameters from the command line or a YAML file, into frozen dataclasses of settings."""
+"""Settings from the command line or a YAML file, into frozen dataclasses."""
 
 from __future__ import annotations
 
 import math
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from tyro.conf import UseAppendAction, arg
+
+from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, unknown_name
 
 Config = TypeVar("Config")
+EnvAssignments = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE")]
+"""The command-line option ``--env``."""
 _WORDS = {"true": True, "false": False}
 _NONE = ("none", "null", "~")
 
 
-def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
+def parse_assignments(
+    assignments: Sequence[str], kind: str = "hyper-parameter", example: str = "gamma=0.95"
+) -> dict[str, str]:
     """Takes ``name=value`` apart; of a name given twice the last one counts.
+
+    Args:
+        assignments: The texts.
+        kind: What a name is called in errors.
+        example: What errors show.
 
     Raises:
         ConfigError: If there is no ``=`` or no name.
@@ -26,7 +38,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name.strip():
-            raise ConfigError(f"Got the hyper-parameter {assignment!r}; expected name=value, such as gamma=0.95.")
+            raise ConfigError(f"Got the {kind} {assignment!r}; expected name=value, such as {example}.")
         found[name.strip()] = value.strip()
     return found
 
@@ -66,13 +78,36 @@ def override(config: Config, changes: Mapping[str, Any], kind: str = "hyper-para
     Raises:
         ConfigError: If a name is unknown (it names the closest), or a value has the wrong type or cannot work.
     """
-    hints = get_type_hints(type(config))
-    known = [field.name for field in fields(config)]  # type: ignore[arg-type]
+    return replace(config, **typed(type(config), changes, kind))  # type: ignore[type-var]
+
+
+def typed(form: type, changes: Mapping[str, Any], kind: str = "hyper-parameter") -> dict[str, Any]:
+    """Values of fields of a dataclass; arguments and errors as of :func:`override`."""
+    hints = get_type_hints(form)
+    known = [field.name for field in fields(form)]
     for name in changes:
         if name not in known:
             raise unknown_name(kind, name, known)
-    values = {name: _typed(name, value, hints[name]) for name, value in changes.items()}
-    return replace(config, **values)  # type: ignore[type-var]
+    return {name: _typed(name, value, hints[name]) for name, value in changes.items()}
+
+
+def environment_settings(assignments: Sequence[str], options: Iterable[str]) -> dict[str, Any]:
+    """What ``--env NAME=VALUE`` sets of the environment.
+
+    Args:
+        assignments: The texts.
+        options: Fields of ``EnvConfig`` that the command sets otherwise, and that are no names here.
+
+    Raises:
+        ConfigError: If a name is unknown or one of `options`, or a value has the wrong type.
+    """
+    changes = parse_assignments(assignments, "setting", "batch_size=16")
+    taken = sorted(set(options) & set(changes))
+    if taken:
+        raise ConfigError(
+            f"--env sets {', '.join(taken)}, which this command has options of its own for, or takes from the policy."
+        )
+    return typed(EnvConfig, changes, "setting of the environment")
 
 
 def describe(hint: Any) -> str:

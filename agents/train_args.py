@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
 from agents.algorithms import ALGORITHMS, AlgorithmConfig, configure, find
-from agents.hyperparameters import parse_assignments, read_file
+from agents.hyperparameters import EnvAssignments, environment_settings, parse_assignments, read_file
 from l2o_env import pairs as pair_registry
 from l2o_env.config import ActionForm, EnvConfig, GuidanceName, GuidanceSchedule, RewardName, resolve_device
 from l2o_env.errors import ConfigError
@@ -109,6 +110,9 @@ class TrainArgs:
     """How that weight changes over an episode: not, down to 0 (linear, cosine), or up from 0 (warmup)."""
     guidance_cap: Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: none)")] = None
     """The weighted term counts at most this much in the training loss; beyond it, it has no gradient."""
+    env: EnvAssignments = ()
+    """Any other setting of the environment, such as batch_size=6 or kl_weight=10; can be given many times. A wrong name
+    lists all names."""
     episodes: Annotated[int | None, _differing("Episodes to train for.", "N", *_count("episodes"))] = None
     checkpoints: Annotated[
         int | None,
@@ -178,20 +182,7 @@ class TrainArgs:
                 raise ConfigError(f"{option} is {value}; expected an integer >= {least}.")
         return Plan(
             args=self,
-            env=EnvConfig(
-                pairs=tuple(dict.fromkeys(training)),
-                budget=self.budget,
-                window=self.window,
-                action=self.action,  # type: ignore[arg-type]  # EnvConfig checks it
-                reward=self.reward,  # type: ignore[arg-type]
-                guidance=self.guidance,  # type: ignore[arg-type]
-                guidance_weight=self.guidance_weight,
-                guidance_schedule=self.guidance_schedule,  # type: ignore[arg-type]
-                guidance_cap=self.guidance_cap,
-                common_random_numbers=algorithm.common_random_numbers,
-                workers=self.workers,
-                device=str(resolve_device(self.device)),
-            ),
+            env=self._environment(training, algorithm.common_random_numbers),
             settings=settings,
             episodes=episodes,
             checkpoints=checkpoints,
@@ -200,6 +191,13 @@ class TrainArgs:
             eval_seeds=eval_seeds,
             opponents=effort.opponents,
         )
+
+    def _environment(self, pairs: Sequence[str], common_random_numbers: bool) -> EnvConfig:
+        own = {f.name for f in fields(self)} & {f.name for f in fields(EnvConfig)}
+        settings = {name: getattr(self, name) for name in own}
+        settings |= {"pairs": tuple(dict.fromkeys(pairs)), "device": str(resolve_device(self.device))}
+        settings |= {"common_random_numbers": common_random_numbers, **environment_settings(self.env, own)}
+        return EnvConfig(**settings)
 
 
 @dataclass(frozen=True)

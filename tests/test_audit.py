@@ -8,7 +8,7 @@ import pytest
 
 import train_policy
 from agents import reproduce
-from agents.audit import VALUES, random_runs, rank_correlation, top_loss
+from agents.audit import random_runs, rank_correlation, top_loss, values
 from agents.reproduce import Reference, fits, ordering
 from agents.schedules import Schedule
 from l2o_env.config import EnvConfig
@@ -26,12 +26,21 @@ def _frame() -> pd.DataFrame:
 
 
 def test_rank_correlations_by_hand() -> None:
-    assert rank_correlation(_frame(), "-CE_val") == -1.0
-    assert rank_correlation(_frame(), "-(CE_val + KL_val)") == 1.0
-    assert VALUES["-(CE_val + 0.3 KL_val)"](_frame()).tolist() == pytest.approx([-0.37, -0.35, -0.36, -0.4])
-    assert rank_correlation(_frame(), "-(CE_val + 0.3 KL_val)") == pytest.approx(-0.4)
-    assert top_loss(_frame(), "-CE_val", 2) == pytest.approx(0.35 - 0.15)
-    assert top_loss(_frame(), "-(CE_val + KL_val)", 2) == pytest.approx(0.0)
+    accuracy = _frame()["real_accuracy"]
+    found = values(_frame(), (0.0, 0.3, 1.0))
+    assert list(found) == [
+        "-(CE_val + 0 KL_val)",
+        "-(CE_val + 0.3 KL_val)",
+        "-(CE_val + 1 KL_val)",
+        "validation accuracy",
+    ]
+    ce, mixed, both, validation = found.values()
+    assert mixed.tolist() == pytest.approx([-0.37, -0.35, -0.36, -0.4])
+    assert [rank_correlation(value, accuracy) for value in (ce, both)] == [-1.0, 1.0]
+    assert rank_correlation(mixed, accuracy) == pytest.approx(-0.4)
+    assert rank_correlation(validation, accuracy) == -1.0
+    assert top_loss(ce, accuracy, 2) == pytest.approx(0.35 - 0.15)
+    assert top_loss(both, accuracy, 2) == pytest.approx(0.0)
 
 
 def test_random_runs_are_the_same_for_the_same_seed(tiny: str) -> None:
@@ -48,10 +57,11 @@ def test_random_runs_are_the_same_for_the_same_seed(tiny: str) -> None:
 
 
 def test_the_audit_prints_one_table_per_pair(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train_policy.main(["audit", tiny, "--runs", "8", "--device", "cpu"]) == 0
+    options = "--runs 8 --kl-weights 0 20 --env budget=4 --env window=2 --device cpu"
+    assert train_policy.main(["audit", tiny, *options.split()]) == 0
     printed = capsys.readouterr().out
     assert "tiny: Spearman" in printed
-    assert all(value in printed for value in VALUES)
+    assert all(value in printed for value in ("-(CE_val + 0 KL_val)", "-(CE_val + 20 KL_val)", "validation accuracy"))
     assert train_policy.main(["audit", "tyni"]) == 2
     assert "Did you mean 'tiny'" in capsys.readouterr().err
 
@@ -94,7 +104,12 @@ def test_the_reference_table_is_complete() -> None:
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [("--runs 7", "--runs is 7; expected an integer >= 8"), ("glyphs-digit", "Did you mean 'glyphs-digits'?")],
+    [
+        ("--runs 7", "--runs is 7; expected an integer >= 8"),
+        ("glyphs-digit", "Did you mean 'glyphs-digits'?"),
+        ("--kl-weights 1 -2", "--kl-weights has -2.0; expected finite numbers >= 0"),
+        ("--env kl_weight=2", "--env sets kl_weight, which this command has options of its own for"),
+    ],
 )
 def test_bad_options_of_the_audit_are_one_line(options: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert train_policy.main(["audit", *options.split()]) == 2

@@ -29,7 +29,7 @@ OPPONENTS = ["best-constant", "best-schedule", "tuned-per-layer", "uniform", "as
 
 OPTIONS = (
     "out", "seed", "algo", "hp", "hp-file", "checkpoints", "pairs",
-    "num-envs", "budget", "window", "action", "reward", "guidance", "episodes", "device"
+    "num-envs", "budget", "window", "action", "reward", "guidance", "episodes", "device", "env"
 )  # fmt: skip
 
 
@@ -129,13 +129,16 @@ def test_every_algorithm_leaves_the_same_folder(
     assert [point.step for point in logged.Scalars("rollout/ep_rew_mean")] == [2, 4]
 
 
-def test_hyper_parameters_come_from_file_and_command_line(tmp_path: Path) -> None:
+def test_settings_come_from_file_and_command_line(tmp_path: Path) -> None:
     (tmp_path / "hp.yaml").write_text("gamma: 0.5\nn_epochs: 3\n")
     more = f"--algo ppo --hp-file {tmp_path / 'hp.yaml'} --hp gamma=0.7 --hp net_arch=8 --checkpoints 0"
+    more += " --env batch_size=6 --env kl_weight=10"
     few = "--episodes 4 --num-envs 4 --eval-seeds 1 --eval-pairs tiny"
     assert _train(tmp_path / "run", *few.split(), *more.split()) == 0
-    config = json.loads((tmp_path / "run" / "config.json").read_text())["algorithm"]
+    found = json.loads((tmp_path / "run" / "config.json").read_text())
+    config, env = found["algorithm"], found["environment"]
     assert (config["name"], config["gamma"], config["n_epochs"], config["net_arch"]) == ("ppo", 0.7, 3, [8])
+    assert (env["batch_size"], env["kl_weight"], env["budget"]) == (6, 10.0, 4)
     assert not (tmp_path / "run" / "policy-best").exists()
 
 
@@ -212,6 +215,10 @@ def test_a_disk_that_fills_is_told_in_one_line(
         ("--hp gama=1", "Unknown hyper-parameter of reinforce 'gama'. Did you mean 'gamma'?"),
         ("--hp gamma=high", "gamma is 'high'; expected a number."),
         ("--hp gamma", "Got the hyper-parameter 'gamma'; expected name=value"),
+        ("--env batchsize=6", "Unknown setting of the environment 'batchsize'. Did you mean 'batch_size'?"),
+        ("--env batch_size=1.5", "batch_size is '1.5'; expected an integer."),
+        ("--env batch_size", "Got the setting 'batch_size'; expected name=value, such as batch_size=16."),
+        ("--env budget=6", "--env sets budget, which this command has options of its own for"),
         ("--hp-file none.yaml", "The file of hyper-parameters none.yaml cannot be read: No such file"),
         ("--tuning-episodes 5", "--tuning-episodes is 5; expected an integer >= 12"),
         ("--checkpoints -1", "--checkpoints is -1; expected"),

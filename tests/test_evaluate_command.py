@@ -189,6 +189,14 @@ def test_how_runs_were_divided_does_not_keep_them_from_being_compared(tmp_path: 
     assert (config.workers, config.budget) == (1, 4)
 
 
+def test_settings_are_those_of_training_but_for_what_the_command_gives(tmp_path: Path, undrawn: None) -> None:
+    runs = [_run(tmp_path / str(n), replace(CONFIG, batch_size=n, momentum=0.5)) for n in (6, 7)]
+    out = tmp_path / "out"
+    assert _evaluate(out, *runs, "--env", "batch_size=5", "--env", "guidance_cap=2", "--modes", "deterministic") == 0
+    found = json.loads((out / "evaluation.json").read_text())["environment"]
+    assert (found["batch_size"], found["guidance_cap"], found["momentum"], found["budget"]) == (5, 2.0, 0.5, 4)
+
+
 def test_what_a_folder_says_of_its_policy(tmp_path: Path) -> None:
     run = _run(tmp_path / "a", best=True)
     found = find_policy(str(run))
@@ -206,13 +214,21 @@ def test_bad_input_is_told_in_one_line_before_anything_runs(tmp_path: Path, caps
     (features / "policy" / "policy.json").write_text(json.dumps({**description, "features": ["a"]}))
     relative = asdict(replace(CONFIG, action="relative"))
     (action / "config.json").write_text(json.dumps({"environment": relative}))
-    plain = _run(tmp_path / "a")
+    plain, larger = _run(tmp_path / "a"), _run(tmp_path / "g", replace(CONFIG, batch_size=9))
     cases: list[tuple[list[str | Path], str]] = [
         ([tmp_path / "empty"], "holds no policy"),
         ([tmp_path / "nowhere"], "There is no folder"),
         ([features], "expects the features"),
         ([action], "was trained with"),
         ([plain, longer], "was trained with budget 4 and 'l' with 6"),
+        (
+            [plain, larger],
+            "with batch_size 8 and 'g' with 9, so that their results cannot be compared; use --env batch_si",
+        ),
+        (
+            [plain, "--env", "lr_max=1"],
+            "--env sets lr_max, which this command has options of its own for, or takes from",
+        ),
         ([plain, "--pairs", "tinny"], "Unknown pair 'tinny'. Did you mean 'tiny'"),
         ([plain, "--opponents", "uniforms"], "Unknown opponent 'uniforms'. Did you mean 'uniform'"),
         ([plain, "--reference", "b"], "Unknown reference 'b'"),
