@@ -23,8 +23,16 @@ ASG: dict[str, Any] = {
     "base_lr": 0.1,
 }
 """What makes an environment ASG's; the base rate suits the embedded pairs."""
-VISDA17: dict[str, Any] = {**ASG, "base_lr": 1e-4, "batch_size": 32, "budget": 30 * 4762, "guidance_weight": 0.1}
-"""The recipe for VisDA-17 to COCO: 30 epochs of 4,762 updates (152,397 images, the last incomplete batch left out)."""
+VISDA17: dict[str, Any] = {
+    **ASG,
+    "base_lr": 1e-4,
+    "batch_size": 32,
+    "epoch_updates": 4762,
+    "budget": 30 * 4762,
+    "guidance_weight": 0.1,
+}
+"""The recipe for VisDA-17 to COCO: 30 epochs of 4,762 updates (152,397 images, the last incomplete batch left out).
+The number is given, because images that are held out for V would make the epochs shorter."""
 GTA5: dict[str, Any] = {
     **ASG,
     "window": 20,
@@ -32,11 +40,12 @@ GTA5: dict[str, Any] = {
     "lr_curve": "warmup_poly",
     "base_lr": 1e-3,
     "batch_size": 6,
+    "epoch_updates": 2000,
     "budget": 50 * 2000,
     "guidance_weight": 75.0,
     "guidance_cap": 9.0,
 }
-"""The recipe for GTA5 to Cityscapes: 50 epochs of 2,000 updates."""
+"""The recipe for GTA5 to Cityscapes: 50 epochs of 2,000 updates, which is about half of the images each."""
 
 
 class ASGEnv(Syn2RealEnv):
@@ -44,7 +53,8 @@ class ASGEnv(Syn2RealEnv):
 
     ## Description
     As ``l2o_env/Syn2Real-v0``, with the settings ``l2o_env.asg.ASG``. Windows get longer as training goes on:
-    max(`window`, updates of this epoch + updates of earlier epochs // 20), up to the end of the epoch; `window` is 10.
+    max(`window`, updates of this epoch + updates of earlier epochs // 20), up to the end of the epoch; `window` is 10,
+    an epoch `epoch_updates` or all training images.
     The update rule has the rate inside the momentum: v ← ρ v + lr g, θ ← θ − v. No clipping of gradients.
 
     ## Action Space

@@ -40,6 +40,8 @@ class EnvConfig:
     windows: WindowForm = "fixed"
     """How long windows are: all the same, or as in ASG, growing within an epoch and with the epochs (`asg`, and
     `asg_intended` as it was probably meant). ASG's first window is run at the base rates, before the first action."""
+    epoch_updates: int | None = None
+    """Optimizer updates that ASG's windows take for an epoch. None: training images over `batch_size`, rounded down."""
     observation: ObservationForm = "layers"
     """Statistics of each layer group (`layers`), or the few raw numbers that the released ASG observes (`asg`)."""
     action: ActionForm = "log"
@@ -132,6 +134,8 @@ class EnvConfig:
                 raise unknown_name(kind, name, known)
         for key in ("budget", "window", "batch_size", "workers", "csg_dim", "csg_queue", "lr_warmup"):
             _require_integer(key, getattr(self, key))
+        if self.epoch_updates is not None:
+            _require_integer("epoch_updates", self.epoch_updates)
         for key in ("common_random_numbers", "random_init", "cuda_graphs"):
             if not isinstance(getattr(self, key), bool):
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; expected True or False.")

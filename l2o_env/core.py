@@ -164,12 +164,13 @@ class Episodes:
         return observation.encode_asg(inputs, self.config.base_lr, self.space)
 
     def _epochs(self) -> NDArray[np.int64]:
-        """Updates of an epoch ``(N,)``, without an incomplete last batch."""
+        """Updates of an epoch ``(N,)``."""
         indices = [0 if start is None else start.pair for start in self.population.starts]
         return np.array([self._epoch(index) for index in indices])
 
     def _epoch(self, pair: int) -> int:
-        return max(len(self.population.pairs[pair].train) // self.config.batch_size, 1)
+        images = len(self.population.pairs[pair].train)
+        return self.config.epoch_updates or max(images // self.config.batch_size, 1)
 
     def n_steps(self, pair: int = 0) -> int:
         """Steps of an episode on a pair of the settings, by its index, unless it diverges."""

@@ -160,10 +160,15 @@ def test_after_a_first_window_that_diverges_smaller_rates_work(tiny: str, implem
     assert not terminated and not info["diverged"] and (info["drift"] == 0).all()
 
 
-def test_recipes_are_valid_settings() -> None:
-    for recipe, rate, cap in ((VISDA17, 1e-4, None), (GTA5, 1e-3, 9.0)):
-        config = EnvConfig(**recipe)
-        assert (config.base_lr, config.guidance_cap, config.windows) == (rate, cap, "asg")
+@pytest.mark.parametrize(("recipe", "rate", "cap", "decisions"), [(VISDA17, 1e-4, None, 66), (GTA5, 1e-3, 9.0, 84)])
+def test_recipes_decide_as_often_as_the_released_code_on_any_number_of_images(
+    tiny: str, recipe: dict[str, Any], rate: float, cap: float | None, decisions: int
+) -> None:
+    env = ASGEnv(**{**recipe, "pairs": tiny, "batch_size": 8, "device": "cpu"})
+    config = env.config
+    assert (config.base_lr, config.guidance_cap, config.windows) == (rate, cap, "asg")
+    assert env.episodes.n_steps() == decisions
+    assert ASGEnv(**{**recipe, "pairs": tiny, "batch_size": 8, "epoch_updates": None}).episodes.n_steps() > decisions
 
 
 @pytest.mark.parametrize(
@@ -174,6 +179,7 @@ def test_recipes_are_valid_settings() -> None:
         ({"update_rule": "sdg"}, "Unknown update rule 'sdg'. Did you mean 'sgd'?"),
         ({"lr_curve": "poly"}, "Unknown learning rate curve 'poly'."),
         ({"windows": "asg", "window": 12}, "before the first action, and the budget is no more than that"),
+        ({"epoch_updates": 0}, "epoch_updates is 0; expected an integer >= 1"),
         ({"clip_norm": -1.0}, "clip_norm is -1.0; expected a finite number > 0"),
     ],
 )
