@@ -226,7 +226,7 @@ class Episodes:
         return getattr(self.population, "waited", 0.0) / seconds if seconds else 0.0
 
     def class_accuracy(self, split: str) -> NDArray[np.float64]:
-        """Accuracy of every optimizee on the images of each class, ``(N, n_classes)``; NaN where there are none.
+        """Accuracy (or intersection over union) of each class ``(N, n_classes)``; NaN where there are no images.
 
         Raises:
             ResetNeeded: If no episode was started yet.

@@ -107,20 +107,26 @@ def predictions(forward: Forward, pair: Pair, rows: list[int], name: str, images
     return forward(rows, images)[0].argmax(2)
 
 
-def class_shares(
+def class_accuracy(
     forward: Forward, pair: Pair, rows: list[int], name: str, chunks: Iterable[Batch], n_classes: int
 ) -> Tensor:
-    """Share of each class's images (or pixels) that is right, ``(len(rows), n_classes)``, float64; NaN for none."""
+    """What the pair's metric is the mean of, class by class: ``(len(rows), n_classes)``, float64; NaN for none.
+
+    The intersection over union if the metric is ``"miou"``, else the share of the class's images (or pixels) that is
+    right.
+    """
     counts: list[Tensor] = []
     for batch in chunks:
         chosen = batch.labels != IGNORED
         labels = batch.labels[chosen]
-        found = [torch.bincount(labels, minlength=n_classes)]
+        for_each: list[Tensor] = []
         for row in predictions(forward, pair, rows, name, batch.images):
-            found.append(torch.bincount(labels[row[chosen] == labels], minlength=n_classes))
-        counts.append(torch.stack(found))
-    total = torch.stack(counts).sum(0).double()
-    return total[1:] / total[:1]
+            said = row[chosen]
+            found = (labels[said == labels], labels, said)
+            for_each.append(torch.stack([torch.bincount(classes, minlength=n_classes) for classes in found]))
+        counts.append(torch.stack(for_each))
+    right, labelled, predicted = torch.stack(counts).sum(0).double().unbind(1)
+    return right / (labelled + predicted - right if pair.metric == "miou" else labelled)
 
 
 def predict(forward: Forward, pair: Pair, row: int, images: Tensor) -> Tensor:
@@ -186,7 +192,7 @@ def make_metric(name: MetricName, n_classes: int, device: torch.device) -> Any:
 
     Args:
         name: ``"accuracy"``, ``"mean_class_accuracy"`` (classes without a label do not count) or ``"miou"`` (classes
-            without a label or a prediction do not count).
+            that are neither labelled nor predicted do not count).
         n_classes: Number of classes.
         device: Where it counts.
     """

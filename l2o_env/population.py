@@ -20,7 +20,7 @@ from torch import Tensor
 
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
-from l2o_env.evaluation import Evaluation, class_shares, evaluate_chunks, is_averaged, predictions
+from l2o_env.evaluation import Evaluation, class_accuracy, evaluate_chunks, is_averaged, predictions
 from l2o_env.guidance import Context, kl_divergence, make_guidance
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.pairs.base import Pair, Split, is_streamed
@@ -390,12 +390,12 @@ class Population(ABC):
         return result
 
     def class_accuracy(self, split: str) -> Tensor:
-        """Share of each class's images (or pixels) that is right, ``(N, n_classes)``, float64; NaN for none."""
+        """What the metric is the mean of, class by class: ``(N, n_classes)``, float64; NaN for none."""
         n_classes = max(pair.n_classes for pair in self.pairs)
         result = torch.full((self.n, n_classes), torch.nan, dtype=torch.float64, device=self.device)
         for pair, rows in self._by_pair().items():
             data = self.data[pair]
-            result[rows] = class_shares(self._logits, data.pair, rows, split, data.chunks(split), n_classes)
+            result[rows] = class_accuracy(self._logits, data.pair, rows, split, data.chunks(split), n_classes)
         return result
 
     def optimizee(self, i: int) -> Optimizee:

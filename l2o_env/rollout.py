@@ -94,7 +94,8 @@ class Outcome:
         updates: Updates made.
         diverged: Whether the episode ended by divergence.
         accuracy: By split, the accuracy of the final weights; only of the splits that were asked for.
-        class_accuracy: Recall of each class on the target, ``(N, n_classes)``, or None if it was not asked for.
+        class_accuracy: Recall (or intersection over union) of each class on the target, ``(N, n_classes)``, or None if
+            it was not asked for.
     """
 
     v_start: NDArray[np.float64]

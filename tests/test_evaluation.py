@@ -12,7 +12,7 @@ from torch import Tensor
 
 from l2o_env.config import EnvConfig
 from l2o_env.dense import IGNORED, as_rows, task_loss
-from l2o_env.evaluation import _places, class_shares, evaluate_chunks, make_metric, predictions, slide
+from l2o_env.evaluation import _places, class_accuracy, evaluate_chunks, make_metric, predictions, slide
 from l2o_env.models.base import new_generator
 from l2o_env.pairs.base import in_memory
 from l2o_env.population import Start
@@ -75,9 +75,10 @@ def test_metrics_are_those_of_the_confusion_matrix() -> None:
         pair = dataclasses.replace(PAIR, metric=name)
         found = evaluate_chunks(_dense, pair, [0], "target", [Batch(IMAGES, MASKS, None)], 2)
         assert float(found.accuracy) == pytest.approx(float(value), rel=1e-6), name
-    shares = class_shares(_dense, PAIR, [0], "target", [Batch(IMAGES, MASKS, None)], 4)
-    torch.testing.assert_close(shares[0, :3], hits / matrix.sum(1))
-    assert shares[0, 3].isnan()
+        of_classes = class_accuracy(_dense, pair, [0], "target", [Batch(IMAGES, MASKS, None)], 4)
+        union = matrix.sum(1) if name != "miou" else matrix.sum(0) + matrix.sum(1) - hits
+        torch.testing.assert_close(of_classes[0, :3], hits / union)
+        assert of_classes[0, 3].isnan()
 
 
 def test_the_proxys_answers_are_averaged_over_an_image_or_enlarged_to_a_mask() -> None:
