@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
+import agents
 import train_policy
 from l2o_env import pairs
 from tests.image_trees import QUICK, class_folders, save_weights
@@ -31,8 +32,7 @@ def test_the_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setitem(pairs.base._registry, "glyphs-digits", (lambda: tiny_pair(name="glyphs-digits"), "train"))
     pairs.base._make_default.cache_clear()
     try:
-        for block in _blocks("python"):
-            exec(compile(block, "README.md", "exec"), {})
+        exec(compile(_blocks("python")[0], "README.md", "exec"), {})
     finally:
         pairs.base._make_default.cache_clear()
     rates, value, accuracy = capsys.readouterr().out.splitlines()
@@ -41,9 +41,10 @@ def test_the_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert 0 <= float(accuracy.split(":")[1]) <= 1
 
 
-def test_ones_own_folders_and_network_train_a_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A folder with two folders of images, the README's network and its weights; what the network's code defines."""
     code = next(block for block in _blocks("python") if "class MyNet" in block)
-    command = shlex.split(next(block for block in _blocks("sh") if "MyNet" in block))
     (tmp_path / "my_net.py").write_text(code)
     class_folders(tmp_path / "renders", n=10)
     class_folders(tmp_path / "photos", n=3, seed=1)
@@ -52,11 +53,35 @@ def test_ones_own_folders_and_network_train_a_policy(tmp_path: Path, monkeypatch
     with torch.random.fork_rng():
         save_weights(tmp_path / "my_net.pt", names["MyNet"]())
     monkeypatch.chdir(tmp_path)
+    return names
+
+
+def test_ones_own_folders_and_network_train_a_policy(own: dict[str, Any]) -> None:
+    command = shlex.split(next(block for block in _blocks("sh") if "MyNet" in block))
     assert command[:2] == ["l2o", "train"]
     small = [part.replace("size=64", "size=16") for part in command[1:]]
     assert train_policy.main([*small, "--out", "run", *QUICK.split()]) == 0
     assert pd.read_csv("run/results.csv")["pair"].unique().tolist() == [small[-1]]
     assert pd.read_parquet("run/actions.parquet")["layer"].unique().tolist() == ["stem", "body", "head"]
+
+
+def test_and_do_so_in_python(
+    own: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pairs.base, "_registry", dict(pairs.base._registry))
+    code = next(block for block in _blocks("python") if "agent.save" in block)
+    for old, new in (
+        ("size=64", "size=16"),
+        ("episodes=320", "episodes=4"),
+        ('pairs="mine"', 'pairs="mine", budget=30'),
+    ):
+        assert old in code
+        code = code.replace(old, new)
+    exec(compile(code, "README.md", "exec"), own)
+    accuracies = capsys.readouterr().out.partition("[")[2].rstrip("]\n").split()
+    assert len(accuracies) == 4
+    assert all(0 <= float(accuracy) <= 1 for accuracy in accuracies)
+    assert agents.load("my_policy").episodes == 4  # type: ignore[attr-defined]
 
 
 def test_ci_installs_and_tests_as_the_readme_says() -> None:
