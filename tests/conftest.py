@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from l2o_env.env import Syn2RealEnv
+from l2o_env.models.base import new_generator
+from l2o_env.models.small import NetworkName, SmallProxy
+from l2o_env.pairs import proxy
+from l2o_env.pairs.base import Split
+from l2o_env.pairs.proxy import ProxyTraining
 from l2o_env.vector_env import Syn2RealVectorEnv
 from tests.tiny import TINY, register_tinies
 
@@ -57,3 +63,19 @@ def make_vec(tiny: str) -> Callable[..., Syn2RealVectorEnv]:
         return Syn2RealVectorEnv(num_envs, **{**TINY, **config})
 
     return make
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
+    """Proxies are as they were drawn; the list grows by one entry per proxy that would have been trained."""
+    monkeypatch.setenv("L2O_ENV_CACHE", str(tmp_path))
+    calls: list[int] = []
+
+    def draw(
+        data: Split, n_proxy_classes: int, seed: int, training: ProxyTraining, network: NetworkName
+    ) -> dict[str, torch.Tensor]:
+        calls.append(len(data))
+        return dict(SmallProxy(n_proxy_classes, new_generator(seed), network).state_dict())
+
+    monkeypatch.setattr(proxy, "pretrain", draw)
+    return calls

@@ -1,128 +1,72 @@
-"""Torchvision's data sets of digits as targets, in the files that they are downloaded as."""
+"""Torchvision's data sets are read as they are, from the files that they are downloaded as."""
 
 from __future__ import annotations
 
-import bz2
-import hashlib
+import pickle
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
-from numpy.typing import NDArray
-from PIL import Image
-from scipy.io import savemat
 from torchvision import datasets
-from torchvision.transforms.v2 import functional
 
-from l2o_env import ConfigError, pairs
-from l2o_env.pairs import datasets as module
-from l2o_env.pairs.base import Split
-from l2o_env.pairs.glyphs import GlyphsConfig, make_glyphs
-from l2o_env.pairs.proxy import ProxyTraining
-from tests.image_trees import main_job
-from tests.tiny import tiny_pair
-
-LABELS = np.array([7, 2, 0, 9, 4], np.uint8)
-PIXELS = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
+from l2o_env import ConfigError
+from l2o_env.pairs.datasets import DIGIT_SETS, SETS, Part, read_digits, read_set, read_signs
+from l2o_env.pairs.labelled import Pixels, in_order
+from tests.dataset_files import write_digits, write_gtsrb
 
 
-def _idx(array: NDArray[np.uint8], path: Path) -> None:
-    """The format of MNIST's files."""
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(int(n).to_bytes(4, "big") for n in array.shape)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(header + array.tobytes())
+@pytest.mark.parametrize("name", DIGIT_SETS)
+def test_digits_are_those_of_the_files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = write_digits(name, tmp_path, monkeypatch)
+    parts: tuple[Part, Part] = ("train", "test")
+    for part in parts:
+        found = read_digits(name, part, tmp_path, False, "images")
+        np.testing.assert_array_equal(found.pixels, written[part][0])
+        np.testing.assert_array_equal(found.labels, written[part][1])
+        assert (found.pixels.dtype, found.labels.dtype) == (np.uint8, np.int64)
+        assert found.classes == tuple("0123456789")
 
 
-def _target(name: str, root: Path, **settings: int) -> Split:
-    target = pairs.make(name, root=root, **settings).target
-    assert isinstance(target, Split)
-    assert target.images.shape[1:] == (3, 16, 16)
-    assert (target.images.dtype, target.labels.dtype) == (torch.float32, torch.int64)
-    return target
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded family has tests of its own; here its target alone is replaced."""
-    monkeypatch.setattr(module, "make_glyphs", lambda name, config, **settings: tiny_pair(name=name))
-
-
-def _trains_on(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The main job on the real digits of `root` and a few rendered ones, with a proxy of one epoch."""
-    small = GlyphsConfig(proxy=ProxyTraining(epochs=1), n_train_per_class=8, n_validation_per_class=4)
-    monkeypatch.setattr(module, "make_glyphs", lambda name, config, **settings: make_glyphs(name, small, **settings))
-    assert main_job(root / "run", pairs.spec(name, root=root)) == 0
-    found = pd.read_csv(root / "run" / "results.csv")["real_accuracy"] * len(LABELS)
-    np.testing.assert_allclose(found, found.round(), atol=1e-5)  # of these very images
-    assert (root / "run" / "actions.png").is_file()
-
-
-def _expected(image: Image.Image) -> torch.Tensor:
-    pixels = functional.pil_to_tensor(image.convert("RGB")).float() / 255
-    return (functional.resize_image(pixels, [16, 16], antialias=True) - 0.5) / 0.5
-
-
-def _mnist_files(folder: Path, prefix: str) -> None:
-    for part in ("train", "t10k") if not prefix else ("test", "train"):
-        stem = f"{prefix}{part}"
-        _idx(PIXELS, folder / f"{stem}-images-idx3-ubyte")
-        _idx(LABELS, folder / f"{stem}-labels-idx1-ubyte")
-
-
-def test_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _mnist_files(tmp_path / "MNIST" / "raw", "")
-    target = _target("glyphs-mnist", tmp_path)
-    assert target.labels.tolist() == LABELS.tolist()
-    torch.testing.assert_close(target.images[1], _expected(Image.fromarray(PIXELS[1])))
-    few = _target("glyphs-mnist", tmp_path, n_target=2, seed=3)
-    assert len(few) == 2
-    assert torch.equal(few.images, _target("glyphs-mnist", tmp_path, n_target=2, seed=3).images)
-    assert pairs.make("glyphs-mnist", root=tmp_path).name == "glyphs-mnist"
-    _trains_on("glyphs-mnist", tmp_path, monkeypatch)
-
-
-def test_emnist_is_turned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "EMNIST" / "raw"
-    for split in ("byclass", "bymerge", "balanced", "letters", "digits", "mnist"):
-        _mnist_files(folder, f"emnist-{split}-")
-    target = _target("glyphs-emnist", tmp_path)
-    torch.testing.assert_close(target.images[1], _expected(Image.fromarray(PIXELS[1].T)))
-    _trains_on("glyphs-emnist", tmp_path, monkeypatch)
-
-
-def test_usps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = np.round(np.random.default_rng(1).uniform(-1, 1, (5, 256)), 3)
-    rows = [
-        " ".join([str(label + 1), *(f"{k + 1}:{value}" for k, value in enumerate(row))])
-        for label, row in zip(LABELS, values, strict=True)
+def test_signs_are_those_of_the_files(tmp_path: Path) -> None:
+    write_gtsrb(tmp_path, (2, 10), tracks=2, frames=2, test_labels=(10, 42))
+    train, test = (read_signs(part, tmp_path, False, "images") for part in ("train", "test"))  # type: ignore[arg-type]
+    assert train.labels == pytest.approx([2, 2, 2, 2, 10, 10, 10, 10])  # though only two folders are there
+    assert train.groups == [
+        f"{label}/{track}" for label in ("00002", "00010") for track in ("00000",) * 2 + ("00001",) * 2
     ]
-    (tmp_path / "usps.t.bz2").write_bytes(bz2.compress("\n".join(rows).encode()))
-    target = _target("glyphs-usps", tmp_path)
-    assert target.labels.tolist() == LABELS.tolist()
-    np.testing.assert_allclose(target.images[0, 2].numpy().reshape(-1), values[0], atol=0.01)
-    _trains_on("glyphs-usps", tmp_path, monkeypatch)
+    assert train[5][0].size == (20, 16)
+    assert (test.labels.tolist(), test.groups) == ([10, 42], None)  # type: ignore[union-attr]
+    assert train.classes == test.classes == tuple(map(str, range(43)))
 
 
-def test_svhn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    colours = np.random.default_rng(2).integers(0, 256, (32, 32, 3, 5), np.uint8)
-    savemat(tmp_path / "test_32x32.mat", {"X": colours, "y": np.where(LABELS == 0, 10, LABELS)[:, None]})
-    digest = hashlib.md5((tmp_path / "test_32x32.mat").read_bytes()).hexdigest()
-    known = {**datasets.SVHN.split_list, "test": ["", "test_32x32.mat", digest]}
-    monkeypatch.setattr(datasets.SVHN, "split_list", known)
-    target = _target("glyphs-svhn", tmp_path)
-    assert target.labels.tolist() == LABELS.tolist()
-    torch.testing.assert_close(target.images[3], _expected(Image.fromarray(colours[..., 3])))
-    _trains_on("glyphs-svhn", tmp_path, monkeypatch)
+def test_images_in_memory() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 5), np.uint8)
+    images = Pixels(pixels, np.array([1, 0, 1, 2]), ("a", "b", "c"))
+    image, label = images[3]
+    assert (image.size, image.mode, label, len(images)) == ((5, 3), "L", 2, 4)
+    np.testing.assert_array_equal(np.asarray(image), pixels[3])
+    some = images.take([3, 1])
+    np.testing.assert_array_equal(some.pixels, pixels[[3, 1]])
+    assert some.labels.tolist() == [2, 0]
+    assert pickle.loads(pickle.dumps(images)).fingerprint() == images.fingerprint()
+    assert some.fingerprint() != images.take([1, 3]).fingerprint()
+    turned = in_order(images, ("c", "a", "b"))
+    assert (turned.labels.tolist(), turned.classes) == ([2, 1, 2, 0], ("c", "a", "b"))  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("name", ["glyphs-mnist", "glyphs-usps", "glyphs-svhn", "glyphs-emnist"])
+@pytest.mark.parametrize("name", SETS)
 def test_what_is_not_there_is_told(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"cannot be had from {tmp_path} .*give root=FOLDER, or download=true"):
-        pairs.make(name, root=tmp_path)
-    with pytest.raises(ConfigError, match="n_target is -1"):
-        pairs.make(name, root=tmp_path, n_target=-1)
+    told = rf"{name.upper()} cannot be had from {tmp_path} .*give root=FOLDER, or download=true"
+    with pytest.raises(ConfigError, match=told):
+        read_set(name, "train", tmp_path, False, "images")
+
+
+def test_a_damaged_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_digits("mnist", tmp_path, monkeypatch)
+    file = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ConfigError, match=rf"MNIST cannot be had from {tmp_path} "):
+        read_set("mnist", "train", tmp_path, False, "images")
 
 
 def test_a_download_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,4 +75,6 @@ def test_a_download_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(datasets.MNIST, "download", no_network)
     with pytest.raises(ConfigError, match=r"no route to host\); check the network"):
-        pairs.make("glyphs-mnist", root=tmp_path / "new", download=True)
+        read_set("mnist", "train", tmp_path / "new", True, "images")
+    with pytest.raises(ConfigError, match="download is 'yes'; expected true or false"):
+        read_set("mnist", "train", tmp_path, "yes", "images")  # type: ignore[arg-type]

@@ -6,7 +6,6 @@ import pickle
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,32 +15,15 @@ from torch.nn import functional as F  # noqa: N812
 
 from l2o_env import pairs
 from l2o_env.errors import ConfigError
-from l2o_env.models import SmallNet, SmallProxy, check_layer_groups, new_generator
-from l2o_env.models.small import NetworkName
+from l2o_env.models import SmallNet, check_layer_groups, new_generator
 from l2o_env.pairs import backgrounds as bg
-from l2o_env.pairs import glyphs, members, proxy, renderers
+from l2o_env.pairs import glyphs, members, renderers
 from l2o_env.pairs.glyphs import GlyphsConfig
 from l2o_env.pairs.proxy import ProxyTraining
 from tests.tiny import tiny_pair
 
 QUICK = ProxyTraining(epochs=1, batch_size=256)
 SMALL: dict[str, Any] = {"n_train_per_class": 3, "n_validation_per_class": 2, "proxy": QUICK}
-
-
-@pytest.fixture
-def untrained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
-    """Proxies are as they were drawn; the list grows by one entry per proxy that would have been trained."""
-    monkeypatch.setenv("L2O_ENV_CACHE", str(tmp_path))
-    calls: list[int] = []
-
-    def draw(
-        data: pairs.Split, n_proxy_classes: int, seed: int, training: ProxyTraining, network: NetworkName
-    ) -> dict[str, torch.Tensor]:
-        calls.append(len(data))
-        return dict(SmallProxy(n_proxy_classes, new_generator(seed), network).state_dict())
-
-    monkeypatch.setattr(proxy, "pretrain", draw)
-    return calls
 
 
 def test_members() -> None:

@@ -13,24 +13,17 @@ from l2o_env import ConfigError, pairs
 from l2o_env.models.base import check_layer_groups, new_generator
 from l2o_env.pairs.base import Split
 from l2o_env.pairs.signs import KINDS, SIGNS, draw_sign, render_signs
-from tests.image_trees import main_job, picture, save
+from tests.dataset_files import write_gtsrb
+from tests.image_trees import main_job
 
 SMALL = {"n_train_per_class": 1, "n_validation_per_class": 1, "n_proxy_train": 20, "n_proxy_test": 6, "proxy_epochs": 1}
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two photographs of each of 14 signs to train on, and 20 to test on."""
-    root, rng = tmp_path_factory.mktemp("gtsrb"), np.random.default_rng(0)
-    for label in range(0, 43, 3):
-        for i in range(2):
-            save(picture(label, rng), root / f"gtsrb/GTSRB/Training/{label:05d}/00000_{i:05d}.ppm")
-    rows = ["Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"]
-    for i in range(20):
-        save(picture(2 * i, rng, (30, 28)), root / f"gtsrb/GTSRB/Final_Test/Images/{i:05d}.ppm")
-        rows.append(f"{i:05d}.ppm;30;28;5;5;24;24;{2 * i}")
-    (root / "gtsrb" / "GT-final_test.csv").write_text("\n".join(rows) + "\n")
-    return root
+    """Two photographs of each of 15 signs to train on, and 20 to test on."""
+    root = tmp_path_factory.mktemp("gtsrb")
+    return write_gtsrb(root, range(0, 43, 3), tracks=1, frames=2, test_labels=range(0, 40, 2))
 
 
 def test_the_main_job_runs_on_it(root: Path, tmp_path: Path) -> None:

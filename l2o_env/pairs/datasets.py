@@ -1,94 +1,108 @@
-"""Rendered digits to the real digits of torchvision's data sets: MNIST, USPS, SVHN and EMNIST.
-
-Source, proxy and network are those of the embedded family: the proxy knows UCI's digits over photographs. Target images
-are scaled to 16x16 and become RGB.
-"""
+"""Torchvision's data sets as labelled images: MNIST, USPS, SVHN, EMNIST's digits, and GTSRB."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from l2o_env.errors import ConfigError
-from l2o_env.pairs.backgrounds import SIDE
-from l2o_env.pairs.base import Pair, Split
 from l2o_env.pairs.cache import cache_folder
-from l2o_env.pairs.glyphs import GlyphsConfig, _as_split, make_glyphs
+from l2o_env.pairs.files import Listing
+from l2o_env.pairs.labelled import Labelled, Pixels
+
+Part = Literal["train", "test"]
+N_SIGNS = 43
 
 
-def _emnist(image: Any) -> Any:
-    """EMNIST's images are stored with rows and columns exchanged."""
-    from PIL import Image
+class _Digits(NamedTuple):
+    """How torchvision calls a data set of digits, the arguments of its two parts, and where its arrays are."""
 
-    return image.transpose(Image.Transpose.TRANSPOSE)
+    kind: str
+    train: dict[str, Any]
+    test: dict[str, Any]
+    labels: str
+    pixels: Callable[[Any], NDArray[np.uint8]]
 
 
-_SETS: dict[str, tuple[str, dict[str, Any], Callable[[Any], Any] | None]] = {
-    "glyphs-mnist": ("MNIST", {"train": False}, None),
-    "glyphs-usps": ("USPS", {"train": False}, None),
-    "glyphs-svhn": ("SVHN", {"split": "test"}, None),
-    "glyphs-emnist": ("EMNIST", {"split": "digits", "train": False}, _emnist),
+_DIGITS = {
+    "mnist": _Digits("MNIST", {"train": True}, {"train": False}, "targets", np.asarray),
+    "usps": _Digits("USPS", {"train": True}, {"train": False}, "targets", np.asarray),
+    "svhn": _Digits("SVHN", {"split": "train"}, {"split": "test"}, "labels", lambda data: data.transpose(0, 2, 3, 1)),
+    # EMNIST's images are stored with rows and columns exchanged.
+    "emnist": _Digits(
+        "EMNIST",
+        {"split": "digits", "train": True},
+        {"split": "digits", "train": False},
+        "targets",
+        lambda data: np.asarray(data).transpose(0, 2, 1),
+    ),
 }
-"""Class of torchvision, arguments of its test images, and what is done to each, by the name of the pair."""
+DIGIT_SETS = tuple(_DIGITS)
+"""Names of the data sets of digits."""
+SETS = (*DIGIT_SETS, "gtsrb")
+"""Names of all of them."""
 
 
-def make_digits(
-    name: str, *, root: str | Path | None = None, download: bool = False, n_target: int = 0, **glyphs: Any
-) -> Pair:
-    """Builds one of these pairs.
+def read_set(name: str, part: Part, root: str | Path | None, download: bool, what: str) -> Labelled:
+    """One part of a data set; its classes are called by their numbers, ``"0"`` and so on.
 
     Args:
-        name: ``"glyphs-mnist"``, ``"glyphs-usps"``, ``"glyphs-svhn"`` or ``"glyphs-emnist"``.
+        name: One of ``SETS``.
+        part: ``"train"`` or ``"test"``, as its authors divided it.
         root: Folder that torchvision keeps the data set in; None: ``datasets`` in the cache folder.
         download: Whether it is downloaded if it is not there.
-        n_target: Target images, drawn by the seed; 0: all.
-        **glyphs: Fields of ``GlyphsConfig``.
+        what: What messages call the images.
 
     Raises:
-        ConfigError: If the data set is not there, or a setting cannot work.
+        ConfigError: If the data set is not there or is damaged.
     """
-    if isinstance(n_target, bool) or not isinstance(n_target, int) or n_target < 0:
-        raise ConfigError(f"n_target is {n_target!r}; expected a number of images, or 0 for all.")
-    folder = cache_folder() / "datasets" if root is None else Path(str(root)).expanduser()
-    # The data set first, because the proxy may take a while.
-    target = _target(name, folder, download, n_target, int(glyphs.get("seed", 0)))
-    return replace(make_glyphs(name, GlyphsConfig(), **glyphs), target=target)
+    read = read_signs if name == "gtsrb" else lambda *arguments: read_digits(name, *arguments)
+    return read(part, root, download, what)
 
 
-def _target(name: str, folder: Path, download: bool, n: int, seed: int) -> Split:
+def read_digits(name: str, part: Part, root: str | Path | None, download: bool, what: str) -> Pixels:
+    """The same, of one of ``DIGIT_SETS``."""
+    found = _DIGITS[name]
+    data = _open(found.kind, root, download, found.train if part == "train" else found.test)
+    labels = np.asarray(getattr(data, found.labels), np.int64)
+    return Pixels(found.pixels(data.data), labels, tuple(map(str, range(10))), what)
+
+
+def read_signs(part: Part, root: str | Path | None, download: bool, what: str) -> Listing:
+    """The same, of GTSRB; the training images of one track, which show one physical sign, belong together."""
+    # Torchvision has no public list of the files. Its labels count the folders that are there; the classes are their
+    # names, which is the same where none is missing.
+    samples = _open("GTSRB", root, download, {"split": part})._samples
+    files = [Path(file) for file, _ in samples]
+    test = part == "test"
+    labels = [label if test else int(file.parent.name) for file, (_, label) in zip(files, samples, strict=True)]
+    groups = None if test else [f"{file.parent.name}/{file.name.split('_')[0]}" for file in files]
+    return Listing(files, np.array(labels, np.int64), tuple(map(str, range(N_SIGNS))), groups, name=what)
+
+
+def _open(kind: str, root: str | Path | None, download: bool, arguments: dict[str, Any]) -> Any:
     from torchvision import datasets
 
-    kind, arguments, change = _SETS[name]
+    if not isinstance(download, bool):
+        raise ConfigError(f"download is {download!r}; expected true or false.")
+    folder = cache_folder() / "datasets" if root is None else Path(str(root)).expanduser()
     try:
         if download:
             folder.mkdir(parents=True, exist_ok=True)
-        found = getattr(datasets, kind)(str(folder), download=download, **arguments)
-    except (RuntimeError, OSError) as error:
-        hint = "check the network" if download else f"give root=FOLDER, or download=true ({name}:download=true)"
-        raise ConfigError(f"{kind} cannot be had from {folder} ({error}); {hint}.") from error
-    chosen = np.arange(len(found))
-    if 0 < n < len(found):
-        chosen = np.sort(np.random.default_rng([seed, len(found)]).choice(len(found), n, replace=False))
-    images, labels = np.empty((len(chosen), SIDE, SIDE, 3), np.float32), np.empty(len(chosen), np.int64)
-    for k, i in enumerate(chosen):
-        image, labels[k] = found[int(i)]
-        image = image if change is None else change(image)
-        images[k] = _shrunk(image)
-    return _as_split(images, labels)
+        return getattr(datasets, kind)(str(folder), download=download, **arguments)
+    except Exception as error:  # its readers raise many kinds where a file is damaged
+        told = str(error) or type(error).__name__
+        hint = "check the network" if download else "give root=FOLDER, or download=true"
+        raise ConfigError(f"{kind} cannot be had from {folder} ({told}); {hint}.") from error
 
 
-def _shrunk(image: Any) -> np.ndarray:
-    """A PIL image as RGB in [0, 1], ``(16, 16, 3)``; every pixel of it counts."""
-    from torchvision.transforms.v2 import functional
-
-    pixels = functional.pil_to_tensor(image.convert("RGB")).to(torch.float32) / 255
-    return functional.resize_image(pixels, [SIDE, SIDE], antialias=True).permute(1, 2, 0).numpy()
-
-
-make_mnist, make_usps, make_svhn, make_emnist = (partial(make_digits, name) for name in _SETS)
+def require_counts(settings: object, *keys: str) -> None:
+    """Raises ``ConfigError`` unless these settings are numbers of images, or 0 for all."""
+    for key in keys:
+        value = getattr(settings, key)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ConfigError(f"{key} is {value!r}; expected a number of images, or 0 for all.")

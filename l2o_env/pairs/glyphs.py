@@ -181,10 +181,22 @@ def make_glyphs(name: str, defaults: GlyphsConfig, **overrides: Any) -> Pair:
         if key not in known:
             raise unknown_name(f"setting of the pair {name!r}:", key, known)
     config = GlyphsConfig(**{**known, **overrides})
+    return assemble(name, config, *synthetic_splits(config), uci_target(config))
+
+
+def assemble(name: str, config: GlyphsConfig, train: Split, validation: Split, target: Split | None) -> Pair:
+    """Puts the family's proxy and network to images.
+
+    Args:
+        name: The pair's name.
+        config: Says what proxy and network are.
+        train: Training images ``(n, 3, 16, 16)`` of ten classes, like all.
+        validation: Validation images.
+        target: Target images, or None.
+    """
     classes = np.array(config.proxy_classes())
     n_proxy_classes = int(classes.max()) + 1
-    first, second = _uci_halves()
-    pretraining, held_out = _divide(first)
+    pretraining, held_out = _divide(_uci_halves()[0])
     proxy_training = (
         partial(_real_split, config, pretraining, PROXY_BLENDS, "left", "proxy_train", classes),
         n_proxy_classes,
@@ -196,9 +208,9 @@ def make_glyphs(name: str, defaults: GlyphsConfig, **overrides: Any) -> Pair:
     proxy = get_proxy(*proxy_training)
     return Pair(
         name=name,
-        train=_synthetic_split(config, 0),
-        validation=_synthetic_split(config, 1),
-        target=_real_split(config, second, 1, "right", "target", np.arange(N_CLASSES)),
+        train=train,
+        validation=validation,
+        target=target,
         proxy_test=_real_split(config, held_out, PROXY_TEST_BLENDS, "left", "proxy_test", classes),
         proxy=proxy,
         make_model=partial(_make_model, proxy, n_proxy_classes, True),
@@ -207,6 +219,16 @@ def make_glyphs(name: str, defaults: GlyphsConfig, **overrides: Any) -> Pair:
         n_proxy_classes=n_proxy_classes,
         importance=partial(get_importance, *proxy_training),
     )
+
+
+def synthetic_splits(config: GlyphsConfig) -> tuple[Split, Split]:
+    """Rendered training and validation images."""
+    return _synthetic_split(config, 0), _synthetic_split(config, 1)
+
+
+def uci_target(config: GlyphsConfig) -> Split:
+    """UCI's digits by the writers of the second half, over the right halves of the photographs."""
+    return _real_split(config, _uci_halves()[1], 1, "right", "target", np.arange(N_CLASSES))
 
 
 def _make_model(proxy: SmallProxy, n_proxy_classes: int, pretrained: bool, generator: torch.Generator) -> Optimizee:

@@ -1,4 +1,4 @@
-"""Splits the held-out synthetic images from those to train on."""
+"""Splits the held-out synthetic images from those to train on, and draws some of many."""
 
 from __future__ import annotations
 
@@ -53,3 +53,24 @@ def hold_out(
     if not held_out.any():
         raise ConfigError(f"The {what} belong to one group each class, so none can be held out; give more sequences.")
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def draw(strata: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:
+    """A seeded, stratified draw: of each class its share, give or take one image, and at least one if ``n`` allows it.
+
+    Args:
+        strata: Class of each image ``(n_images,)``.
+        n: Images to draw; 0, or as many as there are: all.
+        seed: Determines the draw.
+
+    Returns:
+        Indices in ascending order.
+    """
+    if not 0 < n < len(strata):
+        return np.arange(len(strata))
+    order = np.random.default_rng([seed, len(strata), 1]).permutation(len(strata))
+    quantile = np.empty(len(strata))  # place of an image in the shuffled images of its class, from 0 to 1
+    for stratum in np.unique(strata):
+        members = order[strata[order] == stratum]
+        quantile[members] = np.arange(len(members)) / len(members)
+    return np.sort(order[np.argsort(quantile[order], kind="stable")[:n]])

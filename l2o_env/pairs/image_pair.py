@@ -19,6 +19,7 @@ from l2o_env.pairs.base import MetricName, Pair
 from l2o_env.pairs.files import Listing, OnError, existing_folder, verified
 from l2o_env.pairs.heldout import hold_out
 from l2o_env.pairs.images import ImageSplit, Size
+from l2o_env.pairs.labelled import Labelled, in_order
 from l2o_env.pairs.proxy import ProxyTraining
 
 _Settings = TypeVar("_Settings", bound="ImageSettings")
@@ -129,8 +130,8 @@ def _required(f: Any) -> bool:
 def build_pair(
     name: str,
     settings: ImageSettings,
-    source: Listing,
-    target: Listing | None,
+    source: Labelled,
+    target: Labelled | None,
     *,
     metric: MetricName = "accuracy",
     flip_average: bool = False,
@@ -142,7 +143,7 @@ def build_pair(
         name: The pair's name.
         settings: Its settings.
         source: Labelled synthetic images; the validation images are split off from them.
-        target: Labelled real images, or None.
+        target: Labelled real images of the same classes, in any order of them; or None.
         metric: The pair's metric.
         flip_average: Whether predictions on the target are averaged with those of the mirror image.
         prepared: The network; None: that of the settings.
@@ -152,8 +153,8 @@ def build_pair(
     """
     classes = source.classes
     require_same_classes(source, target)
-    source = verified(source, settings.on_error)
-    target = None if target is None else verified(target, settings.on_error)
+    source = _verified(source, settings.on_error)
+    target = None if target is None else in_order(_verified(target, settings.on_error), classes)
     require_every_class(source)
     prepared = prepared or prepare(_with_weights(settings))
     train, validation = hold_out(
@@ -174,6 +175,10 @@ def build_pair(
         metric=metric,
         flip_average=flip_average,
     )
+
+
+def _verified(listing: Labelled, on_error: OnError) -> Labelled:
+    return verified(listing, on_error) if isinstance(listing, Listing) else listing
 
 
 def _with_weights(settings: ImageSettings) -> NetworkConfig:
@@ -204,26 +209,26 @@ class ModelMaker:
         return make(self.n_classes, generator)
 
 
-def split_of(settings: ImageSettings) -> Callable[[Listing, str], ImageSplit]:
+def split_of(settings: ImageSettings) -> Callable[[Labelled, str], ImageSplit]:
     """What makes a split without augmentation of a listing and its name."""
     size = Size(settings.resize or settings.size, settings.size)
     n_bytes = int(settings.cache_gb * 2**30)
 
-    def make(listing: Listing, name: str) -> ImageSplit:
+    def make(listing: Labelled, name: str) -> ImageSplit:
         labels = None if listing.dense else torch.as_tensor(np.asarray(listing.labels))
         return ImageSplit(listing, labels, size, cache_bytes=n_bytes, name=name)
 
     return make
 
 
-def replace_split(settings: ImageSettings, listing: Listing, name: str) -> ImageSplit:
+def replace_split(settings: ImageSettings, listing: Labelled, name: str) -> ImageSplit:
     """The training split: like the others, with the settings' augmentation."""
     split = split_of(settings)(listing, name)
     size = Size(settings.resize or settings.size, 0 if settings.random_crop else settings.size)
     return replace(split, size=size, augmentation=settings.augmentation())
 
 
-def require_same_classes(source: Listing, target: Listing | None) -> None:
+def require_same_classes(source: Labelled, target: Labelled | None) -> None:
     """Raises ``ConfigError`` that lists the classes that only one of the two has."""
     if target is None or set(source.classes) == set(target.classes):
         return
@@ -236,7 +241,7 @@ def require_same_classes(source: Listing, target: Listing | None) -> None:
     )
 
 
-def require_every_class(listing: Listing) -> None:
+def require_every_class(listing: Labelled) -> None:
     """Raises ``ConfigError`` that lists the classes without an image."""
     counts = np.bincount(np.asarray(listing.labels), minlength=len(listing.classes))
     empty = [name for name, count in zip(listing.classes, counts, strict=True) if count == 0]

@@ -10,11 +10,13 @@ from l2o_env.pairs.base import Pair, register
 
 FACTORIES: dict[str, tuple[str, str]] = {
     "folders": ("folders", "make_folders"),
+    "torchvision": ("torchvision_pair", "make_torchvision"),
+    "digits": ("digits", "make_digits"),
     "glyphs-digits-seg": ("glyphs_seg", "make_glyphs_seg"),
-    "glyphs-mnist": ("datasets", "make_mnist"),
-    "glyphs-usps": ("datasets", "make_usps"),
-    "glyphs-svhn": ("datasets", "make_svhn"),
-    "glyphs-emnist": ("datasets", "make_emnist"),
+    "glyphs-mnist": ("digits", "make_mnist"),
+    "glyphs-usps": ("digits", "make_usps"),
+    "glyphs-svhn": ("digits", "make_svhn"),
+    "glyphs-emnist": ("digits", "make_emnist"),
     "signs-gtsrb": ("signs_gtsrb", "make_signs"),
     "visda17": ("visda17", "make_visda17"),
     "gta5-cityscapes": ("gta5_cityscapes", "make_gta5_cityscapes"),

@@ -19,7 +19,8 @@ from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.models.base import Optimizee
 from l2o_env.models.small import SmallNet, SmallProxy
 from l2o_env.pairs.base import Pair, Split
-from l2o_env.pairs.cache import cache_folder
+from l2o_env.pairs.datasets import Part, read_signs, require_counts
+from l2o_env.pairs.files import Listing
 from l2o_env.pairs.glyphs import _as_split
 from l2o_env.pairs.proxy import ProxyTraining, get_importance, get_proxy
 from l2o_env.pairs.signs import KINDS, SIDE, SIGNS, render_signs
@@ -59,8 +60,7 @@ class SignsConfig:
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{key} is {value!r}; expected an integer >= 1.")
-        if isinstance(self.n_target, bool) or not isinstance(self.n_target, int) or self.n_target < 0:
-            raise ConfigError(f"n_target is {self.n_target!r}; expected a number of images, or 0 for all.")
+        require_counts(self, "n_target")
 
 
 class SignNet(SmallNet):
@@ -117,25 +117,16 @@ def _make_model(proxy: SmallProxy, pretrained: bool, generator: torch.Generator)
     return model
 
 
-def _open(config: SignsConfig, split: str) -> Any:
-    from torchvision.datasets import GTSRB
-
-    folder = cache_folder() / "datasets" if config.root is None else Path(str(config.root)).expanduser()
-    try:
-        if config.download:
-            folder.mkdir(parents=True, exist_ok=True)
-        return GTSRB(str(folder), split=split, download=config.download)
-    except (RuntimeError, OSError) as error:
-        hint = "check the network" if config.download else "give root=FOLDER, or download=true"
-        raise ConfigError(f"GTSRB cannot be had from {folder} ({error}); {hint}.") from error
+def _open(config: SignsConfig, part: Part) -> Listing:
+    return read_signs(part, config.root, config.download, f"{part} images of GTSRB")
 
 
-def _photographs(config: SignsConfig, split: str, indices: NDArray[np.int64], classes: tuple[int, ...]) -> Split:
-    found = _open(config, split)
+def _photographs(config: SignsConfig, part: Part, indices: NDArray[np.int64], classes: tuple[int, ...]) -> Split:
+    found = _open(config, part)
     images, labels = np.empty((len(indices), SIDE, SIDE, 3), np.float32), np.empty(len(indices), np.int64)
     for k, i in enumerate(indices):
         image, label = found[int(i)]
-        images[k], labels[k] = np.asarray(image.convert("RGB").resize((SIDE, SIDE)), np.float32) / 255, classes[label]
+        images[k], labels[k] = np.asarray(image.resize((SIDE, SIDE)), np.float32) / 255, classes[label]
     return _as_split(images, labels)
 
 

@@ -1,0 +1,40 @@
+"""What is held out of a source, and what is drawn of many images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from l2o_env.pairs.heldout import draw, hold_out
+
+STRATA = np.repeat([3, 0, 7], [600, 300, 100])
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"), [(3, (1, 1, 1)), (10, (3, 6, 1)), (100, (30, 60, 10)), (999, (300, 599, 100))]
+)
+def test_of_each_class_its_share_is_drawn(n: int, expected: tuple[int, int, int]) -> None:
+    chosen = draw(STRATA, n, seed=0)
+    assert len(chosen) == n
+    assert (np.diff(chosen) > 0).all()
+    counts = [(STRATA[chosen] == stratum).sum() for stratum in (0, 3, 7)]
+    assert np.abs(np.subtract(counts, expected)).max() <= 1
+    assert min(counts) >= 1
+
+
+def test_the_seed_determines_a_draw() -> None:
+    first, again, other = (draw(STRATA, 50, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    for n in (0, 1000, 2000):
+        np.testing.assert_array_equal(draw(STRATA, n, 0), np.arange(1000))
+    # Any image may be drawn.
+    assert len(np.unique(np.concatenate([draw(STRATA, 50, seed) for seed in range(300)]))) > 990
+
+
+def test_what_belongs_together_is_not_divided() -> None:
+    groups = [f"{stratum}/{i // 10}" for i, stratum in enumerate(STRATA)]
+    train, held_out = hold_out(STRATA, groups, 100, 0, "images")
+    assert sorted([*train, *held_out]) == list(range(1000))
+    assert not {groups[i] for i in train} & {groups[i] for i in held_out}
+    assert [(STRATA[held_out] == stratum).sum() for stratum in (3, 0, 7)] == [60, 30, 10]
