@@ -60,8 +60,9 @@ def read_set(name: str, part: Part, root: str | Path | None, download: bool, wha
     Raises:
         ConfigError: If the data set is not there or is damaged.
     """
-    read = read_signs if name == "gtsrb" else lambda *arguments: read_digits(name, *arguments)
-    return read(part, root, download, what)
+    if name == "gtsrb":
+        return read_signs(part, root, download, what)
+    return read_digits(name, part, root, download, what)
 
 
 def read_digits(name: str, part: Part, root: str | Path | None, download: bool, what: str) -> Pixels:
@@ -74,14 +75,18 @@ def read_digits(name: str, part: Part, root: str | Path | None, download: bool, 
 
 def read_signs(part: Part, root: str | Path | None, download: bool, what: str) -> Listing:
     """The same, of GTSRB; the training images of one track, which show one physical sign, belong together."""
-    # Torchvision has no public list of the files. Its labels count the folders that are there; the classes are their
-    # names, which is the same where none is missing.
-    samples = _open("GTSRB", root, download, {"split": part})._samples
+    samples = _open("GTSRB", root, download, {"split": part})._samples  # torchvision has no public list of the files
     files = [Path(file) for file, _ in samples]
-    test = part == "test"
-    labels = [label if test else int(file.parent.name) for file, (_, label) in zip(files, samples, strict=True)]
-    groups = None if test else [f"{file.parent.name}/{file.name.split('_')[0]}" for file in files]
-    return Listing(files, np.array(labels, np.int64), tuple(map(str, range(N_SIGNS))), groups, name=what)
+    classes = tuple(map(str, range(N_SIGNS)))
+    if part == "test":
+        return Listing(files, np.array([label for _, label in samples], np.int64), classes, name=what)
+    # Torchvision's labels count the folders that are there; their names are the classes even where one is missing.
+    labels = {f"{label:05d}": label for label in range(N_SIGNS)}
+    strange = sorted({file.parent.name for file in files} - set(labels))
+    if strange:
+        raise ConfigError(f"GTSRB's training images are in the folders 00000 to 00042; remove {strange}.")
+    groups = [f"{file.parent.name}/{file.name.split('_')[0]}" for file in files]
+    return Listing(files, np.array([labels[file.parent.name] for file in files], np.int64), classes, groups, name=what)
 
 
 def _open(kind: str, root: str | Path | None, download: bool, arguments: dict[str, Any]) -> Any:
