@@ -12,7 +12,9 @@ import torch
 from l2o_env import ConfigError, pairs
 from l2o_env.models.base import check_layer_groups, new_generator
 from l2o_env.pairs.base import Split
+from l2o_env.pairs.datasets import read_signs
 from l2o_env.pairs.signs import KINDS, SIGNS, draw_sign, render_signs
+from l2o_env.pairs.signs_gtsrb import SignsConfig, _divide
 from tests.dataset_files import write_gtsrb
 from tests.image_trees import main_job
 
@@ -21,9 +23,9 @@ SMALL = {"n_train_per_class": 1, "n_validation_per_class": 1, "n_proxy_train": 2
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two photographs of each of 15 signs to train on, and 20 to test on."""
+    """Two photographs of two tracks each of 15 signs to train on, and 20 to test on."""
     root = tmp_path_factory.mktemp("gtsrb")
-    return write_gtsrb(root, range(0, 43, 3), tracks=1, frames=2, test_labels=range(0, 40, 2))
+    return write_gtsrb(root, range(0, 43, 3), tracks=2, frames=2, test_labels=range(0, 40, 2))
 
 
 def test_the_main_job_runs_on_it(root: Path, tmp_path: Path) -> None:
@@ -48,6 +50,16 @@ def test_its_splits(root: Path) -> None:
     images = pair.train.images[:2]  # type: ignore[union-attr]
     torch.testing.assert_close(model(images)[1], pair.proxy(images))
     assert model(images)[0].shape == (2, 43)
+
+
+def test_the_proxy_is_tested_on_signs_that_it_was_not_trained_on(root: Path) -> None:
+    training = read_signs("train", root, False, "images")
+    assert training.groups is not None
+    groups, labels = np.array(training.groups), np.asarray(training.labels)
+    pretraining, held_out = _divide(training, SignsConfig(n_proxy_train=20, n_proxy_test=15))
+    assert (len(pretraining), len(held_out)) == (20, 15)
+    assert not set(groups[pretraining]) & set(groups[held_out])
+    assert len(set(labels[pretraining])) == len(set(labels[held_out])) == 15
 
 
 def test_every_sign_looks_different() -> None:
@@ -79,7 +91,7 @@ def test_what_cannot_work_is_told(root: Path, tmp_path: Path) -> None:
         pairs.make("signs-gtsrb", root=tmp_path)
     with pytest.raises(ConfigError, match="n_proxy_train is 0; expected an integer >= 1"):
         pairs.make("signs-gtsrb", root=root, n_proxy_train=0)
-    with pytest.raises(ConfigError, match="GTSRB has 30 training images here; expected more than n_proxy_test"):
+    with pytest.raises(ConfigError, match="GTSRB has 60 training images here; expected more than n_proxy_test"):
         pairs.make("signs-gtsrb", root=root)
     with pytest.raises(ConfigError, match=r"'signs-gtsrb': 'n_targets'\. Did you mean 'n_target'"):
         pairs.make("signs-gtsrb", n_targets=3)

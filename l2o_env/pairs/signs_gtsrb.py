@@ -22,6 +22,7 @@ from l2o_env.pairs.base import Pair, Split
 from l2o_env.pairs.datasets import Part, read_signs, require_counts
 from l2o_env.pairs.files import Listing
 from l2o_env.pairs.glyphs import _as_split
+from l2o_env.pairs.heldout import draw, hold_out
 from l2o_env.pairs.proxy import ProxyTraining, get_importance, get_proxy
 from l2o_env.pairs.signs import KINDS, SIDE, SIGNS, render_signs
 
@@ -39,7 +40,7 @@ class SignsConfig:
         n_validation_per_class: Rendered validation images of each sign, with another font, stroke and background.
         n_target: Target photographs, drawn by the seed; 0: all.
         n_proxy_train: Photographs that the proxy is pretrained on; drawn by the seed.
-        n_proxy_test: Others of them that it is tested on.
+        n_proxy_test: Photographs of other physical signs that it is tested on; drawn likewise.
         proxy_epochs: Passes over them.
         seed: Determines all of it.
     """
@@ -83,10 +84,7 @@ def make_signs(**settings: Any) -> Pair:
             raise unknown_name("setting of the pair 'signs-gtsrb':", key, known)
     config = SignsConfig(**settings)
     training, test = _open(config, "train"), _open(config, "test")
-    order = np.random.default_rng([config.seed, 0]).permutation(len(training))
-    held_out, pretraining = np.split(order[: config.n_proxy_test + config.n_proxy_train], [config.n_proxy_test])
-    if not len(pretraining):
-        raise ConfigError(f"GTSRB has {len(training)} training images here; expected more than n_proxy_test.")
+    pretraining, held_out = _divide(training, config)
     chosen = np.random.default_rng([config.seed, 1]).permutation(len(test))[: config.n_target or None]
     proxy_training = (
         partial(_photographs, config, "train", pretraining, KINDS),
@@ -109,6 +107,16 @@ def make_signs(**settings: Any) -> Pair:
         n_proxy_classes=N_KINDS,
         importance=partial(get_importance, *proxy_training),
     )
+
+
+def _divide(training: Listing, config: SignsConfig) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Photographs to pretrain the proxy on, and those of other physical signs to test it on."""
+    if config.n_proxy_test >= len(training):
+        raise ConfigError(f"GTSRB has {len(training)} training images here; expected more than n_proxy_test.")
+    labels = np.asarray(training.labels)
+    rest, others = hold_out(labels, training.groups, config.n_proxy_test, config.seed, training.name)
+    chosen = draw(labels[rest], config.n_proxy_train, config.seed)
+    return rest[chosen], others[draw(labels[others], config.n_proxy_test, config.seed)]
 
 
 def _make_model(proxy: SmallProxy, pretrained: bool, generator: torch.Generator) -> Optimizee:
