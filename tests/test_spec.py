@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import train_policy
 from l2o_env import ConfigError, pairs
 from l2o_env.pairs.spec import label, parse, spec
 from tests.tiny import tiny_pair
@@ -57,7 +58,8 @@ def test_what_no_text_can_say_is_told() -> None:
 
 
 def test_a_text_stands_for_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(pairs.base._registry, "sized", (lambda **kwargs: tiny_pair(**kwargs), None))
+    monkeypatch.setattr(pairs.base, "_registry", {})
+    pairs.register("sized", lambda **kwargs: tiny_pair(**kwargs))
     pair = pairs.make("sized:n_train=12,label=mine")
     assert len(pair.train) == 12
     assert pairs.make("sized:n_train=12,label=mine") is pair
@@ -66,3 +68,33 @@ def test_a_text_stands_for_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"Unknown pair 'sixed'\. Did you mean 'sized'"):
         pairs.check("sixed:n_train=3")
     pairs.base._make_default.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("folders:sorce=renders", "Unknown setting of the pair 'folders': 'sorce'. Did you mean 'source'?"),
+        ("folders:target=x", "The pair 'folders' needs the folder of synthetic images: folders:source=…,target=…"),
+        ("folders:source=renders,sise=64", "Unknown setting of the pair 'folders': 'sise'. Did you mean 'size'?"),
+        ("folders:source=renders,size=0", "size is 0; expected an integer >= 1"),
+        ("visda17:root=x,batchnorm=frosen", "Unknown batchnorm 'frosen'. Did you mean 'frozen'?"),
+        ("visda17", "The pair 'visda17' needs the folder of the data set: visda17:root=…"),
+        ("gta5-cityscapes:source=x,target_layout=bdd", "Unknown target_layout 'bdd'. Did you mean 'bdd100k'?"),
+        ("glyphs-digits:min_contrast=2", "min_contrast is 2; it must be between 0 and 0.4."),
+        ("glyphs-digits-seg:n_trian=2", "'n_trian'. Did you mean 'n_train'?"),
+        ("signs-gtsrb:n_target=-1", "n_target is -1; expected a number of images, or 0 for all."),
+        ("torchvision:source=mnits", "Did you mean 'mnist'?"),
+        ("digits:source=mnist,renderer=font", "Unknown setting of the pair 'digits', where the source is 'mnist':"),
+        ("glyphs-mnist:target=usps", "Unknown setting of the pair 'glyphs-mnist': 'target'."),
+    ],
+)
+def test_wrong_settings_are_told_before_anything_is_built(
+    text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--pairs", "glyphs-digits", text, "--out", str(tmp_path / "run")]
+    assert train_policy.main(["train", *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert told in error
+    assert not (tmp_path / "run").exists()
+    pairs.check("glyphs-digits:min_contrast=0.2,label=mine")

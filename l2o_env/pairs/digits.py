@@ -7,8 +7,8 @@ so both may be of one: a control without a gap between the domains.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from l2o_env.pairs.datasets import DIGIT_SETS, read_digits, require_counts
 from l2o_env.pairs.glyphs import GlyphsConfig, _as_split, assemble, synthetic_splits, uci_target
 from l2o_env.pairs.heldout import draw, hold_out
 from l2o_env.pairs.labelled import Pixels
+from l2o_env.pairs.spec import from_keywords
 
 _CHUNK = 4096
 """Images that are scaled at once."""
@@ -73,30 +74,27 @@ class DigitsConfig(GlyphsConfig):
             raise ConfigError(f"n_validation is {self.n_validation!r}; expected an integer >= 1.")
 
 
-def make_digits(**settings: Any) -> Pair:
-    """Builds the pair ``digits``.
-
-    Args:
-        **settings: Fields of :class:`DigitsConfig`; of those that are for rendered digits or for data sets, the ones
-            that the source has.
+def settings_of(name: str, keywords: Mapping[str, Any]) -> DigitsConfig:
+    """Settings of ``digits`` or of one of ``glyphs-mnist`` and the like, whose source and target are fixed.
 
     Raises:
-        ConfigError: If a data set is not there, or a setting cannot work.
+        ConfigError: If there is no such setting where the source is what it is, or it cannot work.
     """
-    return _make("digits", {}, settings)
-
-
-def _make(name: str, fixed: dict[str, Any], settings: dict[str, Any]) -> Pair:
-    """Builds a pair of which some settings are ``fixed``."""
-    given = {**settings, **fixed}
-    source = str(given.get("source", DigitsConfig.source)).lower()
+    fixed = {} if name == "digits" else {"source": "glyphs", "target": name.removeprefix("glyphs-")}
+    source = str(keywords.get("source", DigitsConfig.source)).lower()
     unread = _OF_DATA_SETS if source == "glyphs" else _OF_RENDERINGS
-    known = [f.name for f in fields(DigitsConfig) if f.name not in {*fixed, *unread}]
-    for key in settings:
-        if key not in known:
-            where = f", where the source is {source!r}" if key in unread else ""
-            raise unknown_name(f"setting of the pair {name!r}{where}:", key, known)
-    config = DigitsConfig(**given)
+    for key in {*keywords} & unread:
+        known = [f.name for f in fields(DigitsConfig) if f.name not in unread]
+        raise unknown_name(f"setting of the pair {name!r}, where the source is {source!r}:", key, known)
+    return from_keywords(DigitsConfig, name, keywords, fixed)
+
+
+def build(name: str, config: DigitsConfig) -> Pair:
+    """Builds the pair.
+
+    Raises:
+        ConfigError: If a data set is not there.
+    """
     # The data sets first, because the proxy may take a while.
     return assemble(name, config, *_source(config), _target(config))
 
@@ -137,14 +135,3 @@ def _shrunk(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     images = torch.from_numpy(np.ascontiguousarray(channels_last)).permute(0, 3, 1, 2).to(torch.float32) / 255
     small = functional.resize_image(images, [SIDE, SIDE], antialias=True)
     return small.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
-
-
-def _make_preset(target: str, /, **settings: Any) -> Pair:
-    """Builds ``glyphs-mnist`` or a pair like it: rendered digits to a data set's."""
-    return _make(f"glyphs-{target}", {"source": "glyphs", "target": target}, settings)
-
-
-make_mnist = partial(_make_preset, "mnist")
-make_usps = partial(_make_preset, "usps")
-make_svhn = partial(_make_preset, "svhn")
-make_emnist = partial(_make_preset, "emnist")

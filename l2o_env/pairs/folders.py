@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from l2o_env.pairs.dense_pair import DenseSettings, build_dense_pair
 from l2o_env.pairs.files import Listing, existing_folder, read_columns
 from l2o_env.pairs.image_pair import ImageSettings, build_pair
 from l2o_env.pairs.labels import LabelMap
+from l2o_env.pairs.spec import from_keywords
 
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -34,27 +35,6 @@ class FoldersSettings(ImageSettings):
     target: str | Path | None = None
     metric: MetricName = "accuracy"
     flip_average: bool = False
-
-
-def make_folders(**kwargs: Any) -> Pair:
-    """Builds the pair ``folders``.
-
-    Args:
-        **kwargs: Fields of :class:`FoldersSettings`.
-
-    Raises:
-        ConfigError: If folders, images or settings cannot work.
-    """
-    if is_dense(kwargs.get("source", "")):
-        return _make_dense(kwargs)
-    settings = FoldersSettings.of("folders", kwargs)
-    if settings.source == "":
-        raise ConfigError("The pair 'folders' needs the folder of synthetic images: folders:source=…,target=…")
-    source = list_classes(existing_folder(settings.source, "source"), "source images")
-    target = None
-    if settings.target is not None:
-        target = list_classes(existing_folder(settings.target, "target"), "target images")
-    return build_pair("folders", settings, source, target, metric=settings.metric, flip_average=settings.flip_average)
 
 
 @dataclass(frozen=True)
@@ -77,13 +57,37 @@ def is_dense(folder: object) -> bool:
     return (path / "images").is_dir() and (path / "masks").is_dir()
 
 
-def _make_dense(kwargs: dict[str, Any]) -> Pair:
-    settings = MaskFoldersSettings.of("folders", kwargs)
-    source = list_masks(existing_folder(settings.source, "source"), "source images")
-    target = None
-    if settings.target is not None:
-        target = list_masks(existing_folder(settings.target, "target"), "target images", source.classes)
-    return build_dense_pair("folders", settings, source, target)
+def settings_of(name: str, keywords: Mapping[str, Any]) -> FoldersSettings | MaskFoldersSettings:
+    """The pair's settings from keywords: those for masks if the source has some.
+
+    Raises:
+        ConfigError: If there is no such setting, or it cannot work.
+    """
+    settings: FoldersSettings | MaskFoldersSettings
+    if is_dense(keywords.get("source", "")):
+        settings = from_keywords(MaskFoldersSettings, name, keywords)
+    else:
+        settings = from_keywords(FoldersSettings, name, keywords)
+    if settings.source == "":
+        raise ConfigError(f"The pair {name!r} needs the folder of synthetic images: {name}:source=…,target=…")
+    return settings
+
+
+def build(name: str, settings: FoldersSettings | MaskFoldersSettings) -> Pair:
+    """Builds the pair.
+
+    Raises:
+        ConfigError: If folders or images cannot work.
+    """
+    source_folder = existing_folder(settings.source, "source")
+    target_folder = None if settings.target is None else existing_folder(settings.target, "target")
+    if isinstance(settings, MaskFoldersSettings):
+        masks = list_masks(source_folder, "source images")
+        real = None if target_folder is None else list_masks(target_folder, "target images", masks.classes)
+        return build_dense_pair(name, settings, masks, real)
+    source = list_classes(source_folder, "source images")
+    target = None if target_folder is None else list_classes(target_folder, "target images")
+    return build_pair(name, settings, source, target, metric=settings.metric, flip_average=settings.flip_average)
 
 
 def list_masks(folder: Path, name: str, order: Sequence[str] | None = None) -> Listing:

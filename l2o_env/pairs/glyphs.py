@@ -162,25 +162,16 @@ class GlyphsConfig:
             )
 
 
-def make_glyphs(name: str, defaults: GlyphsConfig, **overrides: Any) -> Pair:
+def build(name: str, config: GlyphsConfig) -> Pair:
     """Builds a member of the family.
 
     Args:
         name: The pair's name.
-        defaults: The member's settings.
-        **overrides: Fields of :class:`GlyphsConfig` that replace them.
+        config: Its settings.
 
     Returns:
         The pair: 1200 training, 600 validation and 899 target images by default, 300 to test the proxy.
-
-    Raises:
-        ConfigError: If there is no such setting, or it cannot work.
     """
-    known = {**vars(defaults)}
-    for key in overrides:
-        if key not in known:
-            raise unknown_name(f"setting of the pair {name!r}:", key, known)
-    config = GlyphsConfig(**{**known, **overrides})
     return assemble(name, config, *synthetic_splits(config), uci_target(config))
 
 

@@ -7,7 +7,8 @@ the proxy tells background and digit mod 5.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from l2o_env.pairs.cache import cached
 from l2o_env.pairs.glyphs import N_CLASSES as N_DIGITS
 from l2o_env.pairs.glyphs import Digits, _as_split, _divide, _uci_halves
 from l2o_env.pairs.proxy import ProxyTraining, fit
+from l2o_env.pairs.spec import from_keywords
 
 if TYPE_CHECKING:
     from l2o_env.pairs.backgrounds import Half
@@ -75,22 +77,22 @@ class GlyphsSegConfig:
             raise unknown_name("background", self.background, BACKGROUNDS)
 
 
-def make_glyphs_seg(**settings: Any) -> Pair:
-    """Builds ``glyphs-digits-seg``; keywords are fields of :class:`GlyphsSegConfig`.
+def settings_of(name: str, keywords: Mapping[str, Any]) -> GlyphsSegConfig:
+    """The pair's settings from keywords.
 
     Raises:
         ConfigError: If there is no such setting, or it cannot work.
     """
-    known = [f.name for f in fields(GlyphsSegConfig)]
-    for key in settings:
-        if key not in known:
-            raise unknown_name("setting of the pair 'glyphs-digits-seg':", key, known)
-    config = GlyphsSegConfig(**settings)
+    return from_keywords(GlyphsSegConfig, name, keywords)
+
+
+def build(name: str, config: GlyphsSegConfig) -> Pair:
+    """Builds the pair."""
     first, second = _uci_halves()
     pretraining, held_out = _divide(first)
     proxy = _proxy(config, pretraining)
     return Pair(
-        name="glyphs-digits-seg",
+        name=name,
         train=_synthetic(config, config.n_train, 0),
         validation=_synthetic(config, config.n_validation, 1),
         target=_real(config, second, config.n_target, "right", "target"),

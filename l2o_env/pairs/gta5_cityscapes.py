@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from l2o_env.pairs.base import Pair
 from l2o_env.pairs.dense_pair import DenseSettings, build_dense_pair
 from l2o_env.pairs.files import Listing, existing_folder, read_columns
 from l2o_env.pairs.labels import CITYSCAPES_CLASSES, label_map
+from l2o_env.pairs.spec import from_keywords
 
 FRAMES = 50
 """GTA5 was recorded as a drive: so many consecutive frames are held out together."""
@@ -43,32 +43,37 @@ class StreetSettings(DenseSettings):
     target_list: str | Path | None = None
     target_labels: str | Path = "auto"
 
+    def __post_init__(self) -> None:
+        """Raises ``ConfigError`` if a value cannot work."""
+        super().__post_init__()
+        if self.target_layout not in _LAYOUTS:
+            raise unknown_name("target_layout", self.target_layout, _LAYOUTS)
 
-def make_street(name: str, layout: str, **kwargs: Any) -> Pair:
-    """Builds a pair of street scenes: mIoU over 19 classes by sliding window.
 
-    Args:
-        name: The pair's name.
-        layout: The target's layout, unless the settings have one.
-        **kwargs: Fields of :class:`StreetSettings`.
+def settings_of(name: str, keywords: Mapping[str, Any]) -> StreetSettings:
+    """Settings of a pair of street scenes from keywords; its name says the target's layout, unless they have one.
 
     Raises:
-        ConfigError: If folders, lists, images or settings cannot work.
+        ConfigError: If there is no such setting, or it cannot work.
     """
-    settings = StreetSettings.of(name, {"target_layout": layout, **kwargs})
+    settings = from_keywords(StreetSettings, name, {"target_layout": name.removeprefix("gta5-"), **keywords})
     if settings.source == "":
         raise ConfigError(f"The pair {name!r} needs the folder of GTA5: {name}:source=…,target=…")
+    return settings
+
+
+def build(name: str, settings: StreetSettings) -> Pair:
+    """Builds a pair of street scenes: mIoU over 19 classes by sliding window.
+
+    Raises:
+        ConfigError: If folders, lists or images cannot work.
+    """
     source = _listing(*_gta5(settings), settings.source_labels, "source images", _sequences)
     target = None
     if settings.target is not None:
         images, masks, labels = _target(settings)
         target = _listing(images, masks, labels, "target images")
     return build_dense_pair(name, settings, source, target)
-
-
-make_gta5_cityscapes = partial(make_street, "gta5-cityscapes", "cityscapes")
-make_gta5_bdd100k = partial(make_street, "gta5-bdd100k", "bdd100k")
-make_gta5_mapillary = partial(make_street, "gta5-mapillary", "mapillary")
 
 
 def _listing(
@@ -101,8 +106,6 @@ def _gta5(settings: StreetSettings) -> Files:
 def _target(settings: StreetSettings) -> tuple[list[Path], list[Path], str | Path]:
     assert settings.target is not None
     root = existing_folder(settings.target, "target")
-    if settings.target_layout not in _LAYOUTS:
-        raise unknown_name("target_layout", settings.target_layout, _LAYOUTS)
     if settings.target_list is not None:
         images, masks = _listed(root, Path(settings.target_list))
         labels = "train_ids" if "rain" in masks[0].stem else _LAYOUTS[settings.target_layout][1]

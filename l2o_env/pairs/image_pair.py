@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError
 from l2o_env.models.backbone import NetworkConfig, Prepared, prepare
 from l2o_env.models.base import Optimizee
 from l2o_env.pairs.augment import Augmentation
@@ -102,29 +102,10 @@ class ImageSettings:
         object.__setattr__(self, "network", network)
         self.augmentation()
 
-    @classmethod
-    def of(cls: type[_Settings], pair: str, kwargs: dict[str, Any]) -> _Settings:
-        """Settings from keywords; an unknown keyword is an error that names the closest."""
-        known = [f.name for f in fields(cls) if f.init]
-        for key in kwargs:
-            if key not in known:
-                raise unknown_name(f"setting of the pair {pair!r}:", key, known)
-        try:
-            return cls(**kwargs)
-        except TypeError as error:
-            needed = [f.name for f in fields(cls) if f.init and f.name not in kwargs and _required(f)]
-            raise ConfigError(f"The pair {pair!r} needs {', '.join(needed)}: {pair}:{needed[0]}=…") from error
-
     def augmentation(self) -> Augmentation:
         """What is done to training images."""
         crop = self.size if self.random_crop else 0
         return Augmentation(crop, self.scales, self.mirror, self.brightness, self.contrast, self.saturation)
-
-
-def _required(f: Any) -> bool:
-    from dataclasses import MISSING
-
-    return f.default is MISSING and f.default_factory is MISSING
 
 
 def build_pair(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from l2o_env.pairs.base import FamilySplit, Pair, register
-from l2o_env.pairs.glyphs import GlyphsConfig, make_glyphs
+from l2o_env.pairs.glyphs import GlyphsConfig, build
+from l2o_env.pairs.spec import from_keywords
 
 _MONO: dict[str, Any] = {"train_fonts": "mono", "validation_fonts": "mono"}
 _SANS: dict[str, Any] = {"train_fonts": "sans", "validation_fonts": "sans"}
@@ -48,7 +50,7 @@ def register_members() -> None:
     )
     for split, members in splits:
         for name in members:
-            register(name, partial(_make_member, name), split=split)
+            register(name, partial(_make_member, name), split=split, settings=partial(_settings_of, name))
 
 
 def member_config(name: str) -> GlyphsConfig:
@@ -56,5 +58,9 @@ def member_config(name: str) -> GlyphsConfig:
     return GlyphsConfig(**{**TRAIN_MEMBERS, **TEST_MEMBERS, **OTHER_MEMBERS}[name])
 
 
+def _settings_of(name: str, overrides: Mapping[str, Any]) -> GlyphsConfig:
+    return from_keywords(GlyphsConfig, name, {**vars(member_config(name)), **overrides})
+
+
 def _make_member(name: str, **overrides: Any) -> Pair:
-    return make_glyphs(name, member_config(name), **overrides)
+    return build(name, _settings_of(name, overrides))

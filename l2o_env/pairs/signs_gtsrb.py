@@ -6,7 +6,8 @@ warning, command, other. The target is GTSRB's test set.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError
 from l2o_env.models.base import Optimizee
 from l2o_env.models.small import SmallNet, SmallProxy
 from l2o_env.pairs.base import Pair, Split
@@ -25,6 +26,7 @@ from l2o_env.pairs.glyphs import _as_split
 from l2o_env.pairs.heldout import draw, hold_out
 from l2o_env.pairs.proxy import ProxyTraining, get_importance, get_proxy
 from l2o_env.pairs.signs import KINDS, SIDE, SIGNS, render_signs
+from l2o_env.pairs.spec import from_keywords
 
 N_CLASSES, N_KINDS = len(SIGNS), max(KINDS) + 1
 
@@ -72,17 +74,21 @@ class SignNet(SmallNet):
         return None
 
 
-def make_signs(**settings: Any) -> Pair:
-    """Builds ``signs-gtsrb``; keywords are fields of :class:`SignsConfig`.
+def settings_of(name: str, keywords: Mapping[str, Any]) -> SignsConfig:
+    """The pair's settings from keywords.
 
     Raises:
-        ConfigError: If GTSRB is not there, or a setting cannot work.
+        ConfigError: If there is no such setting, or it cannot work.
     """
-    known = [f.name for f in fields(SignsConfig)]
-    for key in settings:
-        if key not in known:
-            raise unknown_name("setting of the pair 'signs-gtsrb':", key, known)
-    config = SignsConfig(**settings)
+    return from_keywords(SignsConfig, name, keywords)
+
+
+def build(name: str, config: SignsConfig) -> Pair:
+    """Builds the pair.
+
+    Raises:
+        ConfigError: If GTSRB is not there, or has too few images.
+    """
     training, test = _open(config, "train"), _open(config, "test")
     pretraining, held_out = _divide(training, config)
     chosen = np.random.default_rng([config.seed, 1]).permutation(len(test))[: config.n_target or None]
@@ -95,7 +101,7 @@ def make_signs(**settings: Any) -> Pair:
     )
     proxy = get_proxy(*proxy_training)
     return Pair(
-        name="signs-gtsrb",
+        name=name,
         train=_rendered(config, 0),
         validation=_rendered(config, 1),
         target=_photographs(config, "test", chosen, tuple(range(N_CLASSES))),

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import ast
 import shlex
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import fields
+from types import MappingProxyType
+from typing import Any, TypeVar
 
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, unknown_name
+
+Settings = TypeVar("Settings")
 
 LABEL = "label"
 """A setting that every pair has: what tables and pictures call it."""
@@ -65,6 +70,27 @@ def spec(name: str, /, **settings: Any) -> str:
     """
     found = ",".join(f"{key}={_written(key, value)}" for key, value in settings.items())
     return f"{name}:{found}" if found else name
+
+
+def from_keywords(
+    form: type[Settings], pair: str, keywords: Mapping[str, Any], fixed: Mapping[str, Any] = MappingProxyType({})
+) -> Settings:
+    """Settings of a pair from keywords.
+
+    Args:
+        form: Their dataclass.
+        pair: Name of the pair, for messages.
+        keywords: By name of a field.
+        fixed: Fields that are no settings of this pair, and their values.
+
+    Raises:
+        ConfigError: If a name is unknown (it names the closest), or a value cannot work.
+    """
+    known = [f.name for f in fields(form) if f.init and f.name not in fixed]  # type: ignore[arg-type]
+    for key in keywords:
+        if key not in known:
+            raise unknown_name(f"setting of the pair {pair!r}:", key, known)
+    return form(**keywords, **fixed)
 
 
 def _items(text: str, rest: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,7 @@ from l2o_env.pairs.folders import FoldersSettings, list_classes
 from l2o_env.pairs.heldout import draw
 from l2o_env.pairs.image_pair import build_pair
 from l2o_env.pairs.labelled import Labelled
-
-NAME = "torchvision"
+from l2o_env.pairs.spec import from_keywords
 
 
 @dataclass(frozen=True)
@@ -47,27 +47,32 @@ class TorchvisionSettings(FoldersSettings):
         super().__post_init__()
         require_counts(self, "n_source", "n_target")
         if self.source == "":
-            raise ConfigError(f"The pair {NAME!r} needs a data set or a folder: {NAME}:source=…,target=…")
+            raise ConfigError("The pair 'torchvision' needs a data set or a folder: torchvision:source=…,target=…")
         _require_known("source", self.source)
         if self.target is not None:
             _require_known("target", self.target)
 
 
-def make_torchvision(**kwargs: Any) -> Pair:
-    """Builds the pair ``torchvision``.
-
-    Args:
-        **kwargs: Fields of :class:`TorchvisionSettings`.
+def settings_of(name: str, keywords: Mapping[str, Any]) -> TorchvisionSettings:
+    """The pair's settings from keywords.
 
     Raises:
-        ConfigError: If data sets, folders or settings cannot work.
+        ConfigError: If there is no such setting, or it cannot work.
     """
-    settings = TorchvisionSettings.of(NAME, kwargs)
+    return from_keywords(TorchvisionSettings, name, keywords)
+
+
+def build(name: str, settings: TorchvisionSettings) -> Pair:
+    """Builds the pair.
+
+    Raises:
+        ConfigError: If data sets or folders cannot work.
+    """
     source = _images(settings, settings.source, "train", "source images", settings.n_source)
     target = None
     if settings.target is not None:
         target = _images(settings, settings.target, "test", "target images", settings.n_target)
-    return build_pair(NAME, settings, source, target, metric=settings.metric, flip_average=settings.flip_average)
+    return build_pair(name, settings, source, target, metric=settings.metric, flip_average=settings.flip_average)
 
 
 def _require_known(key: str, value: str | Path) -> None:
@@ -75,7 +80,7 @@ def _require_known(key: str, value: str | Path) -> None:
     if str(value).lower() in SETS:
         return
     if Path(str(value)).name == str(value) and not Path(str(value)).is_dir():  # a name, not a path
-        raise unknown_name(f"{key} of the pair {NAME!r}:", str(value), [*SETS, "FOLDER"])
+        raise unknown_name(f"{key} of the pair 'torchvision':", str(value), [*SETS, "FOLDER"])
     existing_folder(value, key)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from l2o_env.errors import ConfigError
 from l2o_env.pairs.base import Pair
 from l2o_env.pairs.files import Listing, existing_folder, read_columns
 from l2o_env.pairs.image_pair import ImageSettings, build_pair
+from l2o_env.pairs.spec import from_keywords
 
 CLASSES = (
     "aeroplane", "bicycle", "bus", "car", "horse", "knife", "motorcycle", "person", "plant", "skateboard", "train",
@@ -34,22 +36,28 @@ class VisdaSettings(ImageSettings):
     target: str | None = "validation"
 
 
-def make_visda17(**kwargs: Any) -> Pair:
-    """Builds the pair ``visda17``: mean per-class accuracy, averaged over the image and its mirror image.
-
-    Args:
-        **kwargs: Fields of :class:`VisdaSettings`.
+def settings_of(name: str, keywords: Mapping[str, Any]) -> VisdaSettings:
+    """The pair's settings from keywords.
 
     Raises:
-        ConfigError: If folders, lists, images or settings cannot work.
+        ConfigError: If there is no such setting, or it cannot work.
     """
-    settings = VisdaSettings.of("visda17", kwargs)
+    settings = from_keywords(VisdaSettings, name, keywords)
     if settings.root == "":
-        raise ConfigError("The pair 'visda17' needs the folder of the data set: visda17:root=…")
+        raise ConfigError(f"The pair {name!r} needs the folder of the data set: {name}:root=…")
+    return settings
+
+
+def build(name: str, settings: VisdaSettings) -> Pair:
+    """Builds the pair: mean per-class accuracy, averaged over the image and its mirror image.
+
+    Raises:
+        ConfigError: If folders, lists or images cannot work.
+    """
     root = existing_folder(settings.root, "root")
     source = read_split(root / "train", "source images")
     target = None if settings.target is None else read_split(root / settings.target, "target images")
-    return build_pair("visda17", settings, source, target, metric="mean_class_accuracy", flip_average=True)
+    return build_pair(name, settings, source, target, metric="mean_class_accuracy", flip_average=True)
 
 
 def read_split(folder: Path, name: str) -> Listing:
