@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -139,7 +140,8 @@ def attention_command(args: AttentionArgs, reporter: Reporter | None = None) -> 
     shown = _one_of_each(labels, args.images)
     out = args.out or args.run / "attention.png"
     with RunFolder(out.parent).writing(out.name) as path:
-        draw(path, images[shown], labels[shown], {name: _part(found[0], shown) for name, found in looks.items()})
+        parts = {name: _part(found[0], shown) for name, found in looks.items()}
+        draw(path, images[shown], labels[shown], parts, pair.classes)
     for line in summary(looks, labels, masks):
         reporter.out.print(line, markup=False)
     reporter.say(f"The picture is {out}.")
@@ -276,7 +278,9 @@ def _part(found: Look, indices: list[int]) -> Look:
     return Look(found.maps[indices], found.predicted[indices])
 
 
-def draw(path: Path, images: Tensor, labels: NDArray[np.int64], looks: dict[str, Look]) -> None:
+def draw(
+    path: Path, images: Tensor, labels: NDArray[np.int64], looks: dict[str, Look], classes: Sequence[str] = ()
+) -> None:
     """Draws images, and the attention of each network on them.
 
     Args:
@@ -284,6 +288,7 @@ def draw(path: Path, images: Tensor, labels: NDArray[np.int64], looks: dict[str,
         images: ``(n, channels, height, width)``.
         labels: Their classes ``(n,)``.
         looks: What each network does on them, by its name.
+        classes: Names of the classes; empty: their numbers.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -297,20 +302,27 @@ def draw(path: Path, images: Tensor, labels: NDArray[np.int64], looks: dict[str,
     low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
     pictures = ((images - low) / (high - low).clamp(min=1e-6)).permute(0, 2, 3, 1).numpy()
     for k in range(n):
-        _panel(axes[0, k], pictures[k], None, f"true: {labels[k]}")
+        _panel(axes[0, k], pictures[k], None, f"true: {class_name(labels[k], classes)}")
         for row, found in enumerate(looks.values(), start=1):
             said = found.predicted[k]
-            mark = "right" if said == labels[k] else "wrong"
-            _panel(axes[row, k], pictures[k], found.maps[k], f"says {said} ({mark})")
+            mark = "✓" if said == labels[k] else "✗"
+            _panel(axes[row, k], pictures[k], found.maps[k], f"{class_name(said, classes)} {mark}")
     for axis, name in zip(axes[:, 0], ("real image", *looks), strict=True):
         axis.set_ylabel(_wrapped(name), rotation=0, ha="right", va="center", fontsize=9, labelpad=8)
-    figure.suptitle("Attention for the predicted class (Grad-CAM)", fontsize=11, y=0.975)
+    figure.suptitle(
+        "Attention (Grad-CAM) for the class that each network predicts: right ✓ or wrong ✗", fontsize=11, y=0.975
+    )
     place = figure.add_axes((0.62, 0.05, 0.37, 0.018))
     scale = ScalarMappable(Normalize(0, 1), "inferno")
     bar = figure.colorbar(scale, cax=place, orientation="horizontal", ticks=[0, 0.5, 1])
     bar.ax.tick_params(labelsize=8)
     figure.text(0.61, 0.059, "attention, over the maximum of its map", ha="right", va="center", fontsize=8)
     figure.savefig(path, dpi=150)
+
+
+def class_name(index: int, classes: Sequence[str]) -> str:
+    """What pictures call a class."""
+    return classes[index] if classes else str(index)
 
 
 def _panel(axis: Axes, picture: NDArray[Any], heat: NDArray[np.float64] | None, title: str) -> None:

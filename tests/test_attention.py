@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import train_policy
-from agents.attention import Look, _one_of_each, deepest_map, look, share_on_object, summary
+from agents.attention import Look, _one_of_each, class_name, deepest_map, look, share_on_object, summary
 from agents.reinforce import Reinforce
 from l2o_env import pairs
 from l2o_env.config import EnvConfig
@@ -65,6 +65,11 @@ def test_share_on_the_object_by_hand() -> None:
     assert lines[0].startswith("net: accuracy 0.833 ± ") and "attention on the object 0.350" in lines[0]
     assert lines[1].startswith("Objects cover 0.333")
     assert "does not know where" in summary(looks, np.array([1, 1, 2]), None)[1]
+
+
+def test_classes_have_names_where_the_pair_has_them() -> None:
+    assert [class_name(k, ()) for k in (0, 3)] == ["0", "3"]
+    assert [class_name(k, ("cat", "dog")) for k in (0, 1)] == ["cat", "dog"]
 
 
 def test_pictures_show_every_class_before_any_twice() -> None:

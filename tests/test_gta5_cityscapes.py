@@ -112,6 +112,7 @@ def test_every_layout_gives_the_same_classes(root: Path, name: str, target: str,
     for value, index in zip(values, TRAIN_IDS, strict=True):
         assert torch.equal(raw == value, labels == index)
     assert (pair.n_classes, pair.metric, pair.sliding_window) == (19, "miou", 32)
+    assert (len(pair.classes), pair.classes[18]) == (19, "bicycle")
 
 
 def test_train_ids_are_taken_where_they_are(root: Path, tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def test_views_of_one_model_stay_together(root: Path) -> None:
         "visda17", root=root, backbone=MicroNet, weights=root / "weights.pt", size=12, n_validation=12, target=None
     )
     assert (len(pair.train), len(pair.validation), pair.target, pair.n_classes) == (24, 24, None, 12)
+    assert (pair.classes[0], pair.classes[11]) == ("aeroplane", "truck")
     models = [{str(f).split("__")[0] for f in s.samples.files} for s in (pair.train, pair.validation)]  # type: ignore[union-attr]
     assert not models[0] & models[1]
     assert pair.validation.labels.bincount().tolist() == [2] * 12  # type: ignore[union-attr]

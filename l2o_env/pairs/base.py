@@ -57,6 +57,7 @@ class Pair:
         make_random_model: The same with a backbone drawn from the generator too (opponent "random-init").
         n_classes: Classes of the task.
         n_proxy_classes: Classes of the proxy.
+        classes: Names of the task's classes, in the order of their indices; empty where numbers are their names.
         importance: What the guidance ``si`` holds the proxy's weights by: Ω by parameter name, from the proxy's own
             training; None where only weights exist (then it is estimated from gradients).
         metric: What "accuracy" is on the task's labels: the share that is right, its mean over the classes
@@ -75,6 +76,7 @@ class Pair:
     make_random_model: Callable[[torch.Generator], Optimizee]
     n_classes: int
     n_proxy_classes: int
+    classes: tuple[str, ...] = ()
     importance: Callable[[], dict[str, Tensor]] | None = None
     metric: MetricName = "accuracy"
     flip_average: bool = False

@@ -96,6 +96,7 @@ def build_dense_pair(name: str, settings: DenseSettings, source: Listing, target
         make_random_model=ModelMaker(prepared, n_classes, False),
         n_classes=n_classes,
         n_proxy_classes=prepared.n_proxy_classes,
+        classes=source.classes,
         metric="miou",
         flip_average=settings.flip_average,
         sliding_window=settings.sliding_window,

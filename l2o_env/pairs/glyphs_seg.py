@@ -102,6 +102,7 @@ def build(name: str, config: GlyphsSegConfig) -> Pair:
         make_random_model=partial(_make_model, proxy, False),
         n_classes=N_CLASSES,
         n_proxy_classes=N_PROXY_CLASSES,
+        classes=("background", *map(str, range(N_DIGITS))),
         metric="miou",
     )
 

@@ -153,6 +153,7 @@ def build_pair(
         make_random_model=ModelMaker(prepared, len(classes), False),
         n_classes=len(classes),
         n_proxy_classes=prepared.n_proxy_classes,
+        classes=classes,
         metric=metric,
         flip_average=flip_average,
     )
