@@ -190,6 +190,7 @@ def _observer(
 
 
 def _frame(policy: str, pair: str, seeds: list[int], found: Outcome) -> pd.DataFrame:
+    unknown = np.full(len(seeds), np.nan)  # of one value pandas would make a column of objects
     columns = {
         "policy": policy,
         "pair": pair,
@@ -197,8 +198,8 @@ def _frame(policy: str, pair: str, seeds: list[int], found: Outcome) -> pd.DataF
         "v_start": found.v_start,
         "v_end": found.v_end,
         "v_return": found.v_end - found.v_start,
-        "real_accuracy": found.accuracy.get("target", np.nan),
-        "proxy_accuracy": found.accuracy.get("proxy_test", np.nan),
+        "real_accuracy": found.accuracy.get("target", unknown),
+        "proxy_accuracy": found.accuracy.get("proxy_test", unknown),
         "validation_accuracy": found.validation_accuracy,
         "updates": found.updates,
         "diverged": found.diverged,

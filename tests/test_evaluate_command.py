@@ -20,13 +20,13 @@ from agents.evaluate import EvaluateArgs, evaluate_runs
 from agents.reinforce import Reinforce
 from agents.reinforce_config import ReinforceConfig
 from agents.schedules import Schedule
-from l2o_env import transfer
+from l2o_env import pairs, transfer
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.evaluate import evaluate
 from l2o_env.event_log import TensorBoardLog
 from l2o_env.transfer import TIDY_COLUMNS
-from tests.tiny import register_tiny_deep
+from tests.tiny import register_tiny_deep, tiny_pair
 
 CONFIG = EnvConfig(pairs=("tiny",), budget=4, window=2, batch_size=8, device="cpu")
 
@@ -54,8 +54,10 @@ def _run(folder: Path, config: EnvConfig = CONFIG, seed: int = 0, best: bool = F
 
 
 def _evaluate(out: Path, *arguments: str | Path) -> int:
-    options = ["--pairs", "tiny", "tiny-4", "--seeds", "2", "--opponents", "uniform", "random", "--device", "cpu"]
-    return train_policy.main(["evaluate", *map(str, arguments), *options, "--out", str(out)])
+    options = ["--seeds", "2", "--opponents", "uniform", "random", "--device", "cpu", "--out", str(out)]
+    if "--pairs" not in arguments:
+        options += ["--pairs", "tiny", "tiny-4"]
+    return train_policy.main(["evaluate", *map(str, arguments), *options])
 
 
 def test_one_command_from_runs_to_table_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,6 +94,24 @@ def test_one_command_from_runs_to_table_and_pictures(tmp_path: Path, capsys: pyt
     mean = scipy.stats.trim_mean(frame[frame["policy"] == "best-constant"]["v_return"], 0.25)
     assert f"| {mean:.3f} [" in row
     assert "Evaluating: " in told.err
+
+
+def test_pairs_without_target_or_proxy_test_images_are_evaluated_too(tmp_path: Path) -> None:
+    unseen = replace(tiny_pair(name="tiny-unseen"), proxy_test=None)
+    for name, pair in (("tiny-unseen", unseen), ("tiny-blind", replace(unseen, target=None))):
+        if name not in pairs.names():
+            pairs.register(name, lambda pair=pair: pair)
+    run = _run(tmp_path / "a")
+    assert _evaluate(tmp_path / "out", run, "--pairs", "tiny", "tiny-unseen", "tiny-blind") == 0
+    frame = pd.read_parquet(tmp_path / "out" / "results.parquet")
+    known = frame.groupby("pair", sort=False)[["real_accuracy", "proxy_accuracy"]].count() > 0
+    assert known.to_numpy().tolist() == [[True, True], [True, False], [False, False]]
+    assert (frame["proxy_accuracy"].dtype, frame["real_accuracy"].dtype) == (float, float)
+    assert "transfer_real_accuracy.png" in {path.name for path in (tmp_path / "out").glob("*.png")}
+    # Where nobody knows an accuracy, there is a table all the same.
+    assert _evaluate(tmp_path / "blind", run, "--pairs", "tiny-blind") == 0
+    assert pd.read_parquet(tmp_path / "blind" / "results.parquet")["real_accuracy"].dtype == float
+    assert "–" in (tmp_path / "blind" / "summary.md").read_text()
 
 
 @pytest.mark.usefixtures("undrawn")
