@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from l2o_env import pairs
-from l2o_env.models.backbone import Backbone, builder, find_head
+from l2o_env.models.backbone import Backbone
 from l2o_env.models.base import Optimizee, new_generator
+from l2o_env.models.building import builder
 from l2o_env.models.groups import find_groups
+from l2o_env.models.heads import find_head
 from l2o_env.models.small import initialise
 
 N_CLASSES, N_PROXY_CLASSES, CHANNELS = 10, 5, 8

@@ -13,9 +13,11 @@ from torch import nn
 from torchvision import models
 
 from l2o_env import ConfigError
-from l2o_env.models.backbone import NetworkConfig, builder, find_head, prepare
+from l2o_env.models.backbone import NetworkConfig, prepare
 from l2o_env.models.base import check_layer_groups, new_generator
+from l2o_env.models.building import builder
 from l2o_env.models.groups import find_groups
+from l2o_env.models.heads import find_head
 from l2o_env.models.weights import read_weights
 from tests.image_trees import MicroNet, save_weights
 

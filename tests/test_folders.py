@@ -143,7 +143,7 @@ class Headless(nn.Module):
         (None, {"backbone": "nowhere.py:Net"}, "cannot be loaded"),
         (None, {"backbone": "tests.image_trees:Micro"}, "Unknown name in tests.image_trees: 'Micro'.* 'MicroNet'"),
         (None, {"backbone": dict}, "made a dict; expected a torch.nn.Module"),
-        (None, {"head": "fcc"}, r"Unknown linear layer of MicroNet: 'fcc'\. Did you mean 'fc'"),
+        (None, {"head": "fcc"}, r"Unknown linear layer or convolution of MicroNet: 'fcc'\. Did you mean 'fc'"),
         (None, {"groups": {"early": ["stem"]}}, r"in no layer group: body\.0\.weight"),
         (None, {"groups": {"all": ["stem", "body"], "no": ["bodi"]}}, r"'no' \(bodi\) has no parameters of its own"),
         (None, {"n_validation": 12}, "n_validation is 12; expected 1 to 11, because there are 12 source images"),

@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torchvision import models
 
-from l2o_env.models.backbone import NetworkConfig, builder
+from l2o_env.models.backbone import NetworkConfig
 from l2o_env.models.base import check_layer_groups, new_generator
+from l2o_env.models.building import builder
 from l2o_env.models.fcn8s import FCN8s, FCN8sProxy, from_vgg
 from l2o_env.models.segmentation import prepare_dense
 from l2o_env.models.weights import load_weights

@@ -143,7 +143,8 @@ class FrozenFeatures:
             if model.feature_layer is None:
                 raise ConfigError(
                     f"The guidance {user!r} needs the last feature map, and {type(model).__name__} of the pair "
-                    f"{pair.name!r} does not name it; set its attribute feature_layer, or use the guidance 'kl'."
+                    f"{pair.name!r} does not name it; give the pair feature_layer=MODULE, set the network's attribute "
+                    "feature_layer, or use the guidance 'kl'."
                 )
             self._models.append(model.requires_grad_(False))
 

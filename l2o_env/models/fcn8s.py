@@ -6,7 +6,7 @@ pads the image by 100 pixels and crops. The answers inside the image are about t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
 import torch
@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from l2o_env.errors import ConfigError
 from l2o_env.models.base import Optimizee
+from l2o_env.models.groups import HEAD, Groups, named_groups
 
 CHANNELS = (64, 128, 256, 512, 512)
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 FC = 4096
 _TRUNK = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
+_GROUPS = {**{name: [name] for name in _TRUNK[:5]}, "fc": ["fc6", "fc7"]}
 
 
 class _Trunk(nn.Module):
@@ -27,6 +29,8 @@ class _Trunk(nn.Module):
     Args:
         width: Channels, as a share of the publication's.
     """
+
+    feature_layer: str | None = "fc7"
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
@@ -45,6 +49,10 @@ class _Trunk(nn.Module):
         self.fc6 = nn.Sequential(nn.Conv2d(before, self.fc, 7, padding=3), nn.ReLU())
         self.fc7 = nn.Sequential(nn.Conv2d(self.fc, self.fc, 1), nn.ReLU())
         self.channels = channels
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):  # so that a network this deep can be trained without normalisation
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the heads read: pool3, pool4 and fc7, at 1/8, 1/16 and 1/32 of the image's resolution."""
@@ -71,12 +79,24 @@ class FCN8sProxy(_Trunk):
         """Logits ``(batch, n_proxy_classes, h / 32, w / 32)``."""
         return self.proxy_head(self.features(images)[2])
 
+    def layer_groups(self) -> dict[str, list[str]]:
+        """Prefixes of the trunk's parameters by group."""
+        return _GROUPS
+
+
+class FCN8sClassifier(FCN8sProxy):
+    """The same as a classification network, to be pretrained: the mean of its logits over all places."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(batch, n_proxy_classes)``."""
+        return super().forward(images).mean((-2, -1))
+
 
 class FCN8s(_Trunk, Optimizee):
     """FCN-8s: scores of fc7, pool4 and pool3, each enlarged to the next and added.
 
-    Layer groups: ``conv1`` to ``conv5``, ``fc`` (fc6 and fc7), ``head`` (scores and their enlargement). Dropout is left
-    out, as ASG trains without it.
+    Layer groups: ``conv1`` to ``conv5``, ``fc`` (fc6 and fc7) unless others are given, and ``head`` (scores and their
+    enlargement). Dropout is left out, as ASG trains without it.
 
     Args:
         proxy: Gives the frozen head, and the trunk's weights.
@@ -85,8 +105,17 @@ class FCN8s(_Trunk, Optimizee):
         pretrained: Whether the trunk is the proxy's; else it is drawn.
     """
 
-    def __init__(self, proxy: FCN8sProxy, n_classes: int, width: float = 1.0, *, pretrained: bool = True) -> None:
+    def __init__(
+        self,
+        proxy: FCN8sProxy,
+        n_classes: int,
+        width: float = 1.0,
+        groups: Mapping[str, Sequence[str]] = _GROUPS,
+        *,
+        pretrained: bool = True,
+    ) -> None:
         super().__init__(width)
+        self._groups = named_groups(self, groups)  # of the trunk, which is all there is yet
         self.up2 = _enlarging(n_classes, 4, 2)
         self.up4 = _enlarging(n_classes, 4, 2)
         self.up8 = _enlarging(n_classes, 16, 8)
@@ -108,12 +137,10 @@ class FCN8s(_Trunk, Optimizee):
         scores = self.score_pool3(pool3) + _cut(self.up4(scores), pool3)
         return _cut(self.up8(scores), images), self.proxy_head(fc7)
 
-    def layer_groups(self) -> dict[str, list[str]]:
+    def layer_groups(self) -> Groups:
         """Parameter names by group."""
-        names = [name for name, _ in self.named_parameters() if not name.startswith("proxy_head.")]
-        groups = {f"conv{k}": [n for n in names if n.startswith(f"conv{k}.")] for k in range(1, 6)}
-        groups["fc"] = [n for n in names if n.startswith(("fc6.", "fc7."))]
-        return {**groups, "head": [n for n in names if n.startswith(("up", "score"))]}
+        head = [name for name, _ in self.named_parameters() if name.startswith(("up", "score"))]
+        return {**self._groups, HEAD: head}
 
 
 def _enlarging(n: int, kernel: int, stride: int) -> nn.ConvTranspose2d:

@@ -8,11 +8,40 @@ import numpy as np
 from torch import nn
 
 from l2o_env.errors import ConfigError
+from l2o_env.models.building import load_object
 
 Groups = dict[str, list[str]]
+Prefixes = Mapping[str, Sequence[str]]
+GroupsSetting = str | Prefixes | Callable[[nn.Module], Prefixes] | None
+HEAD = "head"
+"""The group of the new head."""
 MIN_GROUPS, MAX_GROUPS = 4, 10
 """Groups of a network of which nothing is known: its largest parts are divided, or neighbours joined."""
 _TRANSFORMER_STAGES = 4
+
+
+def choose_groups(network: nn.Module, setting: GroupsSetting = None) -> Groups:
+    """Layer groups of a backbone, as its settings have them.
+
+    Args:
+        network: The network without its head.
+        setting: Groups as parameter names or prefixes of them, a function of the network that returns that, or its
+            ``"FILE.py:NAME"``; None: :func:`find_groups`.
+
+    Raises:
+        ConfigError: If a parameter belongs to no group or to several, a group has none, or is called ``"head"``.
+    """
+    if setting is None:
+        found = find_groups(network)
+    else:
+        groups = load_object(setting) if isinstance(setting, str) else setting
+        found = named_groups(network, groups(network) if callable(groups) else groups)
+    if HEAD in found:
+        raise ConfigError(
+            f"A layer group of {type(network).__name__} is called {HEAD!r}, as that of the new head beside it is; "
+            "name the groups with another name for it."
+        )
+    return found
 
 
 def find_groups(network: nn.Module) -> Groups:
@@ -42,7 +71,10 @@ def find_groups(network: nn.Module) -> Groups:
     own = getattr(network, "layer_groups", None)
     if callable(own):
         return named_groups(network, own())
-    return _RULES.get(type(network).__name__, _generic)(network)
+    try:
+        return _RULES.get(type(network).__name__, _generic)(network)
+    except (AttributeError, ConfigError):  # another network of that name
+        return _generic(network)
 
 
 def named_groups(network: nn.Module, groups: Mapping[str, Sequence[str]]) -> Groups:
@@ -122,7 +154,7 @@ def _generic(network: nn.Module) -> Groups:
         inner[first] = [n for n in items[largest][1] if not any(n in names for names in inner.values())] + inner[first]
         parts = dict([*items[:largest], *inner.items(), *items[largest + 1 :]])
     if len(parts) <= MAX_GROUPS:
-        return {group: list(names) for group, names in parts.items()}
+        return {"pre_head" if group == HEAD else group: list(names) for group, names in parts.items()}
     joined = np.array_split(np.arange(len(parts)), MAX_GROUPS)
     listed = list(parts.values())
     return {f"stage{k}": [n for i in part for n in listed[i]] for k, part in enumerate(joined, 1)}
@@ -160,6 +192,7 @@ def _size(network: nn.Module, names: Sequence[str]) -> int:
 
 _RULES: dict[str, Callable[[nn.Module], Groups]] = {
     "ResNet": _resnet,
+    "IntermediateLayerGetter": _resnet,  # of torchvision's segmentation networks
     "VGG": _vgg,
     "ConvNeXt": _staged,
     "SwinTransformer": _staged,

@@ -1,4 +1,4 @@
-"""Segmentation networks: torchvision's on a classification network as the proxy, and FCN-8s on VGG-16."""
+"""Segmentation networks: torchvision's and FCN-8s on a classification network as the proxy, and one's own."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from l2o_env.errors import ConfigError, unknown_name
-from l2o_env.models.backbone import BatchNormMode, NetworkConfig, Prepared, local_seed
+from l2o_env.models.backbone import BatchNormMode, NetworkConfig, Prepared, batch_norms, feature_layer_of, prepare
 from l2o_env.models.base import Optimizee
-from l2o_env.models.fcn8s import FCN8s, FCN8sProxy, from_vgg
-from l2o_env.models.groups import Groups, find_groups, named_groups
+from l2o_env.models.building import is_name, local_seed
+from l2o_env.models.fcn8s import FCN8s, FCN8sClassifier, FCN8sProxy, from_vgg
+from l2o_env.models.groups import HEAD, Groups, choose_groups
 from l2o_env.models.weights import default_weights, load_weights, read_weights
 
+FCN8S = "fcn8s"
 _HEADS = ("fc.", "classifier.")
 
 
@@ -47,6 +49,7 @@ class SegmentationNet(Optimizee):
         proxy_head: The classification network's head.
         groups: Layer groups of the backbone.
         batchnorm: Whether batch statistics are frozen or trained.
+        feature_layer: Name of the backbone's module whose output is the last feature map; empty: its last one.
     """
 
     def __init__(
@@ -56,10 +59,13 @@ class SegmentationNet(Optimizee):
         proxy_head: nn.Module,
         groups: Mapping[str, Sequence[str]],
         batchnorm: BatchNormMode,
+        feature_layer: str = "",
     ) -> None:
         super().__init__()
         self.backbone, self.head, self.proxy_head = backbone, classifier, proxy_head
         self._groups = groups
+        last = [name for name, _ in backbone.named_children()][-1]
+        self.feature_layer = f"backbone.{feature_layer_of(backbone, feature_layer, last)}"
         self.trains_batch_statistics = batchnorm == "trained"
         self.requires_grad_(True)
         self.proxy_head.requires_grad_(False)
@@ -75,14 +81,13 @@ class SegmentationNet(Optimizee):
     def layer_groups(self) -> Groups:
         """The backbone's groups, and the new ``head``."""
         groups = {group: [f"backbone.{name}" for name in names] for group, names in self._groups.items()}
-        return {**groups, "head": [f"head.{name}" for name, _ in self.head.named_parameters()]}
+        return {**groups, HEAD: [f"head.{name}" for name, _ in self.head.named_parameters()]}
 
     def train_batch_statistics(self, training: bool) -> None:
         """Lets running statistics follow the coming batches, if they are to be trained."""
         if self.trains_batch_statistics:
-            for part in (*self.backbone.modules(), *self.head.modules()):
-                if isinstance(part, nn.modules.batchnorm._BatchNorm):
-                    part.train(training)
+            for part in batch_norms(self.backbone, self.head):
+                part.train(training)
 
 
 def _last(features: Mapping[str, Tensor]) -> Tensor:
@@ -93,50 +98,73 @@ def _everywhere(head: nn.Module, features: Tensor) -> Tensor:
     return head(features.movedim(1, -1)).movedim(-1, 1)
 
 
-def prepare_dense(config: NetworkConfig, width: float = 1.0) -> Prepared:
-    """Builds a segmentation network on a classification network's weights.
+def prepare_dense(config: NetworkConfig, width: float = 1.0, side: int = 0) -> Prepared:
+    """Builds a segmentation network on a classification network's weights, or one's own.
 
     Args:
-        config: ``backbone`` is ``"fcn8s"`` (on VGG-16), or the name of a torchvision segmentation network; ``weights``
-            are those of the classification network below it, with its head.
+        config: ``backbone`` is ``"fcn8s"`` (on VGG-16), the name of a torchvision segmentation network, or one's own
+            network. ``weights`` are those of the classification network below it, with its head; or one's own.
         width: Channels of FCN-8s, as a share of VGG-16's.
+        side: Side of images, in pixels, that one's own network must take; 0: any.
 
     Raises:
-        ConfigError: If there is no such network, or the weights do not fit.
+        ConfigError: If there is no such network, or weights or settings do not fit.
     """
-    from torchvision import models
-
-    names = models.list_models(module=models.segmentation)
-    if config.backbone == "fcn8s":
+    below = classifier_below(config, width)
+    if below is None:
+        return prepare(config, side, dense=True)
+    if config.backbone == FCN8S:
         return _prepare_fcn8s(config, width)
-    if config.backbone not in names:
-        raise unknown_name("segmentation network", str(config.backbone), [*names, "fcn8s"])
     name = str(config.backbone)
-    below = name.split("_", 1)[1]
-    weights = _weights_of(config, below)
-    trunk, head = _divide(weights)
+    trunk, head = _divide(_weights_of(config, below))
     n_proxy_classes = _n_classes(head, str(config.weights))
     proxy = DenseProxy(*_build(name, below, n_proxy_classes)).requires_grad_(False).eval()
     load_weights(proxy.backbone, trunk, f"{config.weights} for the backbone {below}")
     load_weights(proxy.head, head, f"{config.weights} for the head of {below}")
-    make = partial(_make, name, _groups_of(config, proxy.backbone), config.batchnorm, proxy)
+    feature_layer_of(proxy.backbone, config.feature_layer)
+    make = partial(_make, name, choose_groups(proxy.backbone, config.groups), config, proxy)
     return Prepared(proxy, n_proxy_classes, partial(make, True), partial(make, False))
+
+
+def classifier_below(config: NetworkConfig, width: float = 1.0) -> str | None:
+    """Name of the classification network that is the proxy below a segmentation network; None below one's own.
+
+    Raises:
+        ConfigError: If there is no such network, or it has not these settings.
+    """
+    from torchvision import models
+
+    name = str(config.backbone) if is_name(config.backbone) else None
+    names = [*models.list_models(module=models.segmentation), FCN8S]
+    if name is not None and name not in names:
+        raise unknown_name("segmentation network", name, names)
+    if width != 1.0 and name != FCN8S:
+        raise ConfigError(f"width is {width!r}, which is for the backbone {FCN8S!r} alone; leave it out.")
+    if name is not None and config.head:
+        raise ConfigError(
+            f"head is {config.head!r}, but the proxy's head of {name} is that of the classification network below it; "
+            "leave it out."
+        )
+    return None if name is None else "vgg16" if name == FCN8S else name.split("_", 1)[1]
+
+
+def proxy_classifier(config: NetworkConfig, n_classes: int, width: float = 1.0) -> NetworkConfig:
+    """The proxy below a segmentation network as a classification network, to be trained.
+
+    Args:
+        config: The segmentation network, one with a name.
+        n_classes: Classes of the proxy.
+        width: Channels of FCN-8s, as a share of VGG-16's.
+    """
+    below = classifier_below(config, width)
+    assert below is not None
+    return NetworkConfig(partial(FCN8sClassifier, n_classes, width) if config.backbone == FCN8S else below)
 
 
 def _weights_of(config: NetworkConfig, below: str) -> Mapping[str, Tensor]:
     if isinstance(config.weights, Mapping):
         return config.weights
     return default_weights(below) if str(config.weights) == "DEFAULT" else read_weights(config.weights)
-
-
-def _groups_of(config: NetworkConfig, backbone: nn.Module) -> Groups:
-    if config.groups is None:
-        if hasattr(backbone, "layer4"):
-            return named_groups(backbone, {g: [g] for g in ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")})
-        return find_groups(backbone)
-    if not isinstance(config.groups, Mapping):
-        raise ConfigError("groups of a segmentation network are given as a mapping of prefixes; got something else.")
-    return named_groups(backbone, config.groups)
 
 
 def _divide(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -178,7 +206,7 @@ def _build(name: str, below: str, n_proxy_classes: int) -> tuple[nn.Module, nn.M
 def _make(
     name: str,
     groups: Groups,
-    batchnorm: BatchNormMode,
+    config: NetworkConfig,
     proxy: DenseProxy,
     pretrained: bool,
     n_classes: int,
@@ -192,7 +220,8 @@ def _make(
         for part in classifier.modules():
             if hasattr(part, "reset_parameters"):
                 part.reset_parameters()
-    return SegmentationNet(backbone, classifier, deepcopy(proxy.head), groups, batchnorm).eval()
+    head = deepcopy(proxy.head)
+    return SegmentationNet(backbone, classifier, head, groups, config.batchnorm, config.feature_layer).eval()
 
 
 def _prepare_fcn8s(config: NetworkConfig, width: float) -> Prepared:
@@ -204,12 +233,24 @@ def _prepare_fcn8s(config: NetworkConfig, width: float) -> Prepared:
         proxy = FCN8sProxy(n_proxy_classes, width)
     load_weights(proxy, converted, str(config.weights))
     proxy = proxy.requires_grad_(False).eval()
-    make: Callable[..., Optimizee] = partial(_make_fcn8s, proxy, width)
+    bare = deepcopy(proxy)
+    bare.proxy_head = nn.Identity()  # type: ignore[assignment]
+    groups = choose_groups(bare, config.groups)
+    feature_layer = feature_layer_of(proxy, config.feature_layer)
+    make: Callable[..., Optimizee] = partial(_make_fcn8s, proxy, width, groups, feature_layer)
     return Prepared(proxy, n_proxy_classes, partial(make, True), partial(make, False))
 
 
 def _make_fcn8s(
-    proxy: FCN8sProxy, width: float, pretrained: bool, n_classes: int, generator: torch.Generator
+    proxy: FCN8sProxy,
+    width: float,
+    groups: Groups,
+    feature_layer: str,
+    pretrained: bool,
+    n_classes: int,
+    generator: torch.Generator,
 ) -> Optimizee:
     with local_seed(int(torch.randint(2**62, (), generator=generator))):
-        return FCN8s(proxy, n_classes, width, pretrained=pretrained)
+        model = FCN8s(proxy, n_classes, width, groups, pretrained=pretrained)
+    model.feature_layer = feature_layer
+    return model.eval()

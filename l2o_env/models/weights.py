@@ -109,7 +109,8 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str)
     if any(problems.values()):
         told = "; ".join(f"{len(names)} {kind}: {_shorten(names)}" for kind, names in problems.items() if names)
         raise ConfigError(f"The weights of {source} do not fit {type(network).__name__}: {told}.")
-    network.load_state_dict(dict(weights), strict=False)
+    expected.update(weights)  # it says too which version of the network's class the names are of
+    network.load_state_dict(expected)
 
 
 def _shorten(names: list[str]) -> str:

@@ -8,11 +8,21 @@ from typing import Any
 import numpy as np
 
 from l2o_env.errors import ConfigError
-from l2o_env.models.segmentation import prepare_dense
+from l2o_env.models.backbone import NetworkConfig
+from l2o_env.models.segmentation import classifier_below, prepare_dense, proxy_classifier
 from l2o_env.pairs.base import Pair
 from l2o_env.pairs.files import Listing, verified
 from l2o_env.pairs.heldout import hold_out
-from l2o_env.pairs.image_pair import ImageSettings, ModelMaker, proxy_test_of, require_same_classes
+from l2o_env.pairs.image_pair import (
+    ImageSettings,
+    ModelMaker,
+    proxy_listing,
+    proxy_test_of,
+    require_proxy_classes,
+    require_same_classes,
+    split_of,
+    train_proxy,
+)
 from l2o_env.pairs.images import ImageSplit, Size
 
 
@@ -24,7 +34,14 @@ class DenseSettings(ImageSettings):
     for ``target_resize``.
 
     Attributes:
-        backbone: ``"fcn8s"`` (on VGG-16) or the name of a torchvision segmentation network.
+        backbone: ``"fcn8s"`` (on VGG-16), the name of a torchvision segmentation network, or one's own network
+            (``"FILE.py:NAME"``, ``"module:NAME"`` or what makes it): images of any size to logits of the proxy's
+            classes at every place. The last convolution of that one (or ``head``) is the proxy's head; the proxy of the
+            others is the classification network below them (VGG-16, ResNet-50, …).
+        weights: Those of that proxy; ``"train"``: it is pretrained on ``proxy_data``, once.
+        proxy_data: Real images to pretrain the proxy on: a folder with one folder per class of the proxy; or, for one's
+            own network, of ``images/``, ``masks/`` and ``classes.txt``, cut from the centre at ``size``.
+        proxy_test: Real images with the proxy's labels, in either layout.
         width: Channels of FCN-8s, as a share of the published ones.
         resize: Length of the shorter side of source images before the crop; 0: as it is.
         target_resize: Length of the shorter side of target images; 0: as it is.
@@ -47,8 +64,6 @@ class DenseSettings(ImageSettings):
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if a value cannot work."""
         super().__post_init__()
-        if self.proxy_data is not None:
-            raise ConfigError("Proxies of segmentation networks are not trained here; give weights=DEFAULT or a file.")
         for key in ("target_resize", "sliding_window"):
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
@@ -70,7 +85,7 @@ def build_dense_pair(name: str, settings: DenseSettings, source: Listing, target
     require_same_classes(source, target)
     source = verified(source, settings.on_error)
     target = None if target is None else verified(target, settings.on_error)
-    prepared = prepare_dense(settings.network, settings.width)
+    prepared = prepare_dense(_with_weights(settings), settings.width, settings.size)
     strata = np.zeros(len(source), np.int64)
     train, validation = hold_out(strata, source.groups, settings.n_validation, settings.seed, source.name)
     n_bytes = int(settings.cache_gb * 2**30)
@@ -90,7 +105,7 @@ def build_dense_pair(name: str, settings: DenseSettings, source: Listing, target
         target=None
         if target is None
         else replace(fixed, samples=target, size=Size(settings.target_resize), name=target.name),
-        proxy_test=proxy_test_of(settings, prepared.n_proxy_classes),
+        proxy_test=_proxy_test_of(settings, prepared.n_proxy_classes),
         proxy=prepared.proxy,
         make_model=ModelMaker(prepared, n_classes, True),
         make_random_model=ModelMaker(prepared, n_classes, False),
@@ -101,3 +116,33 @@ def build_dense_pair(name: str, settings: DenseSettings, source: Listing, target
         flip_average=settings.flip_average,
         sliding_window=settings.sliding_window,
     )
+
+
+def _with_weights(settings: DenseSettings) -> NetworkConfig:
+    """The network's settings, with the weights of the proxy that is trained, if it is."""
+    if settings.proxy_data is None:
+        return settings.network
+    dense = classifier_below(settings.network, settings.width) is None
+    listing = proxy_listing(settings.proxy_data, "proxy_data", settings.on_error, dense=dense)
+    n_classes = len(listing.classes)
+    if dense:
+        network, images = settings.network, _real_masks(settings, listing)
+    else:
+        network = proxy_classifier(settings.network, n_classes, settings.width)
+        images = split_of(settings)(listing, listing.name)
+    return replace(settings.network, weights=train_proxy(settings, network, images, n_classes))
+
+
+def _real_masks(settings: DenseSettings, listing: Listing) -> ImageSplit:
+    """Real images with the proxy's masks, cut from the centre in the scale of the target."""
+    return ImageSplit(listing, None, Size(settings.target_resize, settings.size), name=listing.name)
+
+
+def _proxy_test_of(settings: DenseSettings, n_classes: int) -> ImageSplit | None:
+    from l2o_env.pairs.folders import is_dense
+
+    if settings.proxy_test is None or not is_dense(settings.proxy_test):
+        return proxy_test_of(settings, n_classes)
+    listing = proxy_listing(settings.proxy_test, "proxy_test", settings.on_error, dense=True)
+    require_proxy_classes(listing, n_classes)
+    return _real_masks(settings, listing)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from l2o_env.errors import ConfigError
 from l2o_env.models.backbone import NetworkConfig, Prepared, prepare
@@ -31,7 +31,8 @@ class ImageSettings:
 
     Attributes:
         backbone: The network: a name of torchvision's, ``"FILE.py:NAME"`` or ``"module:NAME"`` of what makes an
-            ``nn.Module``, or that function itself. ``NetworkConfig`` says more of this and the next four.
+            ``nn.Module``, or that function itself. ``NetworkConfig`` says more of this, ``head``, ``groups``,
+            ``batchnorm`` and ``feature_layer``.
         weights: The proxy's weights: ``"DEFAULT"``, a file, or ``"train"``: it is pretrained on ``proxy_data``, once.
         proxy_data: Real images to pretrain the proxy on: a folder with one folder per class of the proxy.
         proxy_epochs: Passes over them.
@@ -39,6 +40,7 @@ class ImageSettings:
         head: Name of the proxy's head; empty: the last linear layer.
         groups: Layer groups, if they are not to be found.
         batchnorm: ``"frozen"`` or ``"trained"``.
+        feature_layer: Name of the module whose output is the last feature map, if the network does not name it.
         size: Side of the images in pixels, after all.
         resize: Length of the shorter side before the crop; 0: ``size``.
         random_crop: Whether training crops are at a random place (of an image that is enlarged by one of ``scales``)
@@ -65,6 +67,7 @@ class ImageSettings:
     head: str = ""
     groups: Any = None
     batchnorm: Any = "frozen"
+    feature_layer: str = ""
     size: int = 224
     resize: int = 0
     random_crop: bool = False
@@ -98,8 +101,8 @@ class ImageSettings:
                 f"weights is {str(self.weights)!r} and proxy_data {self.proxy_data!r}; a proxy is trained with "
                 "weights=train and proxy_data=FOLDER, and neither goes without the other."
             )
-        network = NetworkConfig(self.backbone, self.weights, self.head, self.groups, self.batchnorm)
-        object.__setattr__(self, "network", network)
+        settings = (self.head, self.groups, self.batchnorm, self.feature_layer)
+        object.__setattr__(self, "network", NetworkConfig(self.backbone, self.weights, *settings))
         self.augmentation()
 
     def augmentation(self) -> Augmentation:
@@ -116,7 +119,6 @@ def build_pair(
     *,
     metric: MetricName = "accuracy",
     flip_average: bool = False,
-    prepared: Prepared | None = None,
 ) -> Pair:
     """Assembles a pair with one class per image.
 
@@ -127,7 +129,6 @@ def build_pair(
         target: Labelled real images of the same classes, in any order of them; or None.
         metric: The pair's metric.
         flip_average: Whether predictions on the target are averaged with those of the mirror image.
-        prepared: The network; None: that of the settings.
 
     Raises:
         ConfigError: If something cannot work; all files are looked at.
@@ -137,7 +138,7 @@ def build_pair(
     source = _verified(source, settings.on_error)
     target = None if target is None else in_order(_verified(target, settings.on_error), classes)
     require_every_class(source)
-    prepared = prepared or prepare(_with_weights(settings))
+    prepared = prepare(_with_weights(settings), settings.size)
     train, validation = hold_out(
         np.asarray(source.labels), source.groups, settings.n_validation, settings.seed, source.name
     )
@@ -167,14 +168,48 @@ def _with_weights(settings: ImageSettings) -> NetworkConfig:
     """The network's settings, with the weights of the proxy that is trained, if it is."""
     if settings.proxy_data is None:
         return settings.network
-    from l2o_env.pairs.folders import list_classes
+    listing = proxy_listing(settings.proxy_data, "proxy_data", settings.on_error)
+    images = split_of(settings)(listing, listing.name)
+    weights = train_proxy(settings, settings.network, images, len(listing.classes))
+    return replace(settings.network, weights=weights)
+
+
+def proxy_listing(folder: str | Path, setting: str, on_error: OnError, *, dense: bool = False) -> Listing:
+    """Real images with the proxy's labels, all of which were looked at.
+
+    Args:
+        folder: A folder with one folder per class, or of images and masks if they are `dense`.
+        setting: The setting that names it, for messages.
+        on_error: What files that cannot be used do.
+        dense: Whether every pixel has a class.
+
+    Raises:
+        ConfigError: If there is no such folder, it is of the other kind, or its files cannot be used.
+    """
+    from l2o_env.pairs.folders import is_dense, list_classes, list_masks
+
+    path, name = existing_folder(folder, setting), f"images of {setting}"
+    if dense and not is_dense(path):
+        raise ConfigError(
+            f"{setting}: {path} has no folders images and masks; expected them and classes.txt, because this proxy has "
+            "a class for every pixel."
+        )
+    if is_dense(path) and not dense:
+        raise ConfigError(
+            f"{setting}: {path} has folders images and masks; expected one folder for each of the proxy's classes, "
+            "because this proxy has one class for an image."
+        )
+    return verified((list_masks if dense else list_classes)(path, name), on_error)
+
+
+def train_proxy(
+    settings: ImageSettings, network: NetworkConfig, images: ImageSplit, n_classes: int
+) -> Mapping[str, Tensor]:
+    """Weights of a proxy that is trained on real images of `n_classes`, or that was before."""
     from l2o_env.pairs.own_proxy import trained_weights
 
-    listing = list_classes(existing_folder(settings.proxy_data, "proxy_data"), "proxy images")
-    images = split_of(settings)(verified(listing, settings.on_error), listing.name)
     training = ProxyTraining(settings.proxy_epochs, learning_rate=settings.proxy_learning_rate)
-    weights = trained_weights(settings.network, images, len(listing.classes), training, settings.seed)
-    return replace(settings.network, weights=weights)
+    return trained_weights(network, images, n_classes, training, settings.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +232,7 @@ def split_of(settings: ImageSettings) -> Callable[[Labelled, str], ImageSplit]:
     n_bytes = int(settings.cache_gb * 2**30)
 
     def make(listing: Labelled, name: str) -> ImageSplit:
-        labels = None if listing.dense else torch.as_tensor(np.asarray(listing.labels))
+        labels = torch.as_tensor(np.asarray(listing.labels))
         return ImageSplit(listing, labels, size, cache_bytes=n_bytes, name=name)
 
     return make
@@ -237,12 +272,15 @@ def proxy_test_of(settings: ImageSettings, n_classes: int) -> ImageSplit | None:
     """The proxy's test images, if the settings have any; `n_classes` is the proxy's."""
     if settings.proxy_test is None:
         return None
-    from l2o_env.pairs.folders import list_classes
+    listing = proxy_listing(settings.proxy_test, "proxy_test", settings.on_error)
+    require_proxy_classes(listing, n_classes)
+    return split_of(settings)(listing, listing.name)
 
-    listing = list_classes(existing_folder(settings.proxy_test, "proxy_test"), "proxy test images")
+
+def require_proxy_classes(listing: Listing, n_classes: int) -> None:
+    """Raises ``ConfigError`` unless the proxy's test images have as many classes as the proxy."""
     if len(listing.classes) != n_classes:
         raise ConfigError(
-            f"proxy_test has {len(listing.classes)} classes, the proxy {n_classes}; expected one folder for each of "
-            "the proxy's classes, in their order."
+            f"proxy_test has {len(listing.classes)} classes, the proxy {n_classes}; expected each of the proxy's "
+            "classes, in their order."
         )
-    return split_of(settings)(verified(listing, settings.on_error), listing.name)

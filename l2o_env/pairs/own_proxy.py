@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import asdict
 from hashlib import sha256
 
+import torch
+
 from l2o_env.errors import ConfigError
-from l2o_env.models.backbone import NetworkConfig, builder, find_head, local_seed
+from l2o_env.models.backbone import NetworkConfig
 from l2o_env.models.base import new_generator
-from l2o_env.pairs.base import Split, images_of
+from l2o_env.models.building import builder, is_name, local_seed
+from l2o_env.models.heads import check_network, find_head, head_of, n_classes_of
+from l2o_env.pairs.base import Split
 from l2o_env.pairs.cache import Tensors, cached
 from l2o_env.pairs.images import ImageSplit
 from l2o_env.pairs.proxy import ProxyTraining, fit
@@ -24,33 +29,43 @@ def trained_weights(
 
     Args:
         network: Which network.
-        images: Real images, all of which are held in memory while it trains.
+        images: Real images in one size, all of which are held in memory while it trains; with masks, the network has
+            logits for every place.
         n_classes: Their classes.
         training: How to train.
         seed: Determines weights and batches.
 
     Raises:
-        ConfigError: If the network has another number of classes.
+        ConfigError: If the network has another number of classes or cannot take the images, or the training diverges.
     """
-    named = isinstance(network.backbone, str) and ":" not in network.backbone
-    build = builder(network.backbone)
-    proxy = build(seed, num_classes=n_classes) if named else build(seed)
-    head = proxy.get_submodule(find_head(proxy, network.head))
-    if head.out_features != n_classes:
+    build, dense = builder(network.backbone), images.labels is None
+    proxy = build(seed, num_classes=n_classes) if is_name(network.backbone) else build(seed)
+    head = find_head(proxy, network.head, dense=dense)
+    found = n_classes_of(head_of(proxy, head))
+    if found != n_classes:
         raise ConfigError(
-            f"{type(proxy).__name__} has {head.out_features} classes, and proxy_data {n_classes}; make its last layer "
-            "fit."
+            f"{type(proxy).__name__} has {found} classes, and proxy_data {n_classes}; make its last layer fit."
         )
+    check_network(deepcopy(proxy).eval(), head, images.side, dense=dense)
     name = network.backbone if isinstance(network.backbone, str) else getattr(network.backbone, "__qualname__", "")
     settings = {"format": FORMAT, "seed": seed, "training": asdict(training), "network": f"{name}\n{proxy}"}
     settings["images"] = sha256(images.fingerprint().encode()).hexdigest()
 
     def train() -> Tensors:
-        assert images.labels is not None
-        data = Split(images_of(images, range(len(images))), images.labels)
         with local_seed(seed):  # for dropout, which draws from the global generator
-            fit(proxy.train(), data, new_generator(seed), training)
-        return {name: tensor.detach().clone() for name, tensor in proxy.state_dict().items()}
+            fit(proxy.train(), _in_memory(images), new_generator(seed), training)
+        tensors = {name: tensor.detach().clone() for name, tensor in proxy.state_dict().items()}
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ConfigError(
+                f"The proxy's training diverged at a proxy_learning_rate of {training.learning_rate}; give a lower one."
+            )
+        return tensors
 
     template = {name: tensor.detach() for name, tensor in proxy.state_dict().items()}
     return cached("proxy-own", settings, template, train)
+
+
+def _in_memory(images: ImageSplit) -> Split:
+    samples = [images.read(i) for i in range(len(images))]
+    pixels, labels = torch.stack([s.image for s in samples]), torch.stack([s.label for s in samples])
+    return Split(*images.finish(pixels, labels, torch.float32))

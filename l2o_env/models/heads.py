@@ -1,0 +1,135 @@
+"""The proxy's head in a network of any kind: which layer it is, what goes into it, whether its logits come out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+
+from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.models.base import new_generator
+
+Head = nn.Linear | nn.Conv2d
+
+
+def find_head(network: nn.Module, name: str = "", *, dense: bool = False) -> str:
+    """Name of the layer that the proxy's classes come out of.
+
+    Args:
+        network: The whole network.
+        name: The layer, if it is known; empty: the last linear layer, or the last 1x1 convolution where there is none
+            (SqueezeNet); the last convolution of a `dense` network.
+        dense: Whether the network has logits for every place of the image.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    layers = {key: part for key, part in network.named_modules() if _may_be_head(part, dense)}
+    if name and name not in layers:
+        kind = "convolution" if dense else "linear layer or convolution"
+        raise unknown_name(f"{kind} of {type(network).__name__}:", name, layers)
+    linear = [key for key, part in layers.items() if isinstance(part, nn.Linear)]
+    pointwise = [key for key, part in layers.items() if isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1)]
+    found = list(layers) if dense else linear or pointwise
+    if not found:
+        expected = (
+            "the proxy's classes at every place that ends with a torch.nn.Conv2d"
+            if dense
+            else "the proxy's classes that ends with a torch.nn.Linear"
+        )
+        raise ConfigError(f"{type(network).__name__} has no head: expected a network from images to {expected}.")
+    return name or found[-1]
+
+
+def _may_be_head(part: nn.Module, dense: bool) -> bool:
+    if isinstance(part, NonDynamicallyQuantizableLinear):  # inside nn.MultiheadAttention, which never calls it
+        return False
+    return isinstance(part, nn.Conv2d if dense else nn.Linear | nn.Conv2d)
+
+
+def head_of(network: nn.Module, name: str) -> Head:
+    """The layer that :func:`find_head` named."""
+    layer = network.get_submodule(name)
+    assert isinstance(layer, nn.Linear | nn.Conv2d)
+    return layer
+
+
+def n_features(head: Head) -> int:
+    """Features that go into a head."""
+    return head.in_features if isinstance(head, nn.Linear) else head.in_channels
+
+
+def n_classes_of(head: Head) -> int:
+    """Classes that come out of it."""
+    return head.out_features if isinstance(head, nn.Linear) else head.out_channels
+
+
+@contextmanager
+def head_inputs(head: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects what goes into a head in the forward passes that are made in the block."""
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        kept.append(args[0] if args else kwargs["input"])
+
+    handle = head.register_forward_pre_hook(keep, with_kwargs=True)
+    try:
+        yield kept
+    finally:
+        handle.remove()
+
+
+def check_network(network: nn.Module, head: str, side: int, *, dense: bool = False) -> None:
+    """Makes one forward pass of random images, to tell what cannot work before anything is trained.
+
+    Args:
+        network: The whole network in evaluation mode.
+        head: Name of its head.
+        side: Side of the images, in pixels.
+        dense: Whether it has logits for every place of the image.
+
+    Raises:
+        ConfigError: If the network does not take such images, or its output is not what its head makes of them.
+    """
+    name, n = type(network).__name__, n_classes_of(head_of(network, head))
+    images = torch.randn(2, 3, side, side, generator=new_generator(0))
+    logits, answers = _cut_at(network, head, images)
+    hint = "Name the layer whose output is the proxy's logits: head=NAME."
+    if len(answers) != 1:
+        raise ConfigError(f"{name} calls its head {head!r} {len(answers)} times; expected once. {hint}")
+    if logits.dim() != (4 if dense else 2) or logits.shape[:2] != (2, n):
+        expected = f"(2, {n}, h, w)" if dense else f"(2, {n})"
+        raise ConfigError(
+            f"{name} makes {tuple(logits.shape)} of two images of {side} x {side} pixels; expected logits {expected} "
+            f"of the {n} classes of its head {head!r}. {hint}"
+        )
+    if not logits.requires_grad or torch.autograd.grad(logits.sum(), answers[0], allow_unused=True)[0] is None:
+        raise ConfigError(f"The logits of {name} do not come out of its head {head!r}. {hint}")
+
+
+@torch.enable_grad()
+def _cut_at(network: nn.Module, head: str, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The network's output, and the outputs of its head, which begin a graph of their own."""
+    answers: list[Tensor] = []
+
+    def cut(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        answers.append(output.detach().requires_grad_())
+        return answers[-1].clone()  # which what follows may change in place
+
+    handle = network.get_submodule(head).register_forward_hook(cut)
+    try:
+        return network(images), answers
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a network makes of images it cannot take
+        told = str(error).splitlines()[0] if str(error) else "no message"
+        raise ConfigError(
+            f"{type(network).__name__} cannot take images of {images.shape[-1]} x {images.shape[-1]} pixels "
+            f"({type(error).__name__}: {told}); give another size or another network."
+        ) from error
+    finally:
+        handle.remove()
