@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 CLASSES = ("cat", "dog")
 
@@ -29,8 +30,23 @@ class MicroNet(nn.Module):
         return self.fc(self.body(self.stem(images)).mean((-2, -1)))
 
 
+class MicroSegNet(nn.Module):
+    """A segmentation network of one's own: images to five proxy classes per pixel, as torchvision's return them."""
+
+    def __init__(self, n_classes: int = 5) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.BatchNorm2d(6), nn.ReLU())
+        self.body = nn.Sequential(nn.Conv2d(6, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.classifier = nn.Conv2d(8, n_classes, 1)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits ``(batch, n_classes, h, w)`` under ``"out"``."""
+        logits = self.classifier(self.body(self.stem(images)))
+        return {"out": F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)}
+
+
 def two_groups(network: nn.Module) -> dict[str, list[str]]:
-    """Layer groups of :class:`MicroNet` by prefixes."""
+    """Layer groups of :class:`MicroNet` and :class:`MicroSegNet` by prefixes."""
     return {"early": ["stem"], "late": ["body"]}
 
 
@@ -67,6 +83,19 @@ def class_folders(root: Path, n: int = 8, classes: Sequence[str] = CLASSES, seed
     for label, name in enumerate(classes):
         for i in range(n):
             save(picture(label, rng, (20 + 4 * (i % 2), 16)), root / name / f"{i:03d}.png")
+    return root
+
+
+def mask_folders(root: Path, n: int = 6, classes: Sequence[str] = CLASSES, seed: int = 0) -> Path:
+    """Images with masks: blocks of classes, in the colour of the class, and some pixels of no class."""
+    rng = np.random.default_rng(seed)
+    for i in range(n):
+        labels = rng.integers(len(classes), size=(4, 5)).repeat(4, 0).repeat(4, 1)
+        colours = np.eye(3, dtype=np.int64)[labels % 3] * 100
+        save((colours + rng.integers(0, 120, colours.shape)).astype(np.uint8), root / "images" / f"{i}.png")
+        labels[0, 0] = 255
+        save(labels.astype(np.uint8), root / "masks" / f"{i}.png")
+    (root / "classes.txt").write_text("\n".join(classes))
     return root
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 
@@ -10,13 +12,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn import functional as F  # noqa: N812
 from torchvision import models
 
 from l2o_env import ConfigError
+from l2o_env.guidance.base import feature_map
 from l2o_env.models.backbone import NetworkConfig, prepare
 from l2o_env.models.base import check_layer_groups, new_generator
-from l2o_env.models.building import builder
-from l2o_env.models.groups import find_groups
+from l2o_env.models.building import builder, local_seed
+from l2o_env.models.groups import choose_groups, find_groups
 from l2o_env.models.heads import find_head
 from l2o_env.models.weights import read_weights
 from tests.image_trees import MicroNet, save_weights
@@ -57,6 +61,124 @@ def test_groups_are_found(name: str, groups: str, weights: int) -> None:
         assert found["stage4"][-1] == "norm.bias"
     if name == "vit_b_16":
         assert {n.split(".")[2] for n in found["blocks2"]} == {f"encoder_layer_{k}" for k in (3, 4, 5)}
+
+
+def _vit(num_classes: int) -> nn.Module:
+    return models.VisionTransformer(32, 16, 4, 2, 8, 16, num_classes=num_classes)
+
+
+def _swin(num_classes: int) -> nn.Module:
+    return models.SwinTransformer([4, 4], 8, [1] * 4, [1] * 4, [2, 2], num_classes=num_classes)
+
+
+def _maxvit(num_classes: int) -> nn.Module:
+    return models.MaxVit((64, 64), 8, 2, [8] * 4, [1] * 4, 4, 0.0, num_classes=num_classes)
+
+
+def _convnext(num_classes: int) -> nn.Module:
+    stages = [models.convnext.CNBlockConfig(8, 8 if k < 4 else None, 1) for k in range(1, 5)]
+    return models.ConvNeXt(stages, num_classes=num_classes)
+
+
+@pytest.mark.parametrize(
+    ("network", "side", "n_groups", "features"),
+    [
+        ("densenet121", 32, 10, (1024, 1, 1)),
+        ("efficientnet_b0", 32, 9, (1280, 1, 1)),
+        ("googlenet", 32, 10, (1024, 1, 1)),
+        ("inception_v3", 80, 10, (2048, 1, 1)),
+        ("mnasnet0_5", 32, 10, (1280, 1, 1)),
+        ("mobilenet_v2", 32, 10, (1280, 1, 1)),
+        ("mobilenet_v3_small", 32, 10, (576, 1, 1)),
+        ("regnet_y_400mf", 32, 5, (440, 1, 1)),
+        ("resnet18", 32, 6, (512, 1, 1)),
+        ("shufflenet_v2_x0_5", 32, 5, (1024, 1, 1)),
+        ("squeezenet1_1", 32, 9, (512, 1, 1)),
+        (_convnext, 32, 5, (8, 1, 1)),
+        (_maxvit, 64, 6, (8, 2, 2)),
+        (_swin, 32, 5, (64, 1, 1)),
+        (_vit, 32, 5, (5, 8)),
+    ],
+)
+def test_every_family_of_torchvision_keeps_its_proxy(
+    network: str | Callable[..., nn.Module], side: int, n_groups: int, features: tuple[int, ...]
+) -> None:
+    build = partial(network, num_classes=7) if callable(network) else network
+    of_inception = {"transform_input": True, "init_weights": False, "aux_logits": False}
+    others = of_inception if network in ("googlenet", "inception_v3") else {}
+    with local_seed(1):
+        reference = (
+            build() if callable(build) else models.get_model(build, weights=None, num_classes=7, **others)
+        ).eval()
+    found = prepare(NetworkConfig(build, reference.state_dict()), side)
+    model = found.make_model(3, new_generator(0))
+    check_layer_groups(model)
+    assert len(model.layer_groups()) == n_groups + 1
+    images = torch.randn(2, 3, side, side, generator=new_generator(0))
+    with torch.no_grad():
+        expected = reference(images)
+        assert torch.equal(found.proxy(images), expected)
+        logits, proxy_logits = model(images)
+        assert torch.equal(proxy_logits, expected)
+        assert feature_map(model, images).shape[1:] == features
+    assert (logits.shape, found.n_proxy_classes) == ((2, 3), 7)
+
+
+def test_squeezenet_takes_the_mean_of_what_its_convolution_reads() -> None:
+    weights = models.squeezenet1_1(num_classes=7).state_dict()
+    model = prepare(NetworkConfig("squeezenet1_1", weights)).make_model(3, new_generator(0))
+    images = torch.randn(2, 3, 64, 64, generator=new_generator(0))
+    with torch.no_grad():
+        features = model.network.features(images)
+        torch.testing.assert_close(model(images)[0], model.head(features.mean((-2, -1))))
+        scores = F.conv2d(features, weights["classifier.1.weight"], weights["classifier.1.bias"])
+        torch.testing.assert_close(model(images)[1], scores.relu().mean((-2, -1)))
+
+
+def test_images_of_a_size_that_it_cannot_take_are_told() -> None:
+    build = partial(_vit, 7)
+    with pytest.raises(ConfigError, match=r"VisionTransformer cannot take images of 16 x 16 pixels .* another size"):
+        prepare(NetworkConfig(build, build().state_dict()), 16)
+
+
+class Named(MicroNet):
+    """Names its last feature map and, in `wrong`, a group as that of the new head."""
+
+    wrong = False
+
+    def feature_layer(self) -> str:
+        """The stem's output, for once."""
+        return "stem"
+
+    def layer_groups(self) -> dict[str, list[str]]:
+        """Two groups."""
+        return {"stem": ["stem"], "head" if self.wrong else "body": ["body"]}
+
+
+def test_a_network_or_a_setting_names_the_feature_map(tmp_path: Path) -> None:
+    weights = save_weights(tmp_path / "w.pt")
+
+    def layer(kind: type[nn.Module], setting: str = "") -> str | None:
+        return (
+            prepare(NetworkConfig(kind, weights, feature_layer=setting)).make_model(3, new_generator(0)).feature_layer
+        )
+
+    assert layer(MicroNet) is None
+    assert layer(MicroNet, "body") == "network.body"
+    assert layer(Named) == "network.stem"
+    assert layer(Named, "body.2") == "network.body.2"
+    with pytest.raises(ConfigError, match=r"Unknown feature_layer of MicroNet: 'boddy'\. Did you mean 'body'"):
+        layer(MicroNet, "boddy")
+
+
+def test_no_group_is_called_as_that_of_the_new_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = save_weights(tmp_path / "w.pt")
+    assert list(prepare(NetworkConfig(Named, weights)).make_model(3, new_generator(0)).layer_groups())[1] == "body"
+    monkeypatch.setattr(Named, "wrong", True)
+    with pytest.raises(ConfigError, match="A layer group of Named is called 'head'"):
+        prepare(NetworkConfig(Named, weights))
+    network = nn.ModuleDict({name: nn.Linear(2, 2) for name in ("a", "b", "c", "head")})
+    assert list(choose_groups(network)) == ["a", "b", "c", "pre_head"]
 
 
 def test_an_unknown_network_is_divided_by_its_parts() -> None:

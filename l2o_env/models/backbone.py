@@ -182,12 +182,12 @@ def feature_layer_of(network: nn.Module, name: str = "", default: str = "") -> s
     Raises:
         ConfigError: If the network has no such module.
     """
-    modules, kind = dict(network.named_modules()), type(network).__name__
+    kind, modules = type(network).__name__, [key for key, _ in network.named_modules() if key]
     own = getattr(network, "feature_layer", "")
     named = name or (own() if isinstance(own, MethodType) else own if isinstance(own, str) else "")
     if named and named not in modules:
-        raise unknown_name(f"feature_layer of {kind}:", named, [key for key in modules if key])
-    known = _FEATURE_LAYERS.get(kind, "")
+        raise unknown_name(f"feature_layer of {kind}:", named, modules)
+    known = _FEATURE_LAYERS.get(kind, default)
     return named or (known if known in modules else default)
 
 
@@ -240,18 +240,29 @@ def prepare(config: NetworkConfig, side: int = 0, *, dense: bool = False) -> Pre
     )
 
 
-def _weighted(config: NetworkConfig, build: Callable[..., nn.Module], network: nn.Module, head: str) -> nn.Module:
-    weights: Mapping[str, Tensor]
+def weights_of(config: NetworkConfig, known_as: str | None) -> tuple[Mapping[str, Tensor], str]:
+    """Weights of a proxy, and what messages call them.
+
+    Args:
+        config: The network.
+        known_as: Name of the proxy in torchvision; None if it is one's own.
+
+    Raises:
+        ConfigError: If there are none.
+    """
     if isinstance(config.weights, Mapping):
-        weights, source = config.weights, "the proxy that was trained"
-    elif str(config.weights) == "DEFAULT":
-        if not is_name(config.backbone):
-            raise ConfigError(
-                "weights is 'DEFAULT', which is for networks of torchvision; give your network's as weights=FILE."
-            )
-        weights, source = default_weights(str(config.backbone)), f"torchvision for {config.backbone}"
-    else:
-        weights, source = read_weights(config.weights), str(config.weights)
+        return config.weights, "the proxy that was trained"
+    if str(config.weights) != "DEFAULT":
+        return read_weights(config.weights), str(config.weights)
+    if known_as is None:
+        raise ConfigError(
+            "weights is 'DEFAULT', which is for networks of torchvision; give your network's as weights=FILE."
+        )
+    return default_weights(known_as), f"torchvision for {known_as}"
+
+
+def _weighted(config: NetworkConfig, build: Callable[..., nn.Module], network: nn.Module, head: str) -> nn.Module:
+    weights, source = weights_of(config, str(config.backbone) if is_name(config.backbone) else None)
     found = weights.get(f"{head}.weight")
     if is_name(config.backbone) and found is not None and len(found) != n_classes_of(head_of(network, head)):
         network = build(num_classes=len(found))  # a proxy with another number of classes than ImageNet

@@ -12,12 +12,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from l2o_env.errors import ConfigError, unknown_name
-from l2o_env.models.backbone import BatchNormMode, NetworkConfig, Prepared, batch_norms, feature_layer_of, prepare
+from l2o_env.models.backbone import (
+    BatchNormMode,
+    NetworkConfig,
+    Prepared,
+    batch_norms,
+    feature_layer_of,
+    prepare,
+    weights_of,
+)
 from l2o_env.models.base import Optimizee
 from l2o_env.models.building import is_name, local_seed
 from l2o_env.models.fcn8s import FCN8s, FCN8sClassifier, FCN8sProxy, from_vgg
 from l2o_env.models.groups import HEAD, Groups, choose_groups
-from l2o_env.models.weights import default_weights, load_weights, read_weights
+from l2o_env.models.weights import load_weights
 
 FCN8S = "fcn8s"
 _HEADS = ("fc.", "classifier.")
@@ -116,11 +124,12 @@ def prepare_dense(config: NetworkConfig, width: float = 1.0, side: int = 0) -> P
     if config.backbone == FCN8S:
         return _prepare_fcn8s(config, width)
     name = str(config.backbone)
-    trunk, head = _divide(_weights_of(config, below))
-    n_proxy_classes = _n_classes(head, str(config.weights))
+    weights, source = weights_of(config, below)
+    trunk, head = _divide(weights)
+    n_proxy_classes = _n_classes(head, source)
     proxy = DenseProxy(*_build(name, below, n_proxy_classes)).requires_grad_(False).eval()
-    load_weights(proxy.backbone, trunk, f"{config.weights} for the backbone {below}")
-    load_weights(proxy.head, head, f"{config.weights} for the head of {below}")
+    load_weights(proxy.backbone, trunk, f"{source} for the backbone {below}")
+    load_weights(proxy.head, head, f"{source} for the head of {below}")
     feature_layer_of(proxy.backbone, config.feature_layer)
     make = partial(_make, name, choose_groups(proxy.backbone, config.groups), config, proxy)
     return Prepared(proxy, n_proxy_classes, partial(make, True), partial(make, False))
@@ -159,12 +168,6 @@ def proxy_classifier(config: NetworkConfig, n_classes: int, width: float = 1.0) 
     below = classifier_below(config, width)
     assert below is not None
     return NetworkConfig(partial(FCN8sClassifier, n_classes, width) if config.backbone == FCN8S else below)
-
-
-def _weights_of(config: NetworkConfig, below: str) -> Mapping[str, Tensor]:
-    if isinstance(config.weights, Mapping):
-        return config.weights
-    return default_weights(below) if str(config.weights) == "DEFAULT" else read_weights(config.weights)
 
 
 def _divide(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -225,13 +228,12 @@ def _make(
 
 
 def _prepare_fcn8s(config: NetworkConfig, width: float) -> Prepared:
-    converted = from_vgg(_weights_of(config, "vgg16"))
-    n_proxy_classes = _n_classes(
-        {n: t for n, t in converted.items() if n.startswith("proxy_head.")}, str(config.weights)
-    )
+    weights, source = weights_of(config, "vgg16")
+    converted = from_vgg(weights)
+    n_proxy_classes = _n_classes({n: t for n, t in converted.items() if n.startswith("proxy_head.")}, source)
     with local_seed(0):
         proxy = FCN8sProxy(n_proxy_classes, width)
-    load_weights(proxy, converted, str(config.weights))
+    load_weights(proxy, converted, source)
     proxy = proxy.requires_grad_(False).eval()
     bare = deepcopy(proxy)
     bare.proxy_head = nn.Identity()  # type: ignore[assignment]

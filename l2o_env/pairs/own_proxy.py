@@ -18,8 +18,10 @@ from l2o_env.pairs.cache import Tensors, cached
 from l2o_env.pairs.images import ImageSplit
 from l2o_env.pairs.proxy import ProxyTraining, fit
 
-FORMAT = 1
+FORMAT = 2
 """Part of the key of the cache; to be raised whenever the training changes."""
+CLIP_NORM = 1.0
+"""Norm that gradients are clipped to: a deep network without normalisation, such as VGG, diverges or dies without."""
 
 
 def trained_weights(
@@ -53,7 +55,7 @@ def trained_weights(
 
     def train() -> Tensors:
         with local_seed(seed):  # for dropout, which draws from the global generator
-            fit(proxy.train(), _in_memory(images), new_generator(seed), training)
+            fit(proxy.train(), _in_memory(images), new_generator(seed), training, clip_norm=CLIP_NORM)
         tensors = {name: tensor.detach().clone() for name, tensor in proxy.state_dict().items()}
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise ConfigError(

@@ -143,7 +143,12 @@ def _train(
 
 
 def fit(
-    proxy: nn.Module, data: Split, generator: torch.Generator, training: ProxyTraining, track: bool = False
+    proxy: nn.Module,
+    data: Split,
+    generator: torch.Generator,
+    training: ProxyTraining,
+    track: bool = False,
+    clip_norm: float = math.inf,
 ) -> PathIntegral:
     """Trains a network on the CPU, on one thread.
 
@@ -153,6 +158,7 @@ def fit(
         generator: Draws the order of the images.
         training: How to train.
         track: Whether the path integral of synaptic intelligence is wanted.
+        clip_norm: Gradients are clipped to this norm.
 
     Returns:
         The path integral, empty unless it is tracked.
@@ -172,6 +178,8 @@ def fit(
                 if labels.dim() > 1:
                     logits = F.interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False)
                 task_loss(logits, labels).backward()
+                if clip_norm < math.inf:
+                    torch.nn.utils.clip_grad_norm_(proxy.parameters(), clip_norm)
                 optimizer.step()
                 path.updated()
                 schedule.step()
