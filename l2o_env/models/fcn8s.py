@@ -102,6 +102,7 @@ class FCN8s(_Trunk, Optimizee):
         proxy: Gives the frozen head, and the trunk's weights.
         n_classes: Classes of the task.
         width: Channels, as a share of VGG-16's.
+        groups: Layer groups of the trunk, as parameter names or prefixes of them.
         pretrained: Whether the trunk is the proxy's; else it is drawn.
     """
 

@@ -35,7 +35,13 @@ def choose_groups(network: nn.Module, setting: GroupsSetting = None) -> Groups:
         found = find_groups(network)
     else:
         groups = load_object(setting) if isinstance(setting, str) else setting
-        found = named_groups(network, groups(network) if callable(groups) else groups)
+        groups = groups(network) if callable(groups) else groups
+        if not isinstance(groups, Mapping):
+            raise ConfigError(
+                f"groups is or gives a {type(groups).__name__}; expected a mapping from each group's name to prefixes of "
+                "parameter names."
+            )
+        found = named_groups(network, groups)
     if HEAD in found:
         raise ConfigError(
             f"A layer group of {type(network).__name__} is called {HEAD!r}, as that of the new head beside it is; "

@@ -131,7 +131,8 @@ def prepare_dense(config: NetworkConfig, width: float = 1.0, side: int = 0) -> P
     load_weights(proxy.backbone, trunk, f"{source} for the backbone {below}")
     load_weights(proxy.head, head, f"{source} for the head of {below}")
     feature_layer_of(proxy.backbone, config.feature_layer)
-    make = partial(_make, name, choose_groups(proxy.backbone, config.groups), config, proxy)
+    kind = partial(SegmentationNet, groups=choose_groups(proxy.backbone, config.groups), batchnorm=config.batchnorm)
+    make = partial(_make, name, partial(kind, feature_layer=config.feature_layer), proxy)
     return Prepared(proxy, n_proxy_classes, partial(make, True), partial(make, False))
 
 
@@ -208,8 +209,7 @@ def _build(name: str, below: str, n_proxy_classes: int) -> tuple[nn.Module, nn.M
 
 def _make(
     name: str,
-    groups: Groups,
-    config: NetworkConfig,
+    kind: Callable[..., SegmentationNet],
     proxy: DenseProxy,
     pretrained: bool,
     n_classes: int,
@@ -223,8 +223,7 @@ def _make(
         for part in classifier.modules():
             if hasattr(part, "reset_parameters"):
                 part.reset_parameters()
-    head = deepcopy(proxy.head)
-    return SegmentationNet(backbone, classifier, head, groups, config.batchnorm, config.feature_layer).eval()
+    return kind(backbone, classifier, deepcopy(proxy.head)).eval()
 
 
 def _prepare_fcn8s(config: NetworkConfig, width: float) -> Prepared:

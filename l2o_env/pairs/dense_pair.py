@@ -135,7 +135,9 @@ def _with_weights(settings: DenseSettings) -> NetworkConfig:
 
 def _real_masks(settings: DenseSettings, listing: Listing) -> ImageSplit:
     """Real images with the proxy's masks, cut from the centre in the scale of the target."""
-    return ImageSplit(listing, None, Size(settings.target_resize, settings.size), name=listing.name)
+    n_bytes = int(settings.cache_gb * 2**30)
+    size = Size(settings.target_resize, settings.size)
+    return ImageSplit(listing, None, size, cache_bytes=n_bytes, name=listing.name)
 
 
 def _proxy_test_of(settings: DenseSettings, n_classes: int) -> ImageSplit | None:
