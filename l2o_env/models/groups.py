@@ -38,7 +38,7 @@ def choose_groups(network: nn.Module, setting: GroupsSetting = None) -> Groups:
         groups = groups(network) if callable(groups) else groups
         if not isinstance(groups, Mapping):
             raise ConfigError(
-                f"groups is or gives a {type(groups).__name__}; expected a mapping from each group's name to prefixes of "
+                f"groups is or gives a {type(groups).__name__}; expected a mapping from group names to prefixes of "
                 "parameter names."
             )
         found = named_groups(network, groups)
