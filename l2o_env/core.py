@@ -221,9 +221,12 @@ class Episodes:
 
     @property
     def data_wait(self) -> float:
-        """Share of the time of all windows so far that was spent waiting for images to be decoded, 0 to 1."""
-        seconds = getattr(self.population, "seconds", 0.0)
-        return getattr(self.population, "waited", 0.0) / seconds if seconds else 0.0
+        """Share of the time of all windows so far that was spent waiting for images to be decoded, 0 to 1.
+
+        Of a population in parts, the mean over their times.
+        """
+        time = self.population.window_time()
+        return time.waiting / time.total if time.total else 0.0
 
     def class_accuracy(self, split: str) -> NDArray[np.float64]:
         """Accuracy (or intersection over union) of each class ``(N, n_classes)``; NaN where there are no images.

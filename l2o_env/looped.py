@@ -20,7 +20,7 @@ from l2o_env.guidance.base import captured, feature_map
 from l2o_env.models.base import Optimizee
 from l2o_env.optimizers import RateInMomentumSGD
 from l2o_env.pairs.base import Pair
-from l2o_env.population import EVALUATION_CHUNK, Gradients, Population, Start, Window
+from l2o_env.population import EVALUATION_CHUNK, Gradients, Population, Start, Window, WindowTime
 
 
 def _in_bf16(forward: Callable[[Tensor], tuple[Tensor, Tensor]], images: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,13 +47,7 @@ class LoopedPopulation(Population):
         self._before: list[list[Tensor]] = []
         self._ahead = np.zeros((n, 0), np.int64)
         self._step = 0
-        self.seconds = 0.0
-        """Seconds that windows took."""
-
-    @property
-    def waited(self) -> float:
-        """Seconds of them that were spent waiting for images to be decoded."""
-        return sum(data.waited for data in self.data)
+        self._time = WindowTime(0.0, 0.0)
 
     def run(
         self,
@@ -62,11 +56,20 @@ class LoopedPopulation(Population):
         guidance_weights: NDArray[np.float64] | None = None,
     ) -> Window:
         """See ``Population``."""
-        started, before = time.perf_counter(), self._buffers()
+        started, waited, before = time.perf_counter(), self._waited(), self._buffers()
         window = super().run(rates, n_updates, guidance_weights)
         self._restore(before, window.diverged)
-        self.seconds += time.perf_counter() - started
+        total, waiting = self._time
+        self._time = WindowTime(total + time.perf_counter() - started, waiting + self._waited() - waited)
         return window
+
+    def window_time(self) -> WindowTime:
+        """See ``Population``."""
+        return self._time
+
+    def _waited(self) -> float:
+        """Seconds spent waiting for images, evaluations between windows included."""
+        return sum(data.waited for data in self.data)
 
     def _restart(self, i: int, start: Start) -> None:
         super()._restart(i, start)

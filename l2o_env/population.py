@@ -67,6 +67,13 @@ class Window:
     diverged: NDArray[np.bool_]
 
 
+class WindowTime(NamedTuple):
+    """Seconds that windows took, and those of them that were spent waiting for images to be decoded."""
+
+    total: float
+    waiting: float
+
+
 class Gradients(NamedTuple):
     """Gradients ``(N, n_weights)`` and losses ``(N,)`` of one batch; ``guidance`` is None unless asked for.
 
@@ -273,6 +280,10 @@ class Population(ABC):
         )
         counts = torch.as_tensor(lengths, device=self.device)
         return self._finish(statistics, window_start, ce_sum / counts, kl_sum / counts)
+
+    def window_time(self) -> WindowTime:
+        """Time of all windows so far; 0 where no image is waited for, and so no time taken."""
+        return WindowTime(0.0, 0.0)
 
     def _curve(self, ahead: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Factors of the rates ``(N, len(ahead))`` at the updates to come, if they follow a curve."""

@@ -20,7 +20,7 @@ from l2o_env.graphed import GraphedPopulation
 from l2o_env.looped import LoopedPopulation
 from l2o_env.models.base import new_generator
 from l2o_env.pairs.base import Pair
-from l2o_env.population import Evaluation, Population, Start, Window
+from l2o_env.population import Evaluation, Population, Start, Window, WindowTime
 from l2o_env.reward import Measurements
 from l2o_env.stacked import StackedPopulation
 from l2o_env.statistics import Layout
@@ -115,6 +115,10 @@ class ShardedPopulation:
             measurements=Measurements(**_joined([_as_dict(window.measurements) for window in windows])),
             diverged=np.concatenate([window.diverged for window in windows]),
         )
+
+    def window_time(self) -> WindowTime:
+        """See ``Population``: the sum over all shards, which may have run side by side."""
+        return WindowTime(*(sum(column) for column in zip(*self._call_all("window_time"), strict=True)))
 
     def evaluate(self, split: str) -> Evaluation:
         """See ``Population``; the results are on the host."""

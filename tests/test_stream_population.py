@@ -20,6 +20,7 @@ from l2o_env.looped import LoopedPopulation
 from l2o_env.models.base import new_generator
 from l2o_env.pairs.base import Pair, Split
 from l2o_env.population import Population, Start
+from l2o_env.sharded import in_workers
 from l2o_env.stacked import StackedPopulation
 from tests.image_trees import MicroNet, class_folders, save_weights
 
@@ -158,7 +159,10 @@ def test_common_random_numbers_share_batches(tree: Path) -> None:
     for values in vars(_run(population, 1)[0]).values():
         np.testing.assert_array_equal(values[0], values[1])
     assert set(population.data[0]._feeds["train"]._orders) == {7}  # type: ignore[union-attr]
-    assert 0 < population.waited < population.seconds
+    spent = population.window_time()
+    assert 0 < spent.waiting < spent.total
+    population.evaluate("target")  # waits for images too, but outside of windows
+    assert population.window_time() == spent
 
 
 def test_streams_are_looped_and_never_stacked(tree: Path) -> None:
@@ -178,6 +182,20 @@ def test_streams_are_looped_and_never_stacked(tree: Path) -> None:
     assert info["pair"] == spec
     with pytest.raises(ConfigError, match="no labelled target images"):
         env.evaluate("target")
+
+
+def test_the_time_that_worker_processes_wait_for_images_is_known(tree: Path) -> None:
+    pair = _pair(tree)
+    population = in_workers("looped", [pair], 3, EnvConfig(**{**SETTINGS, "pairs": pair.name, "workers": 2}))
+    try:
+        assert population.window_time() == (0, 0)
+        population.start({i: Start(0, i, i) for i in range(3)})
+        population.run(np.full((3, population.n_layers), 0.02), np.full(3, 3))
+        parts = population._call_all("window_time")
+        assert all(0 < part.waiting < part.total for part in parts)
+        assert population.window_time() == tuple(np.sum(parts, axis=0))
+    finally:
+        population.close()
 
 
 def test_a_pair_of_files_can_be_sent_to_another_process(tree: Path) -> None:
