@@ -205,17 +205,23 @@ def build(
     """A population of one process, in blocks if it is a large one on a CPU."""
     if kind != "stacked":
         return LoopedPopulation(members, n, config, dtype)
-    block = max(BLOCK, BLOCK_PER_THREAD * torch.get_num_threads())
-    on_cpu = resolve_device(config.device).type == "cpu"
-    if not on_cpu and config.cuda_graphs:
+    device = resolve_device(config.device)
+    if device.type != "cpu" and config.cuda_graphs:
         return GraphedPopulation(members, n, config, dtype)
-    if n <= block or not on_cpu:
+    sizes = block_sizes(kind, n, device)
+    if len(sizes) == 1:
         return StackedPopulation(members, n, config, dtype)
-    sizes = list(_even(n, -(-n // block)))
     blocks: list[StackedPopulation] = []
     for size in sizes:
         blocks.append(StackedPopulation(members, size, config, dtype, like=blocks[0] if blocks else None))
     return ShardedPopulation(members, config, sizes, [LocalShard(population) for population in blocks])
+
+
+def block_sizes(kind: str, n: int, device: torch.device) -> list[int]:
+    """Optimizees of each block of a population of one process; blocks run one after the other."""
+    if kind != "stacked" or device.type != "cpu":
+        return [n]
+    return list(_even(n, -(-n // max(BLOCK, BLOCK_PER_THREAD * torch.get_num_threads()))))
 
 
 def _even(n: int, parts: int) -> Iterator[int]:
