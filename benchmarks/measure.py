@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from benchmarks.contenders import CLOCKS, Contender, Setting, Spec, close
-from benchmarks.raw_loop import Recipe
+from benchmarks.memory import peak_bytes
 from l2o_env import pairs
 
 
@@ -128,74 +124,20 @@ def quartiles(values: NDArray[np.float64]) -> tuple[float, float, float]:
     return median, first, third
 
 
-# --- memory ----------------------------------------------------------------------------------------------------------
-
-
 def peak_memory(setting: Setting, spec: Spec) -> int:
-    """Bytes that a contender adds to a process that holds the pair, at its peak; measured in a new process.
-
-    What it loads (Numba, compiled kernels) counts. Of worker processes the memory that is not shared with others is
-    added (proportional set size after a step). On a GPU it is the peak of the allocated device memory.
-    """
-    command = [sys.executable, "-m", "benchmarks.measure", str(spec), json.dumps(_as_json(setting))]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    if found.returncode != 0:
-        raise RuntimeError(f"Measuring the memory of {spec} failed:\n{found.stderr[-2000:]}")
-    return int(found.stdout.split()[-1])
+    """Bytes that a contender adds, at its peak, to a process that holds the pair; see ``peak_bytes``."""
+    step, before = partial(_one_step, setting, spec), partial(_load, setting)
+    return peak_bytes(step, setting.device, spec.threads, before=before)
 
 
-def _as_json(setting: Setting) -> dict[str, Any]:
-    register = setting.register
-    where = None if register is None else f"{register.__module__}:{register.__qualname__}"
-    return {"pair": setting.pair, "recipe": setting.recipe._asdict(), "device": setting.device, "register": where}
-
-
-def _status(key: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/self/status has no {key}; memory is measured on Linux only.")
-
-
-def _of_children() -> int:
-    total = 0
-    for children in Path("/proc/self/task").glob("*/children"):
-        for pid in children.read_text().split():
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                total += int(line.split()[1]) * 1024 if line.startswith("Pss:") else 0
-    return total
-
-
-def _measure_here(spec: Spec, setting: Setting) -> int:
-    torch.set_num_threads(spec.threads)
+def _load(setting: Setting) -> None:
+    if setting.register is not None:
+        setting.register()
     pairs.make(setting.pair)
-    device = torch.device(setting.device)
-    # A first operation on the device: what PyTorch itself takes is no one's share.
-    torch.nn.functional.conv2d(torch.zeros(1, 1, 3, 3, device=device), torch.zeros(1, 1, 3, 3, device=device))
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        before = _status("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+
+
+def _one_step(setting: Setting, spec: Spec) -> Contender:
     contender = setting.build(spec)
     contender.reset()
     contender.step()
-    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else _status("VmHWM") + _of_children()
-    close(contender)
-    return peak - before
-
-
-def _main() -> None:
-    from importlib import import_module
-
-    given = json.loads(sys.argv[2])
-    if given["register"] is not None:
-        module, _, name = given["register"].partition(":")
-        getattr(import_module(module), name)()
-    setting = Setting(given["pair"], Recipe(**given["recipe"]), given["device"])
-    print(_measure_here(Spec.parse(sys.argv[1]), setting))
-
-
-if __name__ == "__main__":
-    _main()
+    return contender

@@ -9,14 +9,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from l2o_env import pairs
-from l2o_env.models.backbone import Backbone
+from l2o_env.models.backbone import NetworkConfig, Prepared, prepare
 from l2o_env.models.base import Optimizee, new_generator
-from l2o_env.models.building import builder
-from l2o_env.models.groups import find_groups
-from l2o_env.models.heads import find_head
+from l2o_env.models.building import builder, local_seed
+from l2o_env.models.fcn8s import FCN8sProxy
+from l2o_env.models.segmentation import prepare_dense
 from l2o_env.models.small import initialise
+from l2o_env.pairs.image_pair import ModelMaker
 
 N_CLASSES, N_PROXY_CLASSES, CHANNELS = 10, 5, 8
+N_BACKBONE_CLASSES, N_DENSE_CLASSES, N_IMAGENET_CLASSES = 12, 19, 1000
+N_CALIBRATION = 8
+"""Random images that batch statistics are taken from."""
+UNLABELLED = 0.1
+"""Share of the pixels of random masks that have no class."""
 
 
 class Stack(Optimizee):
@@ -93,28 +99,78 @@ def _stack_pair(name: str, depth: int, size: int) -> pairs.Pair:
     )
 
 
-def backbone_pair(network: str, size: int, batch: int, n_batches: int, n_classes: int = 12) -> pairs.Pair:
-    """A torchvision network with random weights on random images, of which one batch is for validation."""
-    proxy = builder(network)().requires_grad_(False).eval()
-    head = find_head(proxy)
-    bare = builder(network)()
-    bare.set_submodule(head, nn.Identity())
-    groups = find_groups(bare)
+def is_dense(network: str) -> bool:
+    """Whether a network is one for segmentation."""
+    from torchvision import models
 
-    def make(generator: torch.Generator) -> Optimizee:
-        model = builder(network)()
-        model.load_state_dict(proxy.state_dict())
-        return Backbone(model, head, n_classes, generator, groups)
+    return network == "fcn8s" or network in models.list_models(module=models.segmentation)
 
+
+def backbone_pair(network: str, size: int, batch: int, n_batches: int = 4, width: float = 1.0) -> pairs.Pair:
+    """A network with random weights on random images, of which one batch is for validation.
+
+    Args:
+        network: ``"fcn8s"`` or the name of a torchvision network. Those for classification have VisDA's 12
+            classes; those for segmentation have random masks of the 19 of street scenes, with pixels without a class.
+        size: Side of the images in pixels.
+        batch: Images of a batch.
+        n_batches: Training batches.
+        width: Channels of FCN-8s, as a share of the published ones.
+
+    Raises:
+        ConfigError: If there is no such network.
+    """
+    dense = is_dense(network)
+    n_classes = N_DENSE_CLASSES if dense else N_BACKBONE_CLASSES
+    prepared = _prepare_dense(network, size, width) if dense else _prepare(network, size)
+    images = _masked_images if dense else _images
     return pairs.Pair(
         name=network,
-        train=_images(batch * n_batches, size, n_classes, 0),
-        validation=_images(batch, size, n_classes, 1),
+        train=images(batch * n_batches, size, n_classes, 0),
+        validation=images(batch, size, n_classes, 1),
         target=None,
         proxy_test=None,
-        proxy=proxy,
-        make_model=make,
-        make_random_model=make,
+        proxy=prepared.proxy,
+        make_model=ModelMaker(prepared, n_classes, True),
+        make_random_model=ModelMaker(prepared, n_classes, False),
         n_classes=n_classes,
-        n_proxy_classes=1000,
+        n_proxy_classes=prepared.n_proxy_classes,
+        metric="miou" if dense else "mean_class_accuracy",
     )
+
+
+def _prepare(network: str, size: int) -> Prepared:
+    return prepare(NetworkConfig(network, _random_weights(network, size)))
+
+
+def _prepare_dense(network: str, size: int, width: float) -> Prepared:
+    if network != "fcn8s":
+        return prepare_dense(NetworkConfig(network, _random_weights(network.split("_", 1)[1], size)))
+    with local_seed(0):
+        below = FCN8sProxy(N_IMAGENET_CLASSES, width)
+    initialise(below, new_generator(0))  # as large as it goes in, an image comes out
+    return prepare_dense(NetworkConfig(network, below.state_dict()), width)
+
+
+def _random_weights(network: str, size: int) -> dict[str, Tensor]:
+    """Weights of a classification network as drawn, with batch statistics of random images.
+
+    Without statistics of its own the activations of a deep residual network double from block to block, and its first
+    update diverges.
+    """
+    model = builder(network)()
+    for part in model.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.momentum = 1.0
+        else:
+            part.training = False
+    with torch.no_grad():
+        model(_images(N_CALIBRATION, size, 1, 2).images)
+    return model.state_dict()
+
+
+def _masked_images(n: int, size: int, n_classes: int, seed: int) -> pairs.Split:
+    generator = new_generator(seed)
+    masks = torch.randint(n_classes, (n, size, size), generator=generator)
+    masks[torch.rand(masks.shape, generator=generator) < UNLABELLED] = pairs.IGNORED
+    return pairs.Split(torch.randn(n, 3, size, size, generator=generator), masks)

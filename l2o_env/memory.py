@@ -38,8 +38,8 @@ STAGES = ("start", "_gradients", "_update", "evaluate")
 """Methods of a population whose peaks are extrapolated one by one, beside what is between them. Each grows linearly,
 but not all alike: one large network takes most for its activations, many for the statistics of their weights."""
 HEADROOM = 1.6
-"""On a CPU tensors are counted, and this factor is for the rest: what operations take inside (up to 16 % was seen), what
-NumPy takes, and what malloc keeps of freed tensors (half as much again, where they are of some MiB)."""
+"""On a CPU tensors are counted, and this factor is for the rest: what operations take inside (up to 16 % was seen),
+what NumPy takes, and what malloc keeps of freed tensors (half as much again, where they are of some MiB)."""
 
 
 def fitting_num_envs(config: EnvConfig, share: float = 0.8, limit: int = 4096) -> int:

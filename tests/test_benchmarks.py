@@ -16,6 +16,7 @@ from benchmarks import backbone, scaling, speed
 from benchmarks.contenders import Setting, Spec
 from benchmarks.measure import Timing, measure, peak_memory
 from benchmarks.raw_loop import RawLoop, Recipe
+from benchmarks.released_style import ReleasedStyle
 from benchmarks.synthetic import backbone_pair, stack_name
 from benchmarks.targets import targets
 from l2o_env import pairs
@@ -178,21 +179,61 @@ def test_scaling_draws_what_it_measured(
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_released_style_is_sgd_with_the_rate_in_the_momentum() -> None:
-    pair = backbone_pair("resnet18", 32, 2, n_batches=2)
-    loop = backbone.ReleasedStyle(pair, 2, torch.device("cpu"), rate=1e-3, guidance_weight=0.1)
-    config = EnvConfig(pairs="p", batch_size=2, guidance_weight=0.1, clip_norm=None, update_rule="rate_in_momentum")  # type: ignore[arg-type]
-    population = LoopedPopulation([pair], 1, dataclasses.replace(config, device="cpu"))
+def _quick_case(network: str, **changes: Any) -> backbone.Case:
+    (case,) = backbone.cases(backbone.BackboneArgs(networks=(network,), quick=True, device="cpu"))
+    return dataclasses.replace(case, config=dataclasses.replace(case.config, **changes))
+
+
+@pytest.mark.parametrize(
+    ("network", "changes"),
+    [
+        ("resnet18", {"base_lr": 1e-3}),
+        ("fcn8s", {"base_lr": 1e-3, "guidance_cap": None}),
+        ("fcn8s", {"base_lr": 0.01, "guidance_cap": 1e-3}),
+    ],
+    ids=["classification", "segmentation", "beyond the cap"],
+)
+def test_the_released_style_trains_as_ours_does(network: str, changes: dict[str, Any]) -> None:
+    case = _quick_case(network, **changes)
+    config, pair = case.config, case.pair()
+    loop = ReleasedStyle(pair, config, torch.float64)
+    population = LoopedPopulation([pair], 1, config, torch.float64)
     population.start({0: Start(0, 0, 0)})
-    population.order[0, :3] = torch.tensor([[0, 1], [2, 3], [0, 1]])
-    loop.window(3)
-    population.run(np.full((1, population.n_layers), 1e-3), np.array([3]))
-    named = dict(loop.model.named_parameters())
-    theirs = population.layout.flatten({name: p.detach() for name, p in named.items()})
+    n = config.batch_size
+    population.order[0, :2] = torch.arange(2 * n).view(2, n)
+    loop.window(2)
+    window = population.run(np.full((1, population.n_layers), config.base_lr), np.array([2]))
+    theirs = population.layout.flatten({name: p.detach() for name, p in loop.model.named_parameters()})
     moved = population.weights[0] - population.reference[0]
     assert moved.norm() > 1e-3
-    assert (theirs - population.weights[0]).norm() < 1e-3 * moved.norm()
-    assert len(loop.losses) == 3
+    assert (theirs - population.weights[0]).norm() < 1e-9 * moved.norm()
+    ce, term = window.measurements.train_ce[0], config.guidance_weight * window.measurements.train_kl[0]
+    assert term > 1e-6
+    if config.guidance_cap is None:
+        assert np.mean(loop.losses) == pytest.approx(ce + term, rel=1e-9)
+    else:
+        assert term > config.guidance_cap > np.mean(loop.losses) - ce
+
+
+def test_networks_have_their_own_size_batch_and_recipe() -> None:
+    args = backbone.BackboneArgs(networks=("resnet101", "fcn8s", "deeplabv3_resnet50"), device="cpu")
+    found = [(c.size, c.width, c.config.batch_size, c.config.update_rule) for c in backbone.cases(args)]
+    dense = (512, 1.0, 6, "sgd")
+    assert found == [(224, 1.0, 32, "rate_in_momentum"), dense, dense]
+    chosen = backbone.cases(dataclasses.replace(args, networks=(), size=96, batch=3))
+    assert [case.network for case in chosen] == ["resnet18", "resnet50", "resnet101", "fcn8s"]
+    assert {(case.size, case.config.batch_size) for case in chosen} == {(96, 3)}
+    with pytest.raises(ConfigError, match="--batch is 0; expected an integer >= 1"):
+        dataclasses.replace(args, batch=0)
+
+
+def test_random_masks_have_classes_and_pixels_without() -> None:
+    pair = backbone_pair("lraspp_mobilenet_v3_large", 32, 2, n_batches=2)
+    assert (pair.n_classes, pair.n_proxy_classes, len(pair.train), len(pair.validation)) == (19, 1000, 4, 2)
+    assert set(pair.train.labels.unique().tolist()) == {pairs.IGNORED, *range(19)}  # type: ignore[union-attr]
+    assert 0.05 < (pair.train.labels == pairs.IGNORED).float().mean() < 0.15  # type: ignore[union-attr]
+    model = pair.make_model(torch.Generator())
+    assert torch.equal(pair.proxy(pair.train.images), model(pair.train.images)[1])  # type: ignore[union-attr]
 
 
 def test_operations_of_a_backbone_are_counted() -> None:
@@ -202,13 +243,30 @@ def test_operations_of_a_backbone_are_counted() -> None:
     assert backbone.flops_per_image(pair, 224) == pytest.approx(3 * 2 * 1.81e9, rel=0.06)
 
 
-def test_the_backbone_benchmark_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_backbone_benchmark_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backbone, "peak_bytes", lambda run, device, threads: 2**30)
     data = tmp_path / "backbone.json"
     assert backbone.main(["--quick", "--device", "cpu", "--peak", "1", "--json", str(data)]) == 0
     rows = json.loads(data.read_text())["rows"]
-    assert [row["loop"] for row in rows] == ["ours, float32", "ours, bf16", "released style"]
+    loops = ["ours, float32", "ours, bf16", "released style"]
+    assert [(row["network"], row["loop"]) for row in rows] == [
+        (n, loop) for n in ("resnet18", "fcn8s") for loop in loops
+    ]
     for row in rows:
         assert row["share_of_peak"] == pytest.approx(row["tflops"])
         assert row["tflops"] > 0
+        assert row["peak_memory"] == 2**30
     assert rows[-1]["ratio"] == [1.0, 1.0, 1.0]
-    assert "resnet18" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("1.00 GiB") == 6
+    assert backbone.main(["--networks", "fcn9s", "--device", "cpu", "--no-memory"]) == 2
+    assert "'fcn9s'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_of_a_loop_is_at_least_what_it_keeps() -> None:
+    case = _quick_case("fcn8s")
+    kept = 4 * sum(p.numel() for p in case.pair().proxy.parameters())
+    # The proxy twice, weights, gradients and momentum.
+    assert 5 * kept < case.peak_memory(backbone.RELEASED) < 2**30
