@@ -282,7 +282,7 @@ class Population(ABC):
         return self._finish(statistics, window_start, ce_sum / counts, kl_sum / counts)
 
     def window_time(self) -> WindowTime:
-        """Time of all windows so far; 0 where no image is waited for, and so no time taken."""
+        """Time of all windows so far; zeros of a population that only takes images in memory."""
         return WindowTime(0.0, 0.0)
 
     def _curve(self, ahead: NDArray[np.int64]) -> NDArray[np.float64] | None:
