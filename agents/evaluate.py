@@ -233,5 +233,6 @@ def _write(
     with folder.guard("pictures"):
         curves = {policy.name: policy.checkpoints["last"].parent / "events" for policy in policies}
         write_pictures(results, folder.path, reference=args.reference, events=curves)
-    reporter.out.print(evaluation_table(overall(results, reference_of(results, args.reference))))
+    lines = overall(results, reference_of(results, args.reference))
+    reporter.out.print(evaluation_table(lines, map(str, results["pair"])))
     reporter.say(f"The evaluation is in {folder.path}.")

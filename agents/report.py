@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from l2o_env.pairs import label
+from l2o_env.pairs import label, make
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,15 +21,26 @@ _COLUMNS = {
 }
 
 
+_METRICS = {"mean_class_accuracy": "the mean over the classes", "miou": "the mean intersection over union"}
+
+
+def metric_note(pairs: Iterable[str]) -> str:
+    """What "real accuracy" means on pairs where it is not the share of the images that is right; else empty."""
+    metrics = {name: make(name).metric for name in dict.fromkeys(pairs)}
+    known = [f"{_METRICS[metric]} on {label(name)}" for name, metric in metrics.items() if metric in _METRICS]
+    return f"Real accuracy is {', '.join(known)}." if known else ""
+
+
 def results_table(summary: pd.DataFrame, caption: str | None = None) -> Table:
     """One section per pair, one row per policy.
 
     Args:
         summary: What :func:`l2o_env.evaluate.summarise` returned.
-        caption: Printed below.
+        caption: Printed below, with what the accuracies are if they are no shares of images.
     """
     from rich.table import Table
 
+    caption = "\n".join(text for text in (caption, metric_note(map(str, summary["pair"]))) if text) or None
     n_seeds = int(summary["n_seeds"].max()) if len(summary) else 0
     table = Table(
         title=f"Mean ± 95 % confidence interval over {n_seeds} seeds; V in nats, accuracies as shares", caption=caption
@@ -54,15 +66,17 @@ def mean_and(mean: float, spread: float) -> str:
     return f"{mean:.3f}" if np.isnan(spread) else f"{mean:.3f} ± {spread:.3f}"
 
 
-def evaluation_table(lines: list[list[str]]) -> Table:
+def evaluation_table(lines: list[list[str]], pairs: Iterable[str]) -> Table:
     """The table of :func:`l2o_env.transfer_report.overall`, with what fits on a terminal.
 
     Args:
         lines: Heading and lines.
+        pairs: Names of the pairs.
     """
     from rich.table import Table
 
-    printed = Table(title="Interquartile mean over pairs and runs, with 95 % stratified bootstrap intervals")
+    title = "Interquartile mean over pairs and runs, with 95 % stratified bootstrap intervals"
+    printed = Table(title=title, caption=metric_note(pairs) or None)
     shown = [k for k, heading in enumerate(lines[0]) if heading not in ("trained on", "updates", "s per episode")]
     for k in shown:
         printed.add_column(lines[0][k], overflow="fold")

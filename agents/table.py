@@ -15,13 +15,14 @@ from agents.console import Reporter, steps
 from agents.contestants import common_settings, find_policy, given_settings
 from agents.hyperparameters import EnvAssignments
 from agents.loading import load
-from agents.report import mean_and
+from agents.report import mean_and, metric_note
 from agents.table_rows import BY_KEY, CLAIMS, ROWS, Finding, agent_of, check_claims
 from l2o_env import pairs as pair_registry
 from l2o_env.action import ACTION_SETTINGS
 from l2o_env.config import EnvConfig, GuidanceName
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.evaluate import evaluate, summarise
+from l2o_env.pairs.spec import parse
 from l2o_env.rollout import episode_seeds
 from l2o_env.runs import RunFolder
 from l2o_env.vector_env import Syn2RealVectorEnv
@@ -209,7 +210,8 @@ def table(pair: str, summary: pd.DataFrame) -> Table:
 
     n_seeds = int(summary["n_seeds"].max())
     label = pair_registry.label(pair)
-    printed = Table(title=f"{label}: mean ± 95 % confidence interval over {n_seeds} seeds; V in nats, accuracies in %")
+    title = f"{label}: mean ± 95 % confidence interval over {n_seeds} seeds; V in nats, accuracies in %"
+    printed = Table(title=title, caption=metric_note([pair]) or None)
     headings, rows = cells(pair, summary)
     for k, heading in enumerate(headings):
         printed.add_column(heading, justify="left" if k < 2 else "right", no_wrap=k == 1)
@@ -220,7 +222,7 @@ def table(pair: str, summary: pd.DataFrame) -> Table:
 
 def cells(pair: str, summary: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Headings and cells of the table."""
-    published = pair_registry.label(pair).startswith(PUBLISHED_ON)
+    published = parse(pair)[0] == PUBLISHED_ON
     headings = ["#", "model", "real accuracy", "proxy accuracy kept", "V at the end", "diverged"]
     headings += ["published: VisDA-17", "ImageNet"] if published else []
     by_label: dict[str, dict[str, Any]] = {str(line["policy"]): line for line in summary.to_dict("records")}  # type: ignore[misc]
