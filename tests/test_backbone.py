@@ -164,6 +164,8 @@ def test_a_network_or_a_setting_names_the_feature_map(tmp_path: Path) -> None:
         )
 
     assert layer(MicroNet) is None
+    found = prepare(NetworkConfig(MicroNet, weights), 12).make_model(3, new_generator(0))
+    assert found.feature_layer == "network.body"  # a forward pass tells
     assert layer(MicroNet, "body") == "network.body"
     assert layer(Named) == "network.stem"
     assert layer(Named, "body.2") == "network.body.2"

@@ -71,6 +71,14 @@ def test_without_a_target_there_is_no_real_accuracy(tree: Path) -> None:
     assert len(summary) == 7
 
 
+def test_the_papers_table_runs_on_them(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = "--seeds 1 --episodes 2 --budget 2 --window 1 --device cpu"
+    assert train_policy.main(["table", _spec(tree, target=tree / "target"), *short.split()]) == 0
+    printed = capsys.readouterr().out
+    for model in ("feature distillation (ROAD)", "CSG", "synaptic intelligence", "ASG: guidance + learned policy"):
+        assert model in printed
+
+
 def test_validation_images_are_split_off_evenly(tree: Path) -> None:
     pair = _make(tree, target=tree / "target")
     assert (len(pair.train), len(pair.validation), len(pair.target or ())) == (8, 4, 6)

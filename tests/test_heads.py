@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 from l2o_env import ConfigError
 from l2o_env.models.base import new_generator
 from l2o_env.models.building import builder
-from l2o_env.models.heads import check_network, find_head, head_inputs, n_classes_of, n_features
+from l2o_env.models.heads import check_network, find_feature_map, find_head, head_inputs, n_classes_of, n_features
 from tests.image_trees import MicroNet, MicroSegNet
 
 
@@ -47,6 +47,14 @@ def test_what_goes_into_a_head_is_collected() -> None:
     assert torch.equal(F.linear(found[0], network.fc.weight, network.fc.bias), logits)
     network(images)
     assert len(found) == 2
+
+
+def test_the_last_feature_map_before_the_head_is_found() -> None:
+    assert find_feature_map(MicroNet().eval(), "fc", 12) == "body"
+    pooled = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    assert find_feature_map(pooled, "4", 12) == "1"  # a pooled map has one place
+    assert find_feature_map(nn.Sequential(nn.Flatten(), nn.Linear(108, 2)), "1", 6) == ""
+    assert find_feature_map(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1), nn.ReLU()), "1", 6) == "0"
 
 
 class Dense(nn.Module):

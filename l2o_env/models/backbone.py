@@ -18,7 +18,15 @@ from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.models.base import Optimizee
 from l2o_env.models.building import auxiliary_heads, builder, is_name, local_seed
 from l2o_env.models.groups import HEAD, Groups, GroupsSetting, choose_groups
-from l2o_env.models.heads import check_network, find_head, head_inputs, head_of, n_classes_of, n_features
+from l2o_env.models.heads import (
+    check_network,
+    find_feature_map,
+    find_head,
+    head_inputs,
+    head_of,
+    n_classes_of,
+    n_features,
+)
 from l2o_env.models.small import initialise
 from l2o_env.models.weights import default_weights, load_weights, read_weights
 
@@ -63,7 +71,8 @@ class NetworkConfig:
             returns that, or such a function's ``"FILE.py:NAME"``; None: found by themselves.
         batchnorm: ``"frozen"``: the proxy's statistics stay, as in the paper; ``"trained"``: they go on.
         feature_layer: Name of the module whose output is the last feature map, for the guidance terms ``feature`` and
-            ``csg``; empty: what the network's attribute ``feature_layer`` says, if it has one, or what is known of it.
+            ``csg``; empty: what the network's attribute ``feature_layer`` says, if it has one, or what is known of it,
+            or the last one before its head.
 
     Raises:
         ConfigError: If a value cannot work.
@@ -227,11 +236,13 @@ def prepare(config: NetworkConfig, side: int = 0, *, dense: bool = False) -> Pre
     proxy = network.requires_grad_(False).eval()
     if side:
         check_network(proxy, head, side, dense=dense)
-    feature_layer_of(proxy, config.feature_layer)
+    feature_layer = feature_layer_of(proxy, config.feature_layer)
+    if side and not feature_layer and not dense:
+        feature_layer = find_feature_map(proxy, head, side)
     bare = deepcopy(proxy)
     bare.set_submodule(head, nn.Identity())
     kind = partial(DenseBackbone if dense else Backbone, head=head, groups=choose_groups(bare, config.groups))
-    kind = partial(kind, batchnorm=config.batchnorm, feature_layer=config.feature_layer)
+    kind = partial(kind, batchnorm=config.batchnorm, feature_layer=feature_layer)
     return Prepared(
         proxy=proxy,
         n_proxy_classes=n_classes_of(head_of(proxy, head)),

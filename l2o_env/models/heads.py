@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -109,6 +109,37 @@ def check_network(network: nn.Module, head: str, side: int, *, dense: bool = Fal
         )
     if not logits.requires_grad or torch.autograd.grad(logits.sum(), answers[0], allow_unused=True)[0] is None:
         raise ConfigError(f"The logits of {name} do not come out of its head {head!r}. {hint}")
+
+
+@torch.no_grad()
+def find_feature_map(network: nn.Module, head: str, side: int) -> str:
+    """Name of the module that is the last to make a feature map before the head is called; empty if there is none.
+
+    A feature map is ``(n, channels, h, w)`` with more than one place.
+
+    Args:
+        network: The whole network in evaluation mode.
+        head: Name of its head.
+        side: Side of images that it takes, in pixels.
+    """
+    seen: list[str] = []
+
+    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.dim() == 4 and output[0, 0].numel() > 1:
+                seen.append(name)
+
+        return hook
+
+    handles = [part.register_forward_hook(note(name)) for name, part in network.named_modules() if name]
+    handles.append(network.get_submodule(head).register_forward_pre_hook(lambda *_: seen.append(head)))
+    try:
+        network(torch.randn(1, 3, side, side, generator=new_generator(0)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    before = seen[: seen.index(head)]
+    return before[-1] if before else ""
 
 
 @torch.enable_grad()
