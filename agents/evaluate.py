@@ -229,7 +229,9 @@ def _write(
     command = shlex.join(["l2o", *sys.argv[1:]])
     settings = {"command": command, "arguments": asdict(args), "environment": asdict(config)}
     folder.write_json("evaluation.json", settings)
-    folder.write_text("summary.md", to_markdown(results, args.reference))
+    built = {name: pair_registry.make(name) for name in dict.fromkeys(map(str, results["pair"]))}
+    classes = {name: pair.classes or tuple(map(str, range(pair.n_classes))) for name, pair in built.items()}
+    folder.write_text("summary.md", to_markdown(results, args.reference, classes))
     with folder.guard("pictures"):
         curves = {policy.name: policy.checkpoints["last"].parent / "events" for policy in policies}
         write_pictures(results, folder.path, reference=args.reference, events=curves)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from l2o_env import aggregate, transfer_plots
+from l2o_env.evaluate import CLASS_COLUMN
 from l2o_env.event_log import read_scalars
+from l2o_env.pairs import label
 from l2o_env.transfer import primary
 from l2o_env.transfer_plots import METRICS, scored
 
@@ -25,13 +27,17 @@ def reference_of(results: pd.DataFrame, name: str | None = None) -> str | None:
     return PREFERRED_REFERENCE if PREFERRED_REFERENCE in opponents else str(opponents[0])
 
 
-def to_markdown(results: pd.DataFrame, reference: str | None = None) -> str:
-    """Three tables: over all pairs for each selection and mode; each pair; the accuracy on each class.
+def to_markdown(
+    results: pd.DataFrame, reference: str | None = None, classes: Mapping[str, Sequence[str]] | None = None
+) -> str:
+    """Tables: over all pairs for each selection and mode; each pair; the accuracy on each class.
 
     Args:
         results: The tidy table of an evaluation.
         reference: What the probability of improvement compares with; see :func:`reference_of`.
+        classes: Names of the classes of each pair; pairs without are left out of the last tables.
     """
+    of_classes = [table(lines) for lines in each_class(results, classes or {})]
     parts = [
         "# Evaluation",
         f"{results['policy'].nunique()} policies on {results['pair'].nunique()} pairs, "
@@ -42,8 +48,8 @@ def to_markdown(results: pd.DataFrame, reference: str | None = None) -> str:
         table(overall(results, reference_of(results, reference))),
         "## Each pair (mean; deterministic actions, selected on the source where there was a choice)",
         table(each_pair(results)),
-        "## Real accuracy on each class, over all pairs",
-        table(_classes(results)),
+        *(["## Real accuracy on each class (mean over the pairs that have these classes)"] if of_classes else []),
+        *of_classes,
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -106,17 +112,28 @@ def each_pair(results: pd.DataFrame) -> list[list[str]]:
         rows = groups[pair, policy]
         trained = "yes" if str(pair) in str(rows["trained_on"].iloc[0]).split("+") else ""
         cells = [_cell(aggregate.mean, rows, results, column) for column in METRICS]
-        lines.append([str(pair), str(policy), trained, *cells, f"{int(rows['diverged'].sum())}/{len(rows)}"])
+        lines.append([label(str(pair)), str(policy), trained, *cells, f"{int(rows['diverged'].sum())}/{len(rows)}"])
     return lines
 
 
-def _classes(results: pd.DataFrame) -> list[list[str]]:
-    columns = [column for column in results.columns if column.startswith("real_accuracy_class_")]
-    lines = [["policy", *(column.rsplit("_", 1)[-1] for column in columns)]]
-    for policy, rows in primary(results).groupby("policy", sort=False):
-        means = rows[columns].mean().to_numpy(float)
-        lines.append([str(policy), *("–" if np.isnan(value) else f"{value:.2f}" for value in means)])
-    return lines
+def each_class(results: pd.DataFrame, classes: Mapping[str, Sequence[str]]) -> list[list[list[str]]]:
+    """Tables of one line per policy and one column per class, one for all pairs with the same classes.
+
+    Args:
+        results: The tidy table of an evaluation.
+        classes: Names of the classes of each pair.
+    """
+    tables = []
+    best = primary(results)
+    for names in dict.fromkeys(tuple(found) for found in classes.values()):
+        pairs = [pair for pair, found in classes.items() if tuple(found) == names]
+        columns = [CLASS_COLUMN.format(k) for k in range(len(names))]
+        lines = [["policy", *names]]
+        for policy, rows in best[best["pair"].isin(pairs)].groupby("policy", sort=False):
+            means = rows.reindex(columns=columns).mean().to_numpy(float)
+            lines.append([str(policy), *("–" if np.isnan(value) else f"{value:.2f}" for value in means)])
+        tables.append(lines)
+    return tables
 
 
 def table(lines: list[list[str]]) -> str:
