@@ -18,6 +18,11 @@ class UnknownSettingError(ConfigError, TypeError):
     """
 
 
+def one_line(error: BaseException) -> str:
+    """Kind of an exception and the first line of what it says, to be quoted by an error of ours."""
+    return f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> ConfigError:
     """The error for a name that is not known.
 

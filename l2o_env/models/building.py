@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -14,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, one_line, unknown_name
+from l2o_env.models.own import load_file
 
 _AUXILIARY = {
     "GoogLeNet": ("aux1", "aux2"),
@@ -44,9 +43,9 @@ def builder(backbone: str | Callable[[], nn.Module]) -> Callable[..., nn.Module]
         ConfigError: If there is no network of that name.
     """
     if not isinstance(backbone, str):
-        return partial(_seeded, backbone)
+        return partial(_seeded, partial(_call, backbone, getattr(backbone, "__qualname__", repr(backbone))))
     if not is_name(backbone):
-        return partial(_seeded, load_object(backbone))
+        return partial(_seeded, partial(_call, load_object(backbone), backbone))
     from torchvision import models
 
     names = models.list_models(module=models)
@@ -55,11 +54,25 @@ def builder(backbone: str | Callable[[], nn.Module]) -> Callable[..., nn.Module]
     return partial(_seeded, partial(models.get_model, backbone, weights=None, **_ARGUMENTS.get(backbone, {})))
 
 
-def _seeded(build: Callable[..., Any], seed: int = 0, **kwargs: Any) -> nn.Module:
+def _call(own: Callable[[], Any], name: str) -> nn.Module:
+    """Makes a network of one's own.
+
+    Raises:
+        ConfigError: If that fails, or makes something else.
+    """
+    expected = "expected a class or function that makes a torch.nn.Module without arguments"
+    try:
+        network = own()
+    except Exception as error:  # whatever somebody's code raises
+        raise ConfigError(f"The network {name} cannot be made ({one_line(error)}); {expected}.") from error
+    if not isinstance(network, nn.Module):
+        raise ConfigError(f"{name} made a {type(network).__name__}; {expected}.")
+    return network
+
+
+def _seeded(build: Callable[..., nn.Module], seed: int = 0, **kwargs: Any) -> nn.Module:
     with local_seed(seed):
         network = build(**kwargs)
-    if not isinstance(network, nn.Module):
-        raise ConfigError(f"{build} made a {type(network).__name__}; expected a torch.nn.Module.")
     for name in auxiliary_heads(network):
         setattr(network, name, None)
         if hasattr(network, "aux_logits"):
@@ -94,6 +107,12 @@ def local_seed(seed: int) -> Iterator[None]:
         yield
 
 
+def file_of(path: str) -> Path | None:
+    """The file of ``"FILE.py:NAME"``; None of ``"module:NAME"`` or a name of torchvision."""
+    source = path.rpartition(":")[0]
+    return Path(source).expanduser() if source.endswith(".py") else None
+
+
 def load_object(path: str) -> Any:
     """The object of ``"FILE.py:NAME"`` or ``"module:NAME"``. This runs the file: give only what you trust.
 
@@ -101,18 +120,14 @@ def load_object(path: str) -> Any:
         ConfigError: If there is no such file, module or name.
     """
     source, _, name = path.rpartition(":")
+    file = file_of(path)
     try:
-        if source.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(source).stem, source)
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules.setdefault(Path(source).stem, module)
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(source)
-    except (ImportError, OSError) as error:
-        raise ConfigError(f"{path!r} cannot be loaded ({error}); expected FILE.py:NAME or module:NAME.") from error
+        module = importlib.import_module(source) if file is None else load_file(file)
+    except (Exception, SystemExit) as error:  # whatever somebody's code raises
+        raise ConfigError(
+            f"{path!r} cannot be loaded ({one_line(error)}); expected FILE.py:NAME or module:NAME of code that can be "
+            "imported."
+        ) from error
     if not hasattr(module, name):
         raise unknown_name(f"name in {source}:", name, [key for key in vars(module) if not key.startswith("_")])
     return getattr(module, name)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, one_line, unknown_name
 from l2o_env.models.base import new_generator
 
 Head = nn.Linear | nn.Conv2d
@@ -157,10 +157,9 @@ def _cut_at(network: nn.Module, head: str, images: Tensor) -> tuple[Tensor, list
     except ConfigError:
         raise
     except Exception as error:  # whatever a network makes of images it cannot take
-        told = str(error).splitlines()[0] if str(error) else "no message"
         raise ConfigError(
             f"{type(network).__name__} cannot take images of {images.shape[-1]} x {images.shape[-1]} pixels "
-            f"({type(error).__name__}: {told}); give another size or another network."
+            f"({one_line(error)}); give another size or another network."
         ) from error
     finally:
         handle.remove()

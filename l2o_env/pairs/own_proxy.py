@@ -11,7 +11,7 @@ import torch
 from l2o_env.errors import ConfigError
 from l2o_env.models.backbone import NetworkConfig
 from l2o_env.models.base import new_generator
-from l2o_env.models.building import builder, is_name, local_seed
+from l2o_env.models.building import builder, file_of, is_name, local_seed
 from l2o_env.models.heads import check_network, find_head, head_of, n_classes_of
 from l2o_env.pairs.base import Split
 from l2o_env.pairs.cache import Tensors, cached
@@ -51,6 +51,9 @@ def trained_weights(
     check_network(deepcopy(proxy).eval(), head, images.side, dense=dense)
     name = network.backbone if isinstance(network.backbone, str) else getattr(network.backbone, "__qualname__", "")
     settings = {"format": FORMAT, "seed": seed, "training": asdict(training), "network": f"{name}\n{proxy}"}
+    file = file_of(network.backbone) if isinstance(network.backbone, str) else None
+    if file is not None:  # whose forward pass may be another one than before
+        settings["file"] = sha256(file.read_bytes()).hexdigest()
     settings["images"] = sha256(images.fingerprint().encode()).hexdigest()
 
     def train() -> Tensors:
