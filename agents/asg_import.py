@@ -7,9 +7,10 @@ goes by what is known of the network: shapes, the standard names of an LSTM's pa
   without ``_l0``, under one prefix. There must be five.
 - A head is a ``weight`` (11, 101) and a ``bias`` (11) under one prefix. Their number is the number of layer groups.
 - The LSTMs are told apart by what their prefixes say (cross-entropy, KL, progress, mean, standard deviation), if each
-  says one thing; else by their numbers; else by their order in the file. So are the heads, by numbers or order.
+  says one thing; else by their numbers; else by their order in the file. So are the heads, by numbers or order. What
+  was found is printed, with a warning where nothing but the order decided.
 - A value head (one output, or ``value`` or ``critic`` in the name) is left out: the released policy does not use it.
-- Anything else is an error that lists it.
+- Anything else is an error that lists it, also what has a head's shape and the name of something else.
 
 ``module.`` in front is taken off, and a state dict may be inside another dict under ``state_dict``, ``model``,
 ``policy`` or ``actor_critic``. Files are safetensors, or PyTorch checkpoints that hold nothing but weights.
@@ -17,17 +18,12 @@ goes by what is known of the network: shapes, the standard names of an LSTM's pa
 
 from __future__ import annotations
 
-import pickle
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from tyro.conf import Positional, arg
 
@@ -37,6 +33,8 @@ from agents.console import Reporter
 from l2o_env.action import N_FACTORS
 from l2o_env.asg import GTA5, VISDA17
 from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.models.weights import read_tensors
+from l2o_env.observation import ASG_SCALARS
 
 Recipe = Literal["visda17", "gta5"]
 RECIPES: dict[Recipe, dict[str, Any]] = {"visda17": VISDA17, "gta5": GTA5}
@@ -47,6 +45,10 @@ CONTAINERS = ("state_dict", "model", "policy", "actor_critic", "net")
 _LSTM_PART = re.compile(r"^(?P<prefix>.*?)[._]?(?P<part>(?:weight|bias)_[ih]h)(?:_l0)?$")
 _LINEAR_PART = re.compile(r"^(?P<prefix>.*?)[._]?(?P<part>weight|bias)$")
 _VALUE = re.compile(r"value|critic|baseline", re.IGNORECASE)
+_NO_HEAD = re.compile(
+    r"(?:^|[._])(?:target|old|ema|teacher|aux\w*|reward\w*|embed\w*|encoder|decoder)\d*(?=[._]|$)", re.IGNORECASE
+)
+"""Names of what is no head of the acting policy, whatever its shape is."""
 _HINTS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -67,6 +69,29 @@ _LSTM_SHAPES = {
 _HEAD_SHAPES = {"weight": (N_FACTORS, N_SCALARS * HIDDEN + 1), "bias": (N_FACTORS,)}
 
 Parts = dict[str, dict[str, Tensor]]
+Evidence = Literal["name", "number", "order"]
+"""What told parts of a kind from each other; ``"order"``: nothing but the order of the file."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A released policy in our names, and how it was read.
+
+    Attributes:
+        tensors: The state dict of :class:`agents.asg_policy.AsgPolicy`.
+        left_out: Names of the parameters that were left out (the value head).
+        lstms: Prefixes of the LSTMs, in the order of ``ASG_SCALARS``.
+        lstms_by: What told them apart.
+        heads: Prefixes of the heads, from the first layer group to the last.
+        heads_by: Likewise.
+    """
+
+    tensors: dict[str, Tensor]
+    left_out: list[str]
+    lstms: list[str]
+    lstms_by: Evidence
+    heads: list[str]
+    heads_by: Evidence
 
 
 @dataclass(frozen=True)
@@ -89,21 +114,42 @@ def import_asg(args: ImportAsgArgs, reporter: Reporter | None = None) -> int:
     """Converts a file and writes the policy; returns the exit status.
 
     Raises:
-        ConfigError: If the file cannot be read or holds another network.
+        ConfigError: If the file cannot be read or holds another network, or the folder holds something already.
     """
+    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise ConfigError(f"{args.out} exists and is not empty; name another folder with --out.")
     if args.recipe not in RECIPES:
         raise unknown_name("recipe", args.recipe, get_args(Recipe))
     reporter = reporter or Reporter()
-    tensors, left_out = convert(read_state_dict(args.file))
-    n_groups = sum(name.startswith("heads.") for name in tensors) // 2
+    found = convert(read_state_dict(args.file))
+    n_groups = len(found.heads)
     recipe = {key: value for key, value in RECIPES[args.recipe].items() if key in (*MECHANISM, "window")}
     settings = recipe if args.base_lr is None else {**recipe, "base_lr": args.base_lr}
     agent = AsgAgent(n_groups, settings, memoryless=args.memoryless, name=f"asg-{args.recipe}")
-    agent.policy.load_state_dict(tensors)
+    agent.policy.load_state_dict(found.tensors)
     agent.save(args.out)
-    dropped = f"; left out: {', '.join(left_out)}" if left_out else ""
-    reporter.say(f"A policy for {n_groups} layer groups is in {args.out}{dropped}.")
+    for line in described(found):
+        reporter.say(line)
+    reporter.say(f"A policy for {n_groups} layer groups is in {args.out}.")
     return 0
+
+
+def described(found: Converted) -> list[str]:
+    """Which part of a file became what, line by line, with a warning where only the order of the file decided."""
+    scalars = ", ".join(f"{scalar} from {prefix}" for scalar, prefix in zip(ASG_SCALARS, found.lstms, strict=True))
+    lines = [
+        f"LSTMs, by {found.lstms_by}: {scalars}.",
+        f"Heads from the first layer group to the last, by {found.heads_by}: {', '.join(found.heads)}.",
+    ]
+    if found.left_out:
+        lines.append(f"Left out: {', '.join(found.left_out)}.")
+    kinds = [kind for kind, by in (("LSTMs", found.lstms_by), ("heads", found.heads_by)) if by == "order"]
+    if kinds:
+        lines.append(
+            f"Warning: nothing but the order of the file tells which of the {' and of the '.join(kinds)} is which; "
+            "check the lines above, or put names into the file that say it."
+        )
+    return lines
 
 
 def read_state_dict(file: Path) -> dict[str, Tensor]:
@@ -112,22 +158,10 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
     Raises:
         ConfigError: If it cannot be read, or holds more than weights.
     """
-    try:
-        found: Any
-        if file.suffix == ".safetensors":
-            found = load_file(file)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the pickle protocol; what cannot be read is an error
-                found = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ConfigError(f"There is no file {file}; give the checkpoint of a released policy.") from error
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise ConfigError(
-            f"{file} cannot be read as weights ({str(error).splitlines()[0]}). Files that hold more than tensors are "
-            "not loaded, because that would execute what is in them; save the state dict alone, or as safetensors."
-        ) from error
-    while isinstance(found, Mapping) and not any(isinstance(value, Tensor) for value in found.values()):
+    if not file.is_file():
+        raise ConfigError(f"There is no file {file}; give the checkpoint of a released policy.")
+    found = read_tensors(file)
+    while isinstance(found, Mapping):
         inner = [found[key] for key in CONTAINERS if isinstance(found.get(key), Mapping)]
         if not inner:
             break
@@ -137,14 +171,11 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
     return {str(key).removeprefix("module."): value for key, value in found.items() if isinstance(value, Tensor)}
 
 
-def convert(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+def convert(state: Mapping[str, Tensor]) -> Converted:
     """Brings a released policy's parameters into the names of :class:`agents.asg_policy.AsgPolicy`.
 
     Args:
         state: Parameters by name.
-
-    Returns:
-        Our state dict, and the names that were left out (the value head).
 
     Raises:
         ConfigError: If parameters are missing, or are none of such a policy; see the module.
@@ -161,11 +192,13 @@ def convert(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
             f"{len(whole)} heads (101 to {N_FACTORS}). Not matched: {told or 'nothing'}."
         )
     tensors: dict[str, Tensor] = {}
-    for k, name in enumerate(_by_hint(complete)):
+    ordered, lstms_by = _by_hint(complete)
+    for k, name in enumerate(ordered):
         tensors |= {f"lstms.{k}.{part}_l0": lstms[name][part].float() for part in _LSTM_SHAPES}
-    for k, name in enumerate(_by_number(whole)):
+    numbered, heads_by = _by_number(whole)
+    for k, name in enumerate(numbered):
         tensors |= {f"heads.{k}.{part}": heads[name][part].float() for part in _HEAD_SHAPES}
-    return tensors, left_out
+    return Converted(tensors, left_out, ordered, lstms_by, numbered, heads_by)
 
 
 def _sort(state: Mapping[str, Tensor]) -> tuple[Parts, Parts, list[str], list[str]]:
@@ -178,7 +211,7 @@ def _sort(state: Mapping[str, Tensor]) -> tuple[Parts, Parts, list[str], list[st
         lstm, linear = _LSTM_PART.match(name), _LINEAR_PART.match(name)
         if lstm and shape == _LSTM_SHAPES[lstm["part"]]:
             lstms.setdefault(lstm["prefix"], {})[lstm["part"]] = tensor
-        elif linear and shape == _HEAD_SHAPES[linear["part"]] and not _VALUE.search(name):
+        elif linear and shape == _HEAD_SHAPES[linear["part"]] and not (_VALUE.search(name) or _NO_HEAD.search(name)):
             heads.setdefault(linear["prefix"], {})[linear["part"]] = tensor
         elif _VALUE.search(name) or (linear and shape[:1] == (1,)):
             left_out.append(name)
@@ -187,18 +220,20 @@ def _sort(state: Mapping[str, Tensor]) -> tuple[Parts, Parts, list[str], list[st
     return lstms, heads, left_out, unmatched
 
 
-def _by_hint(prefixes: list[str]) -> list[str]:
+def _by_hint(prefixes: list[str]) -> tuple[list[str], Evidence]:
     """LSTMs in the order of the scalars, if each prefix names exactly one of them; else by number or as they are."""
     last = {prefix: re.split(r"[./]", prefix)[-1] for prefix in prefixes}
     hints = [[prefix for prefix in prefixes if hint.search(last[prefix])] for hint in _HINTS]
     named = [found[0] for found in hints if len(found) == 1]
-    return named if len(set(named)) == len(prefixes) else _by_number(prefixes)
+    return (named, "name") if len(set(named)) == len(prefixes) else _by_number(prefixes)
 
 
-def _by_number(prefixes: list[str]) -> list[str]:
+def _by_number(prefixes: list[str]) -> tuple[list[str], Evidence]:
     """Prefixes in the order of the last number in each, if all have different ones; else as they are."""
+    if len(prefixes) == 1:
+        return prefixes, "name"
     numbers = [re.findall(r"\d+", prefix) for prefix in prefixes]
     keys = [int(found[-1]) for found in numbers if found]
-    return (
-        sorted(prefixes, key=lambda p: int(re.findall(r"\d+", p)[-1])) if len(set(keys)) == len(prefixes) else prefixes
-    )
+    if len(set(keys)) < len(prefixes):
+        return prefixes, "order"
+    return sorted(prefixes, key=lambda prefix: int(re.findall(r"\d+", prefix)[-1])), "number"

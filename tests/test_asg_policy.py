@@ -18,7 +18,7 @@ from torch import Tensor
 import train_policy
 from agents.algorithms import make_learner
 from agents.asg import AsgAgent
-from agents.asg_import import convert, read_state_dict
+from agents.asg_import import convert, described, read_state_dict
 from agents.asg_policy import AsgPolicy
 from agents.base import Learner
 from agents.loading import load
@@ -225,18 +225,25 @@ def _foreign(lstm: str = "lstm_{}.", head: str = "actor.{}.", names: tuple[str, 
 
 
 def _order(state: dict[str, Tensor]) -> list[float]:
-    tensors, _ = convert(state)
+    tensors = convert(state).tensors
     return [tensors[f"lstms.{k}.weight_ih_l0"][0, 0].item() for k in range(5)]
 
 
 def test_names_that_say_their_scalar_are_put_in_order() -> None:
     shuffled = dict(reversed(_foreign().items()))
-    tensors, left_out = convert(shuffled)
+    found = convert(shuffled)
+    tensors = found.tensors
     assert _order(shuffled) == [0, 1, 2, 3, 4]
-    assert sorted(left_out) == ["critic.bias", "critic.weight"]
+    assert sorted(found.left_out) == ["critic.bias", "critic.weight"]
     assert [tensors[f"heads.{k}.weight"][0, 0].item() for k in range(7)] == [k + 0.5 for k in range(7)]
     policy = AsgPolicy(7, True, new_generator(0))
     policy.load_state_dict(tensors)
+    assert described(found) == [
+        "LSTMs, by name: train_ce from lstm_ce, train_kl from lstm_kl, progress from lstm_progress, head_mean from "
+        "lstm_mean, head_std from lstm_std.",
+        f"Heads from the first layer group to the last, by number: {', '.join(f'actor.{k}' for k in range(7))}.",
+        "Left out: critic.bias, critic.weight.",
+    ]
 
 
 def test_numbers_and_else_the_order_of_the_file_decide() -> None:
@@ -244,6 +251,14 @@ def test_numbers_and_else_the_order_of_the_file_decide() -> None:
     assert _order(dict(reversed(numbered.items()))) == [0, 1, 2, 3, 4]
     unnamed = _foreign("{}.", names=("alpha", "omega", "gamma", "beta", "rho"))
     assert _order(unnamed) == [0, 1, 2, 3, 4]
+    assert [convert(state).lstms_by for state in (numbered, unnamed)] == ["number", "order"]
+    assert described(convert(unnamed))[-1].startswith(
+        "Warning: nothing but the order of the file tells which of the LSTMs is which; check"
+    )
+    letters = {f"{'abcdefg'[int(key[0])]}{key[1:]}" if key[0].isdigit() else key: value
+               for key, value in _foreign(head="{}.").items()}  # fmt: skip
+    assert convert(letters).heads == [*"abcdefg"] and convert(letters).heads_by == "order"
+    assert "of the heads is which" in described(convert(letters))[-1]
     cells = {key.replace("_l0", ""): value for key, value in _foreign("cells.{}.").items()}
     assert _order(cells) == [0, 1, 2, 3, 4]
 
@@ -257,19 +272,26 @@ def test_what_is_no_such_policy_is_listed() -> None:
         convert({**_foreign(), "conv.weight": torch.zeros(8, 3, 3, 3)})
     with pytest.raises(ConfigError, match="found 0 of 5 LSTMs"):
         convert({"a": torch.zeros(3)})
+    for other in ("target_actor", "old.actor", "aux_head", "reward_head0"):
+        with pytest.raises(ConfigError, match=rf"and 7 heads .*Not matched: {other}\.weight \(11, 101\)"):
+            convert({**_foreign(), f"{other}.weight": torch.zeros(11, 101), f"{other}.bias": torch.zeros(11)})
 
 
-@pytest.mark.parametrize("kind", ["bare", "nested", "safetensors"])
+@pytest.mark.parametrize("kind", ["bare", "nested", "beside", "safetensors"])
 def test_a_checkpoint_becomes_a_policy(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     state = {f"module.{key}": value for key, value in _foreign().items()}
     file = tmp_path / ("policy.safetensors" if kind == "safetensors" else "policy.pth")
     if kind == "safetensors":
         save_file(state, file)
     else:
-        torch.save({"epoch": 3, "state_dict": state} if kind == "nested" else state, file)
+        nested = {"nested": {"epoch": 3, "state_dict": state}, "beside": {"epoch": torch.tensor(3), "policy": state}}
+        torch.save(nested.get(kind, state), file)
     out = tmp_path / "converted"
     assert train_policy.main(["import-asg", str(file), "--out", str(out), "--recipe", "gta5"]) == 0
-    assert "7 layer groups" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "train_ce from lstm_ce" in told and f"A policy for 7 layer groups is in {out}." in told
+    assert train_policy.main(["import-asg", str(file), "--out", str(out)]) == 2  # it overwrites none
+    assert f"error: {out} exists and is not empty; name another folder with --out." in capsys.readouterr().err
     agent = load(out)
     assert isinstance(agent, AsgAgent)
     assert agent.policy.memoryless and agent.policy.n_groups == 7
@@ -287,8 +309,9 @@ class _Evil:
 def test_files_that_would_execute_something_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "evil.pth"
     torch.save({"state_dict": _foreign(), "extra": _Evil()}, file)
-    with pytest.raises(ConfigError, match="cannot be read as weights"):
+    with pytest.raises(ConfigError, match=r"cannot be read as weights: it holds a \S*exec beside tensors") as caught:
         read_state_dict(file)
+    assert "\x1b" not in str(caught.value) and "weights_only" not in str(caught.value)
     file.write_bytes(pickle.dumps(_Evil()))
     with pytest.raises(ConfigError, match="cannot be read as weights"):
         read_state_dict(file)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import pytest
@@ -241,6 +242,27 @@ def test_checkpoints_are_unwrapped(tmp_path: Path) -> None:
     found = read_weights(tmp_path / "w.pth")
     assert list(found) == list(state)
     assert torch.equal(found["fc.weight"], state["fc.weight"])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"w": torch.ones(1), "from": Path("x")}, r"it holds a pathlib\.PosixPath beside tensors, and"),
+        (b"hello", "it is damaged, or no file of tensors"),
+        (b"", "it is damaged, or no file of tensors"),
+        ([torch.ones(1)], "holds a list; expected the state_dict of a network"),
+        ({"epoch": 3}, "holds no tensors; expected the state_dict of a network"),
+    ],
+)  # fmt: skip
+def test_files_of_more_or_less_than_tensors_are_refused(tmp_path: Path, content: Any, told: str) -> None:
+    file = tmp_path / "weights.pt"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    with pytest.raises(ConfigError, match=told) as caught:
+        read_weights(file)
+    assert "\x1b" not in str(caught.value) and "weights_only" not in str(caught.value)
 
 
 def test_without_network_the_error_says_which_file_to_put_where(

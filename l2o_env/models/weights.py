@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,13 +62,9 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
         raise ConfigError(
             f"There is no file of weights at {path}; put one there (safetensors or a PyTorch state_dict)."
         )
-    try:
-        found = _read(path)
-    except Exception as error:  # whatever a damaged or foreign file makes of its reader
-        raise ConfigError(
-            f"{path} holds no weights that can be read ({type(error).__name__}: {str(error).splitlines()[0]}); "
-            "expected safetensors, or a PyTorch file of tensors alone: torch.save(network.state_dict(), path)."
-        ) from error
+    found = read_tensors(path)
+    if not isinstance(found, Mapping):
+        raise ConfigError(f"{path} holds a {type(found).__name__}; expected the state_dict of a network.")
     for key in ("state_dict", "model"):
         if isinstance(found.get(key), Mapping):
             found = dict(found[key])
@@ -76,12 +74,33 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     return weights
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+def read_tensors(path: Path) -> Any:
+    """What a safetensors file or a PyTorch file of tensors holds; nothing in it is executed.
 
-        return dict(load_file(path))
-    return dict(torch.load(path, map_location="cpu", weights_only=True))
+    Raises:
+        ConfigError: If it cannot be read, or holds more than tensors and plain values.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the pickle protocol; what cannot be read is an error
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged or foreign file makes of its reader
+        # PyTorch's own text advises to execute what the file holds, so that only the type is taken from it.
+        kind = re.search(r"GLOBAL (\S+)", str(error))
+        if kind is not None:
+            why = f"it holds a {kind[1]} beside tensors, and to load that may execute code"
+        elif "TorchScript" in str(error):
+            why = "it is a TorchScript archive, which holds code"
+        else:
+            why = "it is damaged, or no file of tensors"
+        raise ConfigError(
+            f"{path} cannot be read as weights: {why}. Save the tensors alone, as safetensors or by "
+            "torch.save(network.state_dict(), path)."
+        ) from error
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
