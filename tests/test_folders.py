@@ -103,15 +103,26 @@ def test_an_unreadable_image_is_named_or_skipped_and_counted(tree: Path, caplog:
     assert "2 of 12 source images cannot be used and are skipped" in caplog.text
     assert "dog/001.png cannot be decoded" in caplog.text
     bad.unlink()
-    whole = _make(tree)  # only headers are read
-    splits = (whole.train, whole.validation)
-    split = next(s for s in splits if half in s.samples.files)  # type: ignore[union-attr]
-    with pytest.raises(ConfigError, match=r"dog/001\.png cannot be decoded \(image file is truncated\)"):
-        split.read(split.samples.files.index(half))  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match=r"dog/001\.png cannot be decoded \(image file is truncated\).*on_error=skip"):
+        _make(tree)
+
+
+def test_a_file_that_changes_after_the_start_is_named(tree: Path) -> None:
+    split = _make(tree).train
+    file = split.samples.files[2]  # type: ignore[union-attr]
+    file.write_bytes(b"no image")
+    with pytest.raises(
+        ConfigError, match=rf"{file} cannot be decoded \(it is no image.*start again; with on_error=skip"
+    ):
+        split.read(2)  # type: ignore[union-attr]
 
 
 def _rename(tree: Path) -> None:
     (tree / "target" / "dog").rename(tree / "target" / "Dog")
+
+
+def _loose(tree: Path) -> None:
+    shutil.copytree(tree / "source" / "cat", tree / "loose")
 
 
 def _empty(tree: Path) -> None:
@@ -141,23 +152,26 @@ class Headless(nn.Module):
         (None, {"target": "nowhere"}, "target: there is no folder nowhere"),
         (_rename, {"target": "target"}, r"only the first have \['dog'\], only the second have \['Dog'\]"),
         (_empty, {}, "Found no valid file for the classes bird"),
+        (_loose, {"source": "loose"}, r"^loose: Couldn't find any class folder\. Expected one folder per class with at "
+                                      "least one image each"),
         (_foreign_weights, {}, r"do not fit MicroNet: 12 missing: .*; 1 not of this network: more; 1 of another shape: "
                                r"fc\.weight \(5, 9\) instead of \(5, 8\)"),
-        (_pickle, {}, "holds no weights that can be read"),
+        (_pickle, {}, r"weights\.pt cannot be read as weights: it holds a pathlib\.PosixPath beside tensors"),
         (None, {"weights": "absent.pt"}, "There is no file of weights at absent.pt; put one there"),
         (None, {"weights": "DEFAULT"}, "which is for networks of torchvision; give your network's as weights=FILE"),
         (None, {"backbone": Headless}, "Headless has no head: expected a network .* ends with a torch.nn.Linear"),
         (None, {"backbone": "resnet19"}, r"Unknown network 'resnet19'\. Did you mean 'resnet18'"),
         (None, {"backbone": "nowhere.py:Net"}, "cannot be loaded"),
         (None, {"backbone": "tests.image_trees:Micro"}, "Unknown name in tests.image_trees: 'Micro'.* 'MicroNet'"),
-        (None, {"backbone": dict}, "made a dict; expected a torch.nn.Module"),
+        (None, {"backbone": dict}, "dict made a dict; expected a class or function that makes a torch.nn.Module"),
         (None, {"head": "fcc"}, r"Unknown linear layer or convolution of MicroNet: 'fcc'\. Did you mean 'fc'"),
         (None, {"groups": {"early": ["stem"]}}, r"in no layer group: body\.0\.weight"),
         (None, {"groups": {"all": ["stem", "body"], "no": ["bodi"]}}, r"'no' \(bodi\) has no parameters of its own"),
         (None, {"groups": ["stem", "body"]}, "groups is or gives a list; expected a mapping"),
         (None, {"feature_layer": "bodi"}, "Unknown feature_layer of MicroNet: 'bodi'"),
         (None, {"size": 3}, "MicroNet cannot take images of 3 x 3 pixels"),
-        (None, {"n_validation": 12}, "n_validation is 12; expected 1 to 11, because there are 12 source images"),
+        (None, {"n_validation": 12}, r"n_validation is 12 \(the default, unless .* there are 12 source images, and one "
+                                 r"of each class is needed to train on; give n_validation=1 to 10, such as n_.*=2"),
         (None, {"batchnorm": "frosen"}, r"Unknown batchnorm 'frosen'\. Did you mean 'frozen'"),
         (None, {"on_error": "pass"}, "Unknown on_error 'pass'"),
         (None, {"sice": 3}, r"Unknown setting of the pair 'folders': 'sice'\. Did you mean 'size'"),

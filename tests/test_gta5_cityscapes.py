@@ -135,6 +135,17 @@ def test_lists_choose_the_images(root: Path, tmp_path: Path) -> None:
     assert [str(m) for m in pair.target.samples.labels] == [str(root / "cityscapes" / mask)]  # type: ignore[union-attr]
 
 
+def test_a_listed_mask_of_train_ids_is_known_by_how_its_name_ends(root: Path, tmp_path: Path) -> None:
+    image, mask = _scene((3, 18))
+    for name, known in (("aachen_gtFine_labelTrainIds", True), ("frame_train_id", True), ("rainy_train", False)):
+        save(image, tmp_path / "image.png")
+        save(mask, tmp_path / f"{name}.png")
+        (tmp_path / "list.txt").write_text(f"image.png {name}.png\n")
+        settings = _settings(root, target=tmp_path, target_list=tmp_path / "list.txt")
+        target = pairs.make("gta5-cityscapes", **settings).target
+        assert target.samples.label_map is LABEL_MAPS["train_ids" if known else "ids"]  # type: ignore[union-attr]
+
+
 def test_frames_of_one_sequence_stay_together(root: Path, tmp_path: Path) -> None:
     for i in (1, 2, 3, 51, 52, 101):
         image, mask = _scene(IDS)
@@ -174,7 +185,11 @@ def _no_mask(root: Path) -> None:
         (_large_id, {}, r"00001\.png holds the label ids \[40\], which the label map of Cityscapes ids does not have"),
         (_other_size, {}, r"00001\.png has 40 x 36 pixels, but its mask .*00001\.png has 20 x 16"),
         (_coloured, {}, r"The mask .*00001\.png has 3 channels; expected one, of label ids"),
-        (_no_mask, {}, r"1 files of the source images are not there, such as .*labels/00001\.png"),
+        (
+            _no_mask,
+            {},
+            r"Of the source images these files are missing: 1, such as .*labels/00001\.png\. .*source_list=FILE",
+        ),
         (None, {}, r"There are no images .*images/\*\.png; give the folder that the archive unpacks to"),
         (_large_id, {"source_list": "no.txt"}, r"There is no list .*no\.txt"),
         (_large_id, {"source_labels": "ides"}, r"Unknown label map 'ides'\. Did you mean 'ids'"),

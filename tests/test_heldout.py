@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from l2o_env.errors import ConfigError
 from l2o_env.pairs.heldout import draw, hold_out
 
 STRATA = np.repeat([3, 0, 7], [600, 300, 100])
@@ -30,6 +31,34 @@ def test_the_seed_determines_a_draw() -> None:
         np.testing.assert_array_equal(draw(STRATA, n, 0), np.arange(1000))
     # Any image may be drawn.
     assert len(np.unique(np.concatenate([draw(STRATA, 50, seed) for seed in range(300)]))) > 990
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"),
+    [(1, (0, 1, 0)), (2, (1, 1, 0)), (3, (1, 1, 1)), (7, (2, 4, 1)), (10, (3, 6, 1)), (996, (299, 598, 99)),
+     (997, (299, 599, 99))],
+)  # fmt: skip
+def test_of_single_images_exactly_so_many_are_held_out(n: int, expected: tuple[int, int, int]) -> None:
+    train, held_out = hold_out(STRATA, None, n, 0, "images")
+    assert sorted([*train, *held_out]) == list(range(1000))
+    assert tuple((STRATA[held_out] == stratum).sum() for stratum in (0, 3, 7)) == expected
+    assert set(STRATA[train]) == {0, 3, 7}
+
+
+def test_a_class_of_one_image_is_trained_on() -> None:
+    train, held_out = hold_out(np.array([0, 1, 1, 1, 2, 2]), None, 3, 0, "images")
+    assert 0 in train
+    assert len(held_out) == 3
+
+
+@pytest.mark.parametrize("n", [0, 998])
+def test_too_many_or_none_is_told(n: int) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"n_validation is {n} \(the default, unless .* give n_validation=1 to 997, such"
+    ):
+        hold_out(STRATA, None, n, 0, "images")
+    with pytest.raises(ConfigError, match="there are 2 images, and one of each class is needed to train on; give more"):
+        hold_out(np.array([0, 1]), None, 1, 0, "images")
 
 
 def test_what_belongs_together_is_not_divided() -> None:

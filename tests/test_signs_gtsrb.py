@@ -91,7 +91,7 @@ def test_what_cannot_work_is_told(root: Path, tmp_path: Path) -> None:
         pairs.make("signs-gtsrb", root=tmp_path)
     with pytest.raises(ConfigError, match="n_proxy_train is 0; expected an integer >= 1"):
         pairs.make("signs-gtsrb", root=root, n_proxy_train=0)
-    with pytest.raises(ConfigError, match="GTSRB has 60 training images here; expected more than n_proxy_test"):
+    with pytest.raises(ConfigError, match="GTSRB has 60 training images here, and n_proxy_test is 500; expected fewer"):
         pairs.make("signs-gtsrb", root=root)
     with pytest.raises(ConfigError, match=r"'signs-gtsrb': 'n_targets'\. Did you mean 'n_target'"):
         pairs.make("signs-gtsrb", n_targets=3)

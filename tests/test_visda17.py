@@ -84,6 +84,25 @@ def test_a_missing_folder_is_told(root: Path, tmp_path: Path) -> None:
         pairs.make("visda17", root=root, target="test")
 
 
+def test_a_class_of_the_target_without_images_is_logged(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "train").symlink_to(root / "train")
+    (tmp_path / "validation").mkdir()
+    lines = []
+    for label, name in enumerate(CLASSES):
+        (tmp_path / "validation" / name).symlink_to(root / "validation" / name)
+        files = sorted((root / "validation" / name).iterdir())
+        lines += [f"{name}/{file.name} {label}" for file in files if name != "bus"]
+    (tmp_path / "validation" / "image_list.txt").write_text("\n".join(lines))
+    caplog.set_level("WARNING", "l2o_env")
+    pairs.make("visda17", root=tmp_path, backbone=MicroNet, weights=root / "weights.pt", size=12, n_validation=24)
+    told = (
+        "These classes of the target images have no images: ['bus']. Accuracies on them are over the other 11 classes."
+    )
+    assert caplog.messages == [told]
+
+
 def test_a_class_without_images_is_told(root: Path, tmp_path: Path) -> None:
     (tmp_path / "train").symlink_to(root / "train")
     (tmp_path / "copy").mkdir()

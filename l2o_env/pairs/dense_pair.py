@@ -11,7 +11,7 @@ from l2o_env.errors import ConfigError
 from l2o_env.models.backbone import NetworkConfig
 from l2o_env.models.segmentation import classifier_below, prepare_dense, proxy_classifier
 from l2o_env.pairs.base import Pair
-from l2o_env.pairs.files import Listing, verified
+from l2o_env.pairs.files import Listing
 from l2o_env.pairs.heldout import hold_out
 from l2o_env.pairs.image_pair import (
     ImageSettings,
@@ -24,6 +24,7 @@ from l2o_env.pairs.image_pair import (
     train_proxy,
 )
 from l2o_env.pairs.images import ImageSplit, Size
+from l2o_env.pairs.verify import verified
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,21 @@
-"""Labelled images in files: listings, what is checked before a training starts, and reading."""
+"""Labelled images in files: listings, and reading."""
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError
 from l2o_env.pairs.images import UnreadableError
 from l2o_env.pairs.labels import LabelMap
 
 OnError = Literal["raise", "skip"]
-_SHOWN = 5
-_SAMPLED_MASKS = 4
-_log = logging.getLogger("l2o_env")
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,66 +110,16 @@ def read_mask(path: Path) -> NDArray[np.int64]:
     return values.astype(np.int64)
 
 
-def verified(listing: Listing, on_error: OnError) -> Listing:
-    """Looks at every file before a training starts.
-
-    With ``"raise"`` only the headers are read: a file that is no image, or a mask of another size, is found in a
-    moment, one that is damaged further on when it is decoded. With ``"skip"`` everything is decoded, and what fails
-    is left out, counted and logged.
-
-    Raises:
-        UnreadableError: If a file cannot be used and ``on_error`` is ``"raise"``, or none can.
-        ConfigError: If ``on_error`` is no such name.
-    """
-    if on_error not in get_args(OnError):
-        raise unknown_name("on_error", on_error, get_args(OnError))
-    check = partial(_decode if on_error == "skip" else _look_at, listing)
-    problems = dict(_in_threads(check, len(listing)))
-    if on_error == "raise" and not problems and listing.dense:
-        for i in range(min(_SAMPLED_MASKS, len(listing))):
-            listing[i]  # a wrong label map shows in the first masks
-    if not problems:
-        return listing
-    told = " ".join(str(error) for error in list(problems.values())[:_SHOWN])
-    more = f" And {len(problems) - _SHOWN} more." if len(problems) > _SHOWN else ""
-    counted = f"{len(problems)} of {len(listing)} {listing.name} cannot be used"
-    if on_error == "raise" or len(problems) == len(listing):
-        hint = " Mend or remove them, or give on_error=skip." if on_error == "raise" else ""
-        raise UnreadableError(f"{counted}. {told}{more}{hint}")
-    _log.warning("%s and are skipped. %s%s", counted, told, more)
-    return listing.take([i for i in range(len(listing)) if i not in problems])
-
-
-def _in_threads(check: Callable[[int], ConfigError | None], n: int) -> list[tuple[int, ConfigError]]:
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        return [(i, error) for i, error in enumerate(pool.map(check, range(n))) if error is not None]
-
-
-def _decode(listing: Listing, index: int) -> ConfigError | None:
-    try:
-        listing[index]
-    except ConfigError as error:
-        return error
-    return None
-
-
-def _look_at(listing: Listing, index: int) -> ConfigError | None:
-    from PIL import Image
-
-    files = [listing.files[index], *([Path(listing.labels[index])] if listing.dense else [])]
-    sizes = []
-    for path in files:
-        try:
-            with Image.open(path) as image:
-                sizes.append(image.size)
-        except Exception as error:
-            return _unreadable(path, error)
-    return _sizes_differ(files[0], sizes[0], files[1], sizes[1]) if len(set(sizes)) > 1 else None
-
-
 def _unreadable(path: Path, error: Exception) -> UnreadableError:
-    told = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return UnreadableError(f"{path} cannot be decoded ({told.replace(str(path), 'file')}).")
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        told = "it is no image, or of a format that Pillow does not know"
+    elif isinstance(error, OSError) and error.strerror:
+        told = error.strerror
+    else:
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return UnreadableError(f"{path} cannot be decoded ({told}).")
 
 
 def _sizes_differ(image: Path, a: tuple[int, ...], mask: Path, b: tuple[int, ...]) -> UnreadableError:

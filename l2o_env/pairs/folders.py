@@ -132,7 +132,7 @@ def list_classes(folder: Path, name: str) -> Listing:
     try:
         found = ImageFolder(str(folder))
     except FileNotFoundError as error:
-        told = str(error).splitlines()[0].split(" Supported")[0].rstrip(".")
+        told = str(error).splitlines()[0].split(" Supported")[0].rstrip(".").removesuffix(f" in {folder}")
         raise ConfigError(f"{folder}: {told}. Expected one folder per class with at least one image each.") from error
     files, labels = zip(*found.samples, strict=True)
     return replace(Listing([Path(file) for file in files], np.array(labels, np.int64), tuple(found.classes)), name=name)

@@ -16,6 +16,8 @@ from l2o_env.pairs.spec import from_keywords
 
 FRAMES = 50
 """GTA5 was recorded as a drive: so many consecutive frames are held out together."""
+_TRAIN_IDS = ("_labelTrainIds", "_train_id")
+"""How names of masks with train ids end, of Cityscapes and of BDD100K."""
 Files = tuple[list[Path], list[Path]]
 
 
@@ -85,7 +87,10 @@ def _listing(
 ) -> Listing:
     missing = [path for path in (*images, *masks) if not path.is_file()]
     if missing:
-        raise ConfigError(f"{len(missing)} files of the {name} are not there, such as {missing[0]}.")
+        raise ConfigError(
+            f"Of the {name} these files are missing: {len(missing)}, such as {missing[0]}. Unpack the whole archives, "
+            f"or list the images to take in a file: {name.split()[0]}_list=FILE."
+        )
     found = None if groups is None else groups(images)
     return Listing(images, masks, CITYSCAPES_CLASSES, found, label_map(labels), name)
 
@@ -108,7 +113,8 @@ def _target(settings: StreetSettings) -> tuple[list[Path], list[Path], str | Pat
     root = existing_folder(settings.target, "target")
     if settings.target_list is not None:
         images, masks = _listed(root, Path(settings.target_list))
-        labels = "train_ids" if "rain" in masks[0].stem else _LAYOUTS[settings.target_layout][1]
+        of_train_ids = masks[0].stem.endswith(_TRAIN_IDS)
+        labels = "train_ids" if of_train_ids else _LAYOUTS[settings.target_layout][1]
     else:
         images, masks, labels = _LAYOUTS[settings.target_layout][0](root, settings.target_split)
     return images, masks, labels if settings.target_labels == "auto" else settings.target_labels

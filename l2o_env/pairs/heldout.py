@@ -15,13 +15,13 @@ def hold_out(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """A seeded, stratified split that never divides what belongs together.
 
-    Groups are drawn class by class until a class has its share; every class keeps at least one group on both sides,
-    where it has two.
+    Groups are drawn class by class until a class has its share, in proportion to its images. Every class keeps a group
+    to train on, and has one that is held out where it has two; single images only as far as ``n_held_out`` goes.
 
     Args:
         strata: Class of each image ``(n,)``; all the same where it has none.
         groups: What belongs together, by a name for each image; None: every image stands alone.
-        n_held_out: Images to hold out; about so many where groups have several.
+        n_held_out: Images to hold out: exactly so many where every image stands alone, else about so many.
         seed: Determines the split.
         what: What messages call the images.
 
@@ -32,17 +32,23 @@ def hold_out(
         ConfigError: If there are too few images or groups.
     """
     n = len(strata)
-    if not 0 < n_held_out < n:
-        raise ConfigError(f"n_validation is {n_held_out}; expected 1 to {n - 1}, because there are {n} {what}.")
+    classes, counts = np.unique(strata, return_counts=True)
+    most = n - len(classes)
+    if not 0 < n_held_out <= most:
+        hint = (
+            f"give n_validation=1 to {most}, such as n_validation={max(most // 5, 1)}" if most else "give more images"
+        )
+        raise ConfigError(
+            f"n_validation is {n_held_out} (the default, unless the pair was given another), but there are {n} {what}, "
+            f"and one of each class is needed to train on; {hint}."
+        )
     names = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     rng = np.random.default_rng([seed, n])
     held_out = np.zeros(n, np.bool_)
-    for stratum in np.unique(strata):
+    shares = _shares(counts, n_held_out) if groups is None else np.maximum(1, np.round(n_held_out * counts / n))
+    for stratum, share in zip(classes, shares, strict=True):
         members = np.flatnonzero(strata == stratum)
-        share = max(1, round(n_held_out * len(members) / n))
         order = rng.permutation(np.unique(names[members]))
-        if len(order) < 2:
-            continue
         taken = 0
         for group in order[:-1]:
             if taken >= share:
@@ -53,6 +59,24 @@ def hold_out(
     if not held_out.any():
         raise ConfigError(f"The {what} belong to one group each class, so none can be held out; give more sequences.")
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def _shares(counts: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Images to hold out of each class: `n` in all, in proportion, one of each if `n` allows it, never all of one.
+
+    Args:
+        counts: Images of each class ``(n_classes,)``.
+        n: At most ``(counts - 1).sum()``.
+    """
+    most = counts - 1
+    least = np.minimum(most, 1) * (np.minimum(most, 1).sum() <= n)
+    wanted = n * counts / counts.sum()
+    shares = np.clip(np.floor(wanted).astype(np.int64), least, most)
+    while shares.sum() < n:  # the largest remainders are rounded up
+        shares[np.argmax(np.where(shares < most, wanted - shares, -np.inf))] += 1
+    while shares.sum() > n:
+        shares[np.argmin(np.where(shares > least, wanted - shares, np.inf))] -= 1
+    return shares
 
 
 def draw(strata: NDArray[np.int64], n: int, seed: int) -> NDArray[np.int64]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,13 +17,14 @@ from l2o_env.models.backbone import NetworkConfig, Prepared, prepare
 from l2o_env.models.base import Optimizee
 from l2o_env.pairs.augment import Augmentation
 from l2o_env.pairs.base import MetricName, Pair
-from l2o_env.pairs.files import Listing, OnError, existing_folder, verified
+from l2o_env.pairs.files import Listing, OnError, existing_folder
 from l2o_env.pairs.heldout import hold_out
 from l2o_env.pairs.images import ImageSplit, Size
 from l2o_env.pairs.labelled import Labelled, in_order
 from l2o_env.pairs.proxy import ProxyTraining
+from l2o_env.pairs.verify import verified
 
-_Settings = TypeVar("_Settings", bound="ImageSettings")
+_log = logging.getLogger("l2o_env")
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ def build_pair(
     source = _verified(source, settings.on_error)
     target = None if target is None else in_order(_verified(target, settings.on_error), classes)
     require_every_class(source)
+    if target is not None:
+        warn_of_empty_classes(target)
     prepared = prepare(_with_weights(settings), settings.size)
     train, validation = hold_out(
         np.asarray(source.labels), source.groups, settings.n_validation, settings.seed, source.name
@@ -258,10 +262,24 @@ def require_same_classes(source: Labelled, target: Labelled | None) -> None:
     )
 
 
+def _empty_classes(listing: Labelled) -> list[str]:
+    counts = np.bincount(np.asarray(listing.labels), minlength=len(listing.classes))
+    return [name for name, count in zip(listing.classes, counts, strict=True) if count == 0]
+
+
+def warn_of_empty_classes(listing: Labelled) -> None:
+    """Logs a warning that lists the classes without an image, if there are any."""
+    empty = _empty_classes(listing)
+    if empty:
+        _log.warning(
+            "These classes of the %s have no images: %s. Accuracies on them are over the other %d classes.",
+            listing.name, empty, len(listing.classes) - len(empty),
+        )  # fmt: skip
+
+
 def require_every_class(listing: Labelled) -> None:
     """Raises ``ConfigError`` that lists the classes without an image."""
-    counts = np.bincount(np.asarray(listing.labels), minlength=len(listing.classes))
-    empty = [name for name, count in zip(listing.classes, counts, strict=True) if count == 0]
+    empty = _empty_classes(listing)
     if empty:
         raise ConfigError(
             f"These classes of the {listing.name} have no images: {empty}. Add some or remove the classes."

@@ -158,7 +158,12 @@ class ImageSplit:
     def _decode(self, index: int) -> Sample:
         from PIL import Image
 
-        image, label = self.samples[index]
+        try:
+            image, label = self.samples[index]
+        except UnreadableError as error:  # all files were whole when the pair was built
+            raise UnreadableError(
+                f"{error} Mend or remove it and start again; with on_error=skip, such images are left out then."
+            ) from error
         dense = not isinstance(label, int | np.integer)
         mask = Image.fromarray(np.asarray(label)) if dense and not isinstance(label, Image.Image) else label
         if dense and mask.size != image.size:

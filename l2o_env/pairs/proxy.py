@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,10 +20,10 @@ from l2o_env.models.base import new_generator
 from l2o_env.models.small import NetworkName, SmallProxy
 from l2o_env.pairs.base import Split
 from l2o_env.pairs.cache import Tensors, cached
+from l2o_env.progress import announced
 
 # Part of the key of the cache. Raise it whenever data, network or training change, or old proxies are taken for new.
 FORMAT = 2
-_log = logging.getLogger("l2o_env")
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,8 @@ def fit(
     )
     path = PathIntegral(dict(proxy.named_parameters()) if track else {})
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_factor, total=training.epochs * per_epoch))
-    with _one_thread(), torch.enable_grad(), _progress(training.epochs) as advance:
+    telling = announced("Pretraining a proxy on real images, once", training.epochs)
+    with _one_thread(), torch.enable_grad(), telling as advance:
         for _ in range(training.epochs):
             for batch in torch.randperm(n, generator=generator).split(training.batch_size):
                 optimizer.zero_grad()
@@ -203,18 +202,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on a terminal that vanishes at its end; a line in the log elsewhere."""
-    if not sys.stderr.isatty():
-        _log.info("Pretraining a proxy on real images (some 20 seconds, once).")
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("Pretraining the proxy on real images", total=total)
-        yield lambda: progress.advance(task)

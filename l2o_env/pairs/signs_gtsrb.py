@@ -117,9 +117,12 @@ def build(name: str, config: SignsConfig) -> Pair:
 
 def _divide(training: Listing, config: SignsConfig) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Photographs to pretrain the proxy on, and those of other physical signs to test it on."""
-    if config.n_proxy_test >= len(training):
-        raise ConfigError(f"GTSRB has {len(training)} training images here; expected more than n_proxy_test.")
     labels = np.asarray(training.labels)
+    if config.n_proxy_test > len(training) - len(np.unique(labels)):
+        raise ConfigError(
+            f"GTSRB has {len(training)} training images here, and n_proxy_test is {config.n_proxy_test}; expected "
+            "fewer, so that one of each sign is left."
+        )
     rest, others = hold_out(labels, training.groups, config.n_proxy_test, config.seed, training.name)
     chosen = draw(labels[rest], config.n_proxy_train, config.seed)
     return rest[chosen], others[draw(labels[others], config.n_proxy_test, config.seed)]
