@@ -21,7 +21,7 @@ from agents.table import TableArgs, settings_and_policy
 from agents.table_rows import BY_KEY, Row, agent_of, mean_and_half_width
 from l2o_env import pairs as pair_registry
 from l2o_env.errors import ConfigError, unknown_name
-from l2o_env.models.base import Optimizee
+from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.pairs.base import Pair, images_of
 from l2o_env.rollout import MAX_OPTIMIZEES, episode_seeds, run_episodes
 from l2o_env.runs import RunFolder
@@ -34,6 +34,7 @@ MIN_PLACES = 4
 """Grad-CAM reads the deepest layer whose feature map has at least so many rows and columns."""
 CHUNK = 64
 """Images per attribution."""
+_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,12 @@ class Look:
     Attributes:
         maps: Attention ``(n, height, width)``; each map sums to 1, or is 0 where nothing speaks for the class.
         predicted: Classes ``(n,)``.
+        layer: Name of the module whose output was read.
     """
 
     maps: NDArray[np.float64]
     predicted: NDArray[np.int64]
+    layer: str
 
 
 def attention_command(args: AttentionArgs, reporter: Reporter | None = None) -> int:
@@ -132,10 +135,12 @@ def attention_command(args: AttentionArgs, reporter: Reporter | None = None) -> 
     pair = pair_registry.make(name)
     indices, labels, masks = _chosen(pair, args.measured)
     images = images_of(pair.target, indices) if pair.target is not None else torch.empty(0)
+    # Of a network that is not fine-tuned yet, so that a layer that cannot be read is told before.
+    layer = look(pair.make_model(new_generator(0)).eval(), images[:1], args.layer).layer
     looks: dict[str, list[Look]] = {}
     with reporter.stage("Fine-tuning", len(args.rows), "networks") as update:
         for k, (row, networks) in enumerate(_networks(args, table_args)):
-            looks[row.label] = [look(model, images, args.layer) for model in networks]
+            looks[row.label] = [look(model, images, layer) for model in networks]
             update(k + 1, row.label)
     shown = _one_of_each(labels, args.images)
     out = args.out or args.run / "attention.png"
@@ -144,7 +149,7 @@ def attention_command(args: AttentionArgs, reporter: Reporter | None = None) -> 
         draw(path, images[shown], labels[shown], parts, pair.classes)
     for line in summary(looks, labels, masks):
         reporter.out.print(line, markup=False)
-    reporter.say(f"The picture is {out}.")
+    reporter.say(f"The picture is {out}. Attention is that of the output of {layer}; --layer reads another.")
     return 0
 
 
@@ -153,7 +158,8 @@ def _chosen(pair: Pair, n: int) -> tuple[list[int], NDArray[np.int64], NDArray[n
     target = pair.target
     if target is None or target.labels is None or target.labels.dim() != 1:
         raise ConfigError(
-            f"Attention needs target images with one class each, and the pair {pair.name!r} has none; choose another."
+            f"Attention needs target images with one class each, and the pair {pair.name!r} has none; give it a "
+            "target, or choose another."
         )
     every = max(len(target) // n, 1)
     indices = list(range(0, len(target), every))[:n]
@@ -163,10 +169,10 @@ def _chosen(pair: Pair, n: int) -> tuple[list[int], NDArray[np.int64], NDArray[n
 
 def _networks(args: AttentionArgs, table_args: TableArgs) -> Any:
     """The rows, each with its fine-tuned networks, one per seed."""
-    config, policy, _ = settings_and_policy(table_args, True, Reporter(bars=False))
+    rows: list[Row] = [BY_KEY[key] for key in args.rows]
+    config, policy, _ = settings_and_policy(table_args, rows, Reporter(bars=False))
     seeds = episode_seeds(args.seed, "evaluation", args.seeds)
-    for key in args.rows:
-        row: Row = BY_KEY[key]
+    for row in rows:
         agent = agent_of(row, args.lr, table_args.weights, config.window / config.budget, policy)
         settings = replace(config, **getattr(agent, "config_overrides", {}))
         venv = Syn2RealVectorEnv(args.seeds, **asdict(settings))
@@ -203,13 +209,16 @@ def look(model: Optimizee, images: Tensor, layer: str | None = None) -> Look:
         predicted.append(said)
     attention = torch.cat(maps)
     total = attention.sum((-2, -1), keepdim=True)
-    return Look((attention / total.clamp(min=1e-12)).numpy(), torch.cat(predicted).numpy())
+    return Look((attention / total.clamp(min=1e-12)).numpy(), torch.cat(predicted).numpy(), name)
 
 
 def deepest_map(model: Optimizee, image: Tensor) -> str:
     """Name of the deepest layer group that is a module with a feature map of at least 4 x 4 places.
 
     Where there is none, the network's own last feature map is taken.
+
+    Raises:
+        ConfigError: If it names none either; the message lists modules that make one.
     """
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -223,15 +232,17 @@ def deepest_map(model: Optimizee, image: Tensor) -> str:
     modules = dict(model.named_modules())
     parents = [model.feature_layer.rpartition(".")[0]] if model.feature_layer else [""]
     names = [f"{parent}.{group}".strip(".") for parent in parents for group in model.layer_groups()]
-    handles = [modules[name].register_forward_hook(keep(name)) for name in names if name in modules]
+    handles = [part.register_forward_hook(keep(name)) for name, part in modules.items() if name]
     with torch.no_grad():
         model(image)
     for handle in handles:
         handle.remove()
-    large = [name for name, shape in shapes.items() if len(shape) == 4 and min(shape[-2:]) >= MIN_PLACES]
+    maps = {name: min(shape[-2:]) for name, shape in shapes.items() if len(shape) == 4 and min(shape[-2:]) > 1}
+    large = [name for name, places in maps.items() if name in names and places >= MIN_PLACES]
     found = large[-1] if large else model.feature_layer
     if found is None:
-        raise ConfigError(f"{type(model).__name__} names no feature map; give --layer.")
+        hint = f"give --layer, one of {', '.join(list(maps)[-_SHOWN:])}" if maps else "no module of it makes one"
+        raise ConfigError(f"{type(model).__name__} names no feature map with several places; {hint}.")
     return found
 
 
@@ -275,7 +286,7 @@ def _one_of_each(labels: NDArray[np.int64], n: int) -> list[int]:
 
 
 def _part(found: Look, indices: list[int]) -> Look:
-    return Look(found.maps[indices], found.predicted[indices])
+    return Look(found.maps[indices], found.predicted[indices], found.layer)
 
 
 def draw(
@@ -296,9 +307,12 @@ def draw(
     from l2o_env.plots import new_figure
 
     n, n_rows = len(images), 1 + len(looks)
-    figure = new_figure(1.35 * n + 2.6, 1.55 * n_rows + 0.9)
+    height = 1.55 * n_rows + 1.1
+    figure = new_figure(1.35 * n + 2.6, height)
     axes = figure.subplots(n_rows, n, squeeze=False)
-    figure.subplots_adjust(left=2.3 / (1.35 * n + 2.6), right=0.99, top=0.9, bottom=0.12, wspace=0.08, hspace=0.32)
+    figure.subplots_adjust(
+        left=2.3 / (1.35 * n + 2.6), right=0.99, top=1 - 0.75 / height, bottom=0.12, wspace=0.08, hspace=0.32
+    )
     low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
     pictures = ((images - low) / (high - low).clamp(min=1e-6)).permute(0, 2, 3, 1).numpy()
     for k in range(n):
@@ -309,9 +323,11 @@ def draw(
             _panel(axes[row, k], pictures[k], found.maps[k], f"{class_name(said, classes)} {mark}")
     for axis, name in zip(axes[:, 0], ("real image", *looks), strict=True):
         axis.set_ylabel(_wrapped(name), rotation=0, ha="right", va="center", fontsize=9, labelpad=8)
-    figure.suptitle(
-        "Attention (Grad-CAM) for the class that each network predicts: right ✓ or wrong ✗", fontsize=11, y=0.975
+    layers = ", ".join(dict.fromkeys(found.layer for found in looks.values()))
+    title = (
+        f"Attention (Grad-CAM of the output of {layers})\nfor the class that each network predicts: right ✓ or wrong ✗"
     )
+    figure.suptitle(title, fontsize=10, y=1 - 0.1 / height)
     place = figure.add_axes((0.62, 0.05, 0.37, 0.018))
     scale = ScalarMappable(Normalize(0, 1), "inferno")
     bar = figure.colorbar(scale, cax=place, orientation="horizontal", ticks=[0, 0.5, 1])
@@ -334,7 +350,11 @@ def _panel(axis: Axes, picture: NDArray[Any], heat: NDArray[np.float64] | None, 
         return
     axis.imshow(picture.mean(-1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     top = heat.max()
-    heat = heat / top if top > 0 else heat
+    if top == 0:
+        axis.text(0.5, 0.5, "no attention", transform=axis.transAxes, ha="center", va="center", fontsize=8,
+                  bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 2})  # fmt: skip
+        return
+    heat = heat / top
     # More transparent where there is less, so that the image is seen.
     axis.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.15 + 0.6 * heat, interpolation="nearest")
 

@@ -18,6 +18,7 @@ from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig, GuidanceName, resolve_device
 from l2o_env.errors import ConfigError
 from l2o_env.rollout import MAX_OPTIMIZEES, Progress, Step, episode_seeds, run_episodes, seed_sequence
+from l2o_env.stream_data import no_images
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def audit(args: AuditArgs, reporter: Reporter | None = None) -> int:
     options: dict[str, Any] = {"guidance_weight": args.guidance_weight, "device": str(resolve_device(args.device))}
     settings = options | environment_settings(args.env, (*options, "pairs", "guidance", "kl_weight"))
     for pair in args.pairs:
+        require_target(pair)
+    for pair in args.pairs:
         config = EnvConfig(pairs=(pair,), **settings)
         found: dict[str, pd.DataFrame] = {}
         for guidance in GUIDANCES:
@@ -86,6 +89,13 @@ def audit(args: AuditArgs, reporter: Reporter | None = None) -> int:
                 found[guidance] = random_runs(guided, args.runs, args.seed, steps(update))
         reporter.out.print(table(pair, found, args.kl_weights))
     return 0
+
+
+def require_target(name: str) -> None:
+    """Raises ConfigError unless a pair has target images."""
+    pair = pair_registry.make(name)
+    if pair.target is None:
+        raise no_images(pair, "target")
 
 
 def random_runs(config: EnvConfig, n: int, seed: int, progress: Progress | None = None) -> pd.DataFrame:
@@ -110,7 +120,7 @@ def random_runs(config: EnvConfig, n: int, seed: int, progress: Progress | None 
     limits = np.log(config.lr_min), np.log(config.lr_max)
     rates = np.exp(rng.uniform(*limits, (n, len(venv.layer_names))))
     seeds = np.array(episode_seeds(seed, "audit", n))
-    parts = []
+    parts, n_steps = [], venv.episodes.n_steps()
     for k, start in enumerate(range(0, n, size)):
         rows = np.minimum(np.arange(start, start + size), n - 1)  # the last part repeats its last run
         end: dict[str, NDArray[Any]] = {key: np.zeros(size) for key in ("val_ce", "val_kl")}
@@ -119,7 +129,7 @@ def random_runs(config: EnvConfig, n: int, seed: int, progress: Progress | None 
             for key, values in end.items():
                 values[step.ended] = step.info[key][step.ended]
             if progress is not None:
-                progress(k * config.n_steps + step.number, -(-n // size) * config.n_steps, "")
+                progress(k * n_steps + step.number, -(-n // size) * n_steps, "")
 
         outcome = run_episodes(
             venv, FixedRates(rates[rows]), seeds=seeds[rows].tolist(), splits=("target",), on_step=note
@@ -166,7 +176,7 @@ def table(pair: str, found: dict[str, pd.DataFrame], kl_weights: Sequence[float]
     for frame in found.values():
         for name, value in values(frame, kl_weights).items():
             accuracy = frame["real_accuracy"]
-            cells = [f"{rank_correlation(value, accuracy):.2f}", f"{top_loss(value, accuracy):.3f}"]
+            cells = [f"{rank_correlation(value, accuracy):z.2f}", f"{top_loss(value, accuracy):z.3f}"]
             rows[name] = rows.get(name, []) + cells
     for name, line in rows.items():
         printed.add_row(name, *line)

@@ -15,6 +15,11 @@ TABLE_WIDTH = 140
 """Columns that a table may take where there is no terminal."""
 
 
+def counted(n: int, noun: str) -> str:
+    """A number of things: ``"1 pair"``, ``"2,000 pairs"``."""
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
 class Update(Protocol):
     """Moves a stage forward."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from agents.console import Reporter, steps
+from agents.console import Reporter, counted, steps
 from agents.contestants import (
     TUNED,
     TrainedPolicy,
@@ -32,6 +32,7 @@ from agents.train_args import MIN_TUNING_EPISODES
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.evaluate import check_runs
 from l2o_env.runs import RunFolder
 from l2o_env.transfer import Contestant, Mode, evaluate_in_parts
 from l2o_env.transfer_report import overall, reference_of, to_markdown, write_pictures
@@ -139,6 +140,8 @@ def evaluate_runs(args: EvaluateArgs, reporter: Reporter | None = None) -> pd.Da
     with folder.guard("parts"):
         folder.path.mkdir(parents=True, exist_ok=True)
     _prepare(pairs, reporter)
+    for each in (*trained, *hand_made):  # before opponents are tuned, which may take long
+        check_runs({each.policy: each.load()}, pairs, each.config)
     others = [*hand_made, *_tuned(args, config, pairs, folder, reporter)]
     with folder.guard("parts"), _progress(reporter, "Evaluating") as progress:
         found = evaluate_in_parts(
@@ -193,7 +196,7 @@ def _folder(args: EvaluateArgs, trained: list[Contestant], pairs: tuple[str, ...
 
 
 def _prepare(pairs: tuple[str, ...], reporter: Reporter) -> None:
-    reporter.say(f"Preparing {len(pairs)} pairs; a proxy is pretrained on real images at its first use.")
+    reporter.say(f"Preparing {counted(len(pairs), 'pair')}.")
     for name in pairs:
         pair_registry.make(name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,12 +17,12 @@ from agents.contestants import common_settings, find_policy, given_settings
 from agents.hyperparameters import EnvAssignments
 from agents.loading import load
 from agents.report import mean_and, metric_note
-from agents.table_rows import BY_KEY, CLAIMS, ROWS, Finding, agent_of, check_claims
+from agents.table_rows import BY_KEY, CLAIMS, ROWS, Finding, Row, agent_of, check_claims
 from l2o_env import pairs as pair_registry
 from l2o_env.action import ACTION_SETTINGS
 from l2o_env.config import EnvConfig, GuidanceName
 from l2o_env.errors import ConfigError, unknown_name
-from l2o_env.evaluate import evaluate, summarise
+from l2o_env.evaluate import check_runs, evaluate, summarise
 from l2o_env.pairs.spec import parse
 from l2o_env.rollout import episode_seeds
 from l2o_env.runs import RunFolder
@@ -133,6 +134,11 @@ def table_command(args: TableArgs, reporter: Reporter | None = None) -> int:
         reporter.out.print(table(args.pair, summary))
         for line in claim_lines(findings):
             reporter.out.print(line, markup=False)
+        if summary["proxy_accuracy"].isna().all():
+            reporter.say(
+                "There is no proxy accuracy: the pair has no images with the proxy's labels; give it some: "
+                "proxy_test=FOLDER."
+            )
         reporter.say(told)
         if folder is not None:
             _write(folder, args, frame, summary, findings, told)
@@ -155,7 +161,7 @@ def measure(args: TableArgs, reporter: Reporter) -> tuple[pd.DataFrame, str, Age
         ConfigError: If a setting cannot work.
     """
     rows = [row for row in ROWS if args.rows is None or row.key in args.rows]
-    config, policy, told = settings_and_policy(args, any(row.profile == "policy" for row in rows), reporter)
+    config, policy, told = settings_and_policy(args, rows, reporter)
     share = config.window / config.budget
     agents = {row.label: agent_of(row, args.lr, args.weights, share, policy) for row in rows}
     with reporter.stage(f"Rows on {pair_registry.label(args.pair)}", 1, "steps") as update:
@@ -163,17 +169,30 @@ def measure(args: TableArgs, reporter: Reporter) -> tuple[pd.DataFrame, str, Age
     return frame, told, policy
 
 
-def settings_and_policy(args: TableArgs, needed: bool, reporter: Reporter) -> tuple[EnvConfig, Any, str]:
-    """The settings of all rows, the learned policy, and where it comes from in words."""
+def settings_and_policy(args: TableArgs, rows: Sequence[Row], reporter: Reporter) -> tuple[EnvConfig, Any, str]:
+    """The settings of all rows, the learned policy, and where it comes from in words.
+
+    Raises:
+        ConfigError: Before a policy is trained, if a row cannot be run on the pair.
+    """
+    config, policy, told = _settings_and_saved_policy(args)
+    share = config.window / config.budget
+    known = [row for row in rows if row.profile != "policy" or policy is not None]
+    check_runs({row.label: agent_of(row, args.lr, args.weights, share, policy) for row in known}, [args.pair], config)
+    if args.policy is not None:
+        return config, policy, told
+    if known == list(rows):
+        return config, None, "No policy was needed."
+    agent = _train(args, config, reporter)
+    return config, agent, f"The policy was trained on {args.pair} for {args.episodes} episodes."
+
+
+def _settings_and_saved_policy(args: TableArgs) -> tuple[EnvConfig, Any, str]:
     lengths = {"budget": args.budget, "window": args.window}
     overrides = given_settings(args.env, args.device, guidance="kl", guidance_weight=args.guidance_weight, **lengths)
     overrides["pairs"] = (args.pair,)
     if args.policy is None:
-        config = EnvConfig(**overrides)
-        if not needed:
-            return config, None, "No policy was needed."
-        agent = _train(args, config, reporter)
-        return config, agent, f"The policy was trained on {args.pair} for {args.episodes} episodes."
+        return EnvConfig(**overrides), None, ""
     found = find_policy(str(args.policy))
     config = common_settings([found], overrides)
     if found.config is not None:
@@ -193,7 +212,7 @@ def _train(args: TableArgs, config: EnvConfig, reporter: Reporter) -> Agent:
     with reporter.stage("Training the policy", args.episodes, "episodes") as update:
 
         def tell(record: dict[str, Any]) -> None:
-            update(min(record["episode"], args.episodes), f"return {record['return_mean']:.3f}")
+            update(min(record["episode"], args.episodes), f"return {record['return_mean']:z.3f}")
 
         agent.learn(venv, args.episodes, callback=tell)
     return agent
@@ -251,7 +270,7 @@ def claim_lines(findings: list[Finding]) -> list[str]:
     lines = []
     for claim, difference, half_width, verdict in findings:
         what = "real accuracy" if claim.column == "real_accuracy" else "proxy accuracy"
-        interval = f"{100 * difference:+.1f} ± {100 * half_width:.1f} points of {what}"
+        interval = f"{100 * difference:+z.1f} ± {100 * half_width:.1f} points of {what}"
         lines.append(f"{claim.text}: {verdict} ({interval})")
     missing = len(CLAIMS) - len(findings)
     return [*lines, f"{missing} claims could not be checked: rows or accuracies are missing."] if missing else lines

@@ -19,14 +19,15 @@ import torch
 import l2o_env
 from agents.algorithms import find, make_learner
 from agents.base import Learner
-from agents.console import Reporter, steps
+from agents.console import Reporter, counted, steps
+from agents.loading import CONFIG_FILE
 from agents.report import results_table
 from agents.schedules import default_opponents
 from agents.selection import Checkpoints
 from agents.train_args import Plan, TrainArgs
 from agents.tuning import tune_per_layer, tune_uniform
 from l2o_env import pairs as pair_registry
-from l2o_env.evaluate import SUMMARISED, evaluate, summarise
+from l2o_env.evaluate import SUMMARISED, check_runs, evaluate, summarise
 from l2o_env.event_log import LayerLog, TensorBoardLog, log_recording
 from l2o_env.models.base import new_generator
 from l2o_env.plots import plot_actions, plot_learning_curve
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+EVENTS = "events"
+"""Folder of a run for TensorBoard's events."""
 UNITS = {"val_accuracy": "accuracy", "target_oracle": "accuracy"}
 """Units of the rewards that are not in nats."""
 
@@ -86,9 +89,12 @@ class _Run:
         """All stages; what an interrupted one has come to is kept."""
         status = 0
         try:
-            self._prepare()
-            self._train()
+            self._train(self._prepare())
             self._evaluate()
+        except Exception:
+            if not self.records:  # it came to nothing, so that the same command can be given again
+                self.folder.discard(CONFIG_FILE, EVENTS)
+            raise
         except KeyboardInterrupt:
             self.reporter.say("Interrupted: writing what there is. Ctrl-C again stops at once.")
             status = INTERRUPTED
@@ -96,30 +102,34 @@ class _Run:
             self._finish("finished" if status == 0 else "interrupted")
         return status
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> Syn2RealVectorEnv:
+        """Builds the pairs, the agent and the population that it is trained on, and checks that they go together."""
         plan = self.plan
         names = tuple(dict.fromkeys((*plan.env.pairs, *plan.eval_pairs)))
-        self.reporter.say(f"Preparing {len(names)} pairs; a proxy is pretrained on real images at its first use.")
+        self.reporter.say(f"Preparing {counted(len(names), 'pair')}.")
         if plan.env.reward == "target_oracle":
             self.reporter.say("The reward target_oracle reads target labels: this policy will not be zero-shot.")
         with self._timed("prepare"):
             for name in names:
                 pair_registry.make(name)
-        self.folder.write_json("config.json", _describe(plan))
+            seed, env = plan.args.seed, self.training_env
+            venv = Syn2RealVectorEnv(plan.args.num_envs, **asdict(env))
+            policy_seed = episode_seeds(seed, "policy", 1)[0]
+            agent = make_learner(plan.args.algo, env, plan.settings, policy_seed, len(venv.layer_names))
+            check_runs({agent.name: agent}, plan.eval_pairs, plan.env)
+            venv.reset(seed=episode_seeds(seed, "training", plan.args.num_envs))
+        self.folder.write_json(CONFIG_FILE, _describe(plan))
+        self.agent = agent
+        return venv
 
-    def _train(self) -> None:
-        plan, reporter = self.plan, self.reporter
-        seed = plan.args.seed
-        env = self.training_env
-        venv = Syn2RealVectorEnv(plan.args.num_envs, **asdict(env))
-        policy_seed = episode_seeds(seed, "policy", 1)[0]
-        self.agent = make_learner(plan.args.algo, env, plan.settings, policy_seed, len(venv.layer_names))
-        venv.reset(seed=episode_seeds(seed, "training", plan.args.num_envs))
+    def _train(self, venv: Syn2RealVectorEnv) -> None:
+        plan, reporter, agent = self.plan, self.reporter, self.agent
+        assert agent is not None
         venv.on_step = layers = LayerLog(venv.layer_names)
         with (
             self._timed("train"),
-            self.folder.guard("events"),
-            _closing(TensorBoardLog(self.folder.path / "events")) as log,
+            self.folder.guard(EVENTS) as path,
+            _closing(TensorBoardLog(path)) as log,
             reporter.stage("Training", plan.episodes, "episodes", 10) as update,
             _deferred_interrupt() as interrupted,
         ):
@@ -128,12 +138,11 @@ class _Run:
                 self.records.append(record)
                 log({**record, **layers.take(), "time/data_wait": venv.episodes.data_wait})
                 self.updates = venv.episodes.updates_made
-                update(min(record["episode"], plan.episodes), f"return {record['return_mean']:.3f}")
+                update(min(record["episode"], plan.episodes), f"return {record['return_mean']:z.3f}")
                 if interrupted():
                     raise KeyboardInterrupt
                 self.checkpoints(agent)
 
-            agent = self.agent
             agent.learn(venv, plan.episodes, pairs=plan.env.pairs, callback=callback)
             self.updates = venv.episodes.updates_made
         self._save_policy()
@@ -194,7 +203,7 @@ class _Run:
             with self.folder.guard("actions.png") as path:
                 plot_actions(recorded, path, policy=self.agent.name)
             summary = self._write_results(status)
-            with self.folder.guard("events") as path:
+            with self.folder.guard(EVENTS) as path:
                 self._log_results(path, summary)
             self.reporter.out.print(results_table(summary, self._budget()))
         self.reporter.say(f"The run is in {self.folder.path}.")
@@ -218,8 +227,8 @@ class _Run:
         """How many updates the policy was trained with, in words."""
         assert self.agent is not None
         return (
-            f"{self.agent.name} was trained with {self.updates:,} optimizer updates "
-            f"({self.agent.episodes} episodes of {self.plan.env.budget})"
+            f"{self.agent.name} was trained with {counted(self.updates, 'optimizer update')} "
+            f"({episodes_of(self.agent.episodes, self.plan.env.budget, self.updates)})"
         )
 
     def _write_results(self, status: str) -> pd.DataFrame:
@@ -248,6 +257,14 @@ class _Run:
             yield
         finally:
             self.seconds[stage] = round(time.perf_counter() - started, 1)
+
+
+def episodes_of(episodes: int, budget: int, updates: int) -> str:
+    """How many episodes so many updates were, in words: those that diverge are shorter, and others follow them."""
+    if updates == episodes * budget:
+        return f"{counted(episodes, 'episode')} of {budget}"
+    more = ", and parts of others" if updates > episodes * budget else ""
+    return f"{counted(episodes, 'episode')} of up to {budget}{more}"
 
 
 def _describe(plan: Plan) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def _run(
     total: int,
     text: str,
 ) -> Outcome:
-    n_steps = venv.config.n_steps
+    n_steps = venv.episodes.n_steps()
     report = reporter(progress, index * n_steps, total * n_steps, text)
     found = run_episodes(venv, agent, seeds=seeds, on_step=lambda step: report(step.number))
     report(n_steps)

@@ -57,6 +57,16 @@ def _same_images(members: Sequence[pairs.Pair]) -> bool:
     return len({pair.train.images.shape[1:] for pair in members if isinstance(pair.train, pairs.Split)}) == 1
 
 
+def epoch_updates(config: EnvConfig, pair: pairs.Pair) -> int:
+    """Updates that ASG's windows take for an epoch on a pair."""
+    return config.epoch_updates or max(len(pair.train) // config.batch_size, 1)
+
+
+def n_steps(config: EnvConfig, pair: pairs.Pair) -> int:
+    """Steps of an episode on a pair, unless it diverges."""
+    return len(decision_points(config.windows, config.window, config.budget, epoch_updates(config, pair)))
+
+
 @dataclass(frozen=True)
 class StepResult:
     """What one step of N optimizees gives back; arrays are ``(N, ...)``."""
@@ -166,16 +176,11 @@ class Episodes:
     def _epochs(self) -> NDArray[np.int64]:
         """Updates of an epoch ``(N,)``."""
         indices = [0 if start is None else start.pair for start in self.population.starts]
-        return np.array([self._epoch(index) for index in indices])
-
-    def _epoch(self, pair: int) -> int:
-        images = len(self.population.pairs[pair].train)
-        return self.config.epoch_updates or max(images // self.config.batch_size, 1)
+        return np.array([epoch_updates(self.config, self.population.pairs[index]) for index in indices])
 
     def n_steps(self, pair: int = 0) -> int:
         """Steps of an episode on a pair of the settings, by its index, unless it diverges."""
-        config = self.config
-        return len(decision_points(config.windows, config.window, config.budget, self._epoch(pair)))
+        return n_steps(self.config, self.population.pairs[pair])
 
     def _infos(self, window: Window) -> dict[str, NDArray]:
         m = window.measurements

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig
+from l2o_env.core import n_steps
 from l2o_env.errors import ConfigError
+from l2o_env.models.base import new_generator
+from l2o_env.population import check_pair
 from l2o_env.rollout import MAX_OPTIMIZEES, AgentLike, Outcome, Progress, Step, episode_seeds, reporter, run_episodes
 from l2o_env.vector_env import Syn2RealVectorEnv
 
@@ -80,7 +83,7 @@ def evaluate(
         deterministic: Whether agents take their most likely action.
         per_class: Whether the accuracy on each class of the target is wanted too, as columns ``CLASS_COLUMN.format(k)``
             (NaN for a class that a pair does not have).
-        progress: Called after each step with steps made and planned (an upper bound, until the last one).
+        progress: Called after each step with steps made and planned; episodes that diverge make fewer.
         on_step: Called after each reset and step with policy, pair, step, observations and info. ``info["seed"]`` is
             the seed of each row, ``info["sampled"]`` tells whether its actions are, and ``info["_lr"]`` (or any other
             mask) tells the rows that count; more than 16 seeds come as several populations.
@@ -92,8 +95,8 @@ def evaluate(
         rewards. Without target images the real accuracy is NaN, without proxy test images that of the proxy's head.
 
     Raises:
-        ConfigError: If there is nothing to evaluate, a pair is unknown, or an agent was trained for actions that mean
-            something else or for another number of layer groups.
+        ConfigError: Before anything runs, if there is nothing to evaluate, a pair is unknown or lacks what the settings
+            need, or an agent was trained for actions that mean something else or for another number of layer groups.
     """
     if isinstance(n_seeds, bool) or not isinstance(n_seeds, int) or n_seeds < 1:
         raise ConfigError(f"n_seeds is {n_seeds!r}; expected an integer >= 1.")
@@ -104,10 +107,12 @@ def evaluate(
         pair_registry.check(name)
     batches = _batches(episode_seeds(seed, "evaluation", n_seeds))
     frames: list[pd.DataFrame] = []
-    total = len(names) * len(agents) * len(batches) * config.n_steps
-    for pair, policy, agent, venv in _populations(agents, names, config, len(batches[0][0])):
+    runs = check_runs(agents, names, config)
+    done, total = 0, sum(run.n_steps for run in runs) * len(batches)
+    for run, venv in _populations(runs, len(batches[0][0])):
+        policy, pair, agent = run.policy, run.pair, run.agent
         for row_seeds, n_rows in batches:
-            report = reporter(progress, len(frames) * config.n_steps, total, f"{policy} on {pair_registry.label(pair)}")
+            report = reporter(progress, done, total, f"{policy} on {pair_registry.label(pair)}")
             built = venv.episodes.population.pairs[0]
             has_target = built.target is not None
             found = run_episodes(
@@ -120,7 +125,8 @@ def evaluate(
                 on_step=_observer(policy, pair, row_seeds, n_rows, on_step, report, not deterministic),
             )
             frames.append(_frame(policy, pair, row_seeds, found).iloc[:n_rows])
-            report(config.n_steps)
+            report(run.n_steps)
+            done += run.n_steps
     return pd.concat(frames, ignore_index=True)
 
 
@@ -132,19 +138,58 @@ def _batches(seeds: list[int]) -> list[tuple[list[int], int]]:
     return [(part + part[-1:] * (size - len(part)), len(part)) for part in parts]
 
 
-def _populations(
-    agents: Mapping[str, AgentLike], pairs: Sequence[str], config: EnvConfig, n: int
-) -> Iterator[tuple[str, str, AgentLike, Syn2RealVectorEnv]]:
-    """Every agent on every pair; agents of the same settings share a population."""
+class Run(NamedTuple):
+    """One agent on one pair.
+
+    Attributes:
+        pair: Name of the pair.
+        policy: Name of the agent.
+        agent: The agent.
+        config: Settings that it runs with.
+        n_steps: Steps of an episode, unless it diverges.
+    """
+
+    pair: str
+    policy: str
+    agent: AgentLike
+    config: EnvConfig
+    n_steps: int
+
+
+def check_runs(agents: Mapping[str, AgentLike], pairs: Sequence[str], config: EnvConfig) -> list[Run]:
+    """Every agent on every pair, all of which can be run.
+
+    Args:
+        agents: Agents by name.
+        pairs: Names of pairs.
+        config: Settings of the environment; see :func:`evaluate`.
+
+    Raises:
+        ConfigError: If an agent does not fit a pair's network or actions, or a pair lacks what settings need.
+    """
+    runs = []
     for pair in pairs:
-        venvs: dict[EnvConfig, Syn2RealVectorEnv] = {}
+        built = pair_registry.make(pair)
+        model = built.make_model(new_generator(0))
         for policy, agent in agents.items():
             overrides = getattr(agent, "config_overrides", {})
             settings = replace(config, **{**overrides, "pairs": (pair,), "common_random_numbers": False})
-            if settings not in venvs:
-                venvs[settings] = Syn2RealVectorEnv(n, **asdict(settings))
-            check_agent(policy, agent, settings, len(venvs[settings].layer_names), pair)
-            yield pair, policy, agent, venvs[settings]
+            check_pair(built, model, settings)
+            check_agent(policy, agent, settings, len(model.layer_groups()), pair)
+            runs.append(Run(pair, policy, agent, settings, n_steps(settings, built)))
+    return runs
+
+
+def _populations(runs: Sequence[Run], n: int) -> Iterator[tuple[Run, Syn2RealVectorEnv]]:
+    """The runs, each with its population; agents of the same settings share one, as long as the pair is the same."""
+    venvs: dict[EnvConfig, Syn2RealVectorEnv] = {}
+    pair = ""
+    for run in runs:
+        if run.pair != pair:
+            pair, venvs = run.pair, {}
+        if run.config not in venvs:
+            venvs[run.config] = Syn2RealVectorEnv(n, **asdict(run.config))
+        yield run, venvs[run.config]
 
 
 def check_agent(policy: str, agent: AgentLike, config: EnvConfig, n_layers: int, pair: str) -> None:
@@ -252,4 +297,4 @@ def to_markdown(summary: pd.DataFrame) -> str:
 def _with_interval(mean: float, half_width: float) -> str:
     if np.isnan(mean):
         return "–"
-    return f"{mean:.3f}" if np.isnan(half_width) else f"{mean:.3f} ± {half_width:.3f}"
+    return f"{mean:z.3f}" if np.isnan(half_width) else f"{mean:z.3f} ± {half_width:.3f}"

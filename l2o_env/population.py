@@ -21,7 +21,7 @@ from torch import Tensor
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.evaluation import Evaluation, class_accuracy, evaluate_chunks, is_averaged, predictions
-from l2o_env.guidance import Context, kl_divergence, make_guidance
+from l2o_env.guidance import TERMS, Context, kl_divergence, make_guidance
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.pairs.base import Pair, Split, is_streamed
 from l2o_env.reward import Measurements
@@ -139,6 +139,19 @@ class DeviceData:
         return self._evaluated[name]
 
 
+def check_pair(pair: Pair, model: Optimizee, config: EnvConfig) -> None:
+    """Raises ``ConfigError`` if a pair does not have what the settings' reward and guidance need.
+
+    Args:
+        pair: The pair.
+        model: One of its optimizees.
+        config: The settings.
+    """
+    if config.reward == "target_oracle" and pair.target is None:
+        raise no_images(pair, "target")
+    TERMS[config.guidance].check(model, pair.name)
+
+
 class Population(ABC):
     """N optimizees with one learning rate per layer group each.
 
@@ -175,8 +188,7 @@ class Population(ABC):
                     f"{', '.join(Layout.of(model).group_names)}) or in the shapes of their weights. "
                     "Make one environment for each network."
                 )
-            if config.reward == "target_oracle" and pair.target is None:
-                raise no_images(pair, "target")
+            check_pair(pair, model, config)
         self._template = models[0]
         self.n_proxy_classes = max(pair.n_proxy_classes for pair in pairs)
         self.data = [self._device_data(pair) for pair in pairs] if data is None else list(data)

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -64,6 +65,15 @@ class RunFolder:
         """Takes the folder away again if nothing was written to it."""
         with suppress(OSError):
             self.path.rmdir()
+
+    def discard(self, *names: str) -> None:
+        """Takes away files and folders of a run that came to nothing; those that are not there are passed over."""
+        for name in names:
+            path = self.path / name
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:

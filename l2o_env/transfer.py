@@ -16,8 +16,9 @@ import pandas as pd
 import l2o_env
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig
+from l2o_env.core import n_steps
 from l2o_env.errors import ConfigError, unknown_name
-from l2o_env.evaluate import CLASS_COLUMN, check_agent, evaluate
+from l2o_env.evaluate import CLASS_COLUMN, check_runs, evaluate
 from l2o_env.files import atomic_path
 from l2o_env.models.base import new_generator
 from l2o_env.pairs import Split
@@ -147,7 +148,8 @@ def evaluate_in_parts(
     store.mkdir(exist_ok=True)
     open_parts = {part.name: part for part in parts if _read(store, part, n_seeds, seed) is None}
     kept = len({part.name for part in parts}) - len(open_parts)
-    steps = [part.contestant.config.n_steps * -(-n_seeds // MAX_OPTIMIZEES) for part in open_parts.values()]
+    batches = -(-n_seeds // MAX_OPTIMIZEES)
+    steps = [n_steps(p.contestant.config, pair_registry.make(p.pair)) * batches for p in open_parts.values()]
     for k, part in enumerate(open_parts.values()):
         _run(store, part, n_seeds, seed, _shifted(progress, sum(steps[:k]), sum(steps)))
     frames = []
@@ -198,7 +200,7 @@ def _plan(contestants: Sequence[Contestant], pairs: Sequence[str], n_seeds: int,
         for pair in pairs:
             if contestant.pairs is not None and pair not in contestant.pairs:
                 continue
-            check_agent(contestant.policy, agent, contestant.config, n_layers(pair), pair)
+            check_runs({contestant.policy: agent}, [pair], contestant.config)
             parts += [
                 _Part(contestant, pair, mode, _settings(contestant, mode, pair, images[pair], n_seeds, seed))
                 for mode in contestant.modes

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 import train_policy
-from agents.attention import Look, _one_of_each, class_name, deepest_map, look, share_on_object, summary
+from agents.attention import Look, _one_of_each, class_name, deepest_map, draw, look, share_on_object, summary
 from agents.reinforce import Reinforce
 from l2o_env import pairs
 from l2o_env.config import EnvConfig
@@ -60,11 +61,43 @@ def test_share_on_the_object_by_hand() -> None:
     masks[0, 1, 1] = True
     assert share_on_object(maps, masks) == pytest.approx((0.7 + 0.0) / 2)  # the third has no attention at all
     assert np.isnan(share_on_object(np.zeros((1, 2, 2)), masks[:1]))
-    looks = {"net": [Look(maps, np.array([1, 0, 2])), Look(maps, np.array([1, 1, 2]))]}
+    looks = {"net": [Look(maps, np.array([1, 0, 2]), "x"), Look(maps, np.array([1, 1, 2]), "x")]}
     lines = summary(looks, np.array([1, 1, 2]), masks)
     assert lines[0].startswith("net: accuracy 0.833 ± ") and "attention on the object 0.350" in lines[0]
     assert lines[1].startswith("Objects cover 0.333")
     assert "does not know where" in summary(looks, np.array([1, 1, 2]), None)[1]
+
+
+def test_an_empty_map_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **kwargs: figures.append(figure))
+    maps = np.zeros((2, 8, 8))
+    maps[1, 3, 3] = 1.0
+    assert PAIR.target is not None
+    draw(tmp_path / "x.png", PAIR.target.images[:2], np.array([0, 1]), {"net": Look(maps, np.array([0, 1]), "layer1")})
+    texts = {axis.get_title(): [text.get_text() for text in axis.texts] for axis in figures[0].axes}
+    assert texts["0 ✓"] == ["no attention"] and texts["1 ✓"] == []
+    assert "output of layer1" in figures[0].get_suptitle()
+
+
+def test_a_network_without_a_named_map_lists_modules_that_make_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TinyNet, "feature_layer", None)
+    model = TinyNet(new_generator(0))
+    with pytest.raises(
+        ConfigError, match=r"names no feature map .* give --layer, one of stem, stem_norm, layer1, layer1_n"
+    ):
+        deepest_map(model, torch.zeros(1, 3, 4, 4))
+    with pytest.raises(ConfigError, match="no module of it makes one"):
+        deepest_map(model, torch.zeros(1, 3, 2, 2))
+
+
+def test_a_layer_that_cannot_be_read_is_told_before_fine_tuning(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Reinforce(EnvConfig(device="cpu"), seed=1).save(tmp_path)
+    assert train_policy.main(["attention", str(tmp_path), "--pair", tiny, "--layer", "layer9", "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert "error: Unknown layer 'layer9'" in error and "Fine-tuning" not in error
 
 
 def test_classes_have_names_where_the_pair_has_them() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,9 @@ from agents import reproduce
 from agents.audit import random_runs, rank_correlation, top_loss, values
 from agents.reproduce import Reference, fits, ordering
 from agents.schedules import Schedule
+from l2o_env import pairs
 from l2o_env.config import EnvConfig
+from tests.tiny import tiny_pair
 
 
 def _frame() -> pd.DataFrame:
@@ -64,6 +68,17 @@ def test_the_audit_prints_one_table_per_pair(tiny: str, capsys: pytest.CaptureFi
     assert all(value in printed for value in ("-(CE_val + 0 KL_val)", "-(CE_val + 20 KL_val)", "validation accuracy"))
     assert train_policy.main(["audit", "tyni"]) == 2
     assert "Did you mean 'tiny'" in capsys.readouterr().err
+
+
+def test_a_pair_without_a_target_is_told_before_any_runs(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if "untargeted" not in pairs.names():
+        pairs.register("untargeted", lambda: replace(tiny_pair(name="untargeted"), target=None))
+    options = ["--runs", "8", "--env", "budget=4", "--env", "window=2", "--device", "cpu"]
+    assert train_policy.main(["audit", tiny, "untargeted", *options]) == 2
+    printed = capsys.readouterr()
+    told = "Pair 'untargeted' has no labelled target images, so there is no accuracy on them; give it some: target=…."
+    assert printed.err.splitlines() == [f"error: {told}"]
+    assert printed.out == ""
 
 
 def test_fits_and_ordering() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,15 @@ import agents
 import train_policy
 from agents.algorithms import ALGORITHMS
 from agents.reinforce import Reinforce
+from agents.train import episodes_of
+from l2o_env import pairs
+from l2o_env.errors import ConfigError
 from l2o_env.evaluate import COLUMNS
 from l2o_env.event_log import TensorBoardLog, read_scalars
 from l2o_env.record import StepRecorder
 from l2o_env.rollout import episode_seeds, run_episodes
 from l2o_env.vector_env import Syn2RealVectorEnv
+from tests.tiny import TinyNet, register_tiny_deep, tiny_pair
 
 OPPONENTS = ["best-constant", "best-schedule", "tuned-per-layer", "uniform", "asg-sgd", "frozen-backbone"]
 
@@ -204,6 +209,58 @@ def test_a_disk_that_fills_is_told_in_one_line(
     assert Reinforce.load(tmp_path / "run" / "policy").episodes == 12
     assert not list((tmp_path / "run").glob("*results*"))
     assert not list((tmp_path / "run").glob(".*"))
+
+
+@pytest.mark.parametrize("place", ["Syn2RealVectorEnv.reset", "Syn2RealVectorEnv.step"])
+def test_a_run_that_fails_before_its_first_result_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    def failing(*args: object, **kwargs: object) -> None:
+        raise ConfigError("it does not fit")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"l2o_env.vector_env.{place}", failing)
+        assert _train(tmp_path / "run") == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "error: it does not fit"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_policy_that_does_not_fit_an_evaluated_pair_is_told_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep = register_tiny_deep()
+    options = ["--hp", "per_layer_heads=true", "--eval-pairs", "tiny", deep]
+    assert _train(tmp_path / "run", *options) == 2
+    error = capsys.readouterr().err
+    assert f"'reinforce' cannot run on the pair '{deep}'" in error and "Training" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", ["--guidance csg", "--guidance feature", "--reward target_oracle"])
+def test_what_a_pair_lacks_is_told_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, options: str
+) -> None:
+    if "bare" not in pairs.names():
+        pairs.register("bare", lambda: replace(tiny_pair(name="bare"), target=None))
+    monkeypatch.setattr(TinyNet, "feature_layer", None)
+    assert _train(tmp_path / "run", *options.split(), "--eval-pairs", "bare", "--pairs", "bare") == 2
+    error = capsys.readouterr().err
+    assert "needs the last feature map" in error or "'bare' has no labelled target images" in error
+    assert "Training" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("updates", "expected"),
+    [
+        (80, "2 episodes of 40"),
+        (61, "2 episodes of up to 40"),
+        (82, "2 episodes of up to 40, and parts of others"),
+    ],
+)
+def test_updates_are_told_as_episodes(updates: int, expected: str) -> None:
+    assert episodes_of(2, 40, updates) == expected
+    assert episodes_of(1, 40, 40) == "1 episode of 40"
 
 
 @pytest.mark.parametrize(

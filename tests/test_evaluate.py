@@ -134,6 +134,25 @@ def test_progress_counts_the_steps_of_all_populations(config: EnvConfig) -> None
     assert seen == [(k, 6, f"{name} on tiny") for k, name in zip(done, ["slow"] * 5 + ["fast"] * 5, strict=True)]
 
 
+def test_progress_of_asgs_windows_ends_where_it_was_planned(config: EnvConfig) -> None:
+    seen: list[tuple[int, int, str]] = []
+    settings = replace(config, windows="asg", window=1, budget=40, epoch_updates=20)
+    evaluate({"slow": AGENTS["slow"]}, ["tiny"], 2, settings, progress=lambda *report: seen.append(report))
+    # Windows of 1, 1, 2, 4, 8, 4, and in the second epoch, after 20 updates, of 1, 2, 4, 8, 5.
+    assert [done for done, _, _ in seen] == [*range(11), 10]
+    assert {total for _, total, _ in seen} == {10}
+
+
+def test_nothing_runs_where_one_agent_does_not_fit(config: EnvConfig) -> None:
+    seen: list[tuple[int, int, str]] = []
+    agents = {**AGENTS, "short": PerLayer("short", (0.1, 0.1))}
+    with pytest.raises(
+        ConfigError, match="'short' cannot run on the pair 'tiny': 'short' has rates for 2 layer groups"
+    ):
+        evaluate(agents, ["tiny"], 2, config, progress=lambda *report: seen.append(report))
+    assert seen == []
+
+
 def test_overrides_of_an_agent_are_honoured(config: EnvConfig) -> None:
     agents = {
         "plain": Schedule("plain", 1e-6),

@@ -95,3 +95,12 @@ def test_a_folder_that_stayed_empty_is_taken_away(tmp_path: Path) -> None:
     folder.write_text("a.txt", "x")
     folder.remove_if_empty()
     assert (folder.path / "a.txt").exists()
+
+
+def test_what_came_to_nothing_is_taken_away(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    for name in ("a.txt", "b.txt"):
+        folder.write_text(name, "x")
+    (folder.path / "events" / "deep").mkdir(parents=True)
+    folder.discard("a.txt", "events", "absent")
+    assert [path.name for path in folder.path.iterdir()] == ["b.txt"]

@@ -11,16 +11,17 @@ import pandas as pd
 import pytest
 
 import train_policy
+from agents.algorithms import configure
 from agents.loading import load
 from agents.reinforce import Reinforce
 from agents.report import evaluation_table, metric_note, results_table
 from agents.schedules import RandomRates, Schedule
 from agents.table import TableArgs, cells, claim_lines, table
-from agents.table_rows import BY_KEY, CLAIMS, ROWS, Row, agent_of, check_claims, mean_and_half_width, verdict
+from agents.table_rows import BY_KEY, CLAIMS, ROWS, Finding, Row, agent_of, check_claims, mean_and_half_width, verdict
 from l2o_env import pairs
 from l2o_env.config import EnvConfig
 from l2o_env.evaluate import COLUMNS, summarise
-from tests.tiny import tiny_pair
+from tests.tiny import TinyNet, tiny_pair
 
 WEIGHTS = TableArgs().weights
 FAST = ["--seeds", "3", "--budget", "4", "--window", "2", "--episodes", "4", "--device", "cpu"]
@@ -164,6 +165,38 @@ def test_a_policy_of_a_folder_is_run_as_it_was_trained(
     frame = pd.read_csv(out / "table.csv")
     assert frame["policy"].unique().tolist() == [BY_KEY["4"].label, BY_KEY["9"].label]
     assert f"{len(CLAIMS) - 2} claims could not be checked" in capsys.readouterr().out
+
+
+def test_a_row_that_cannot_run_is_told_before_a_policy_is_trained(
+    tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(TinyNet, "feature_layer", None)
+    assert train_policy.main(["table", tiny, *FAST]) == 2
+    error = capsys.readouterr().err
+    assert "error: The guidance 'feature' needs the last feature map" in error and "Training" not in error
+    assert train_policy.main(["table", tiny, *FAST, "--rows", "2", "random"]) == 0
+
+
+def test_a_policy_of_another_network_is_told_before_any_row_runs(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = EnvConfig(pairs=(tiny,), device="cpu")
+    Reinforce(config, configure("reinforce", {"per_layer_heads": True}), n_layers=9).save(tmp_path)
+    assert train_policy.main(["table", tiny, *FAST, "--policy", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "This policy has heads for 9 layer groups" in error and "Rows on" not in error
+
+
+def test_without_proxy_images_it_says_how_to_give_some(capsys: pytest.CaptureFixture[str]) -> None:
+    if "unproven" not in pairs.names():
+        pairs.register("unproven", lambda: replace(tiny_pair(name="unproven"), proxy_test=None))
+    assert train_policy.main(["table", "unproven", *FAST, "--rows", "1", "2"]) == 0
+    assert capsys.readouterr().err.count("proxy_test=FOLDER") == 1
+
+
+def test_there_is_no_negative_zero() -> None:
+    finding = Finding(CLAIMS[0], -0.0001, 0.1, "undecided")
+    assert "undecided (+0.0 ± 10.0 points of real accuracy)" in claim_lines([finding])[0]
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,7 @@ TERMS: dict[str, type[Guidance]] = {
 
 
 def make_guidance(context: Context) -> Guidance:
-    """The term that the settings name.
-
-    Raises:
-        ConfigError: If the networks do not have what it needs.
-    """
+    """The term that the settings name."""
     return TERMS[context.config.guidance](context)
 
 

@@ -71,10 +71,7 @@ class Guidance:
     is done once for many optimizees and outside of that.
 
     Args:
-        context: The population that the term belongs to.
-
-    Raises:
-        ConfigError: If the networks do not have what the term needs.
+        context: The population that the term belongs to; its networks have passed :meth:`check`.
     """
 
     name: ClassVar[str]
@@ -82,9 +79,26 @@ class Guidance:
     """Whether it is more than the KL divergence, which is measured anyway; compiled kernels have no more than that."""
     needs_features: ClassVar[bool] = False
     """Whether :meth:`loss` reads the last feature map."""
+    needs_feature_layer: ClassVar[bool] = False
+    """Whether the network has to name its last feature map."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
+
+    @classmethod
+    def check(cls, model: Optimizee, pair: str) -> None:
+        """Raises ``ConfigError`` if a network does not have what the term needs.
+
+        Args:
+            model: An optimizee.
+            pair: Name of its pair, for the message.
+        """
+        if cls.needs_feature_layer and model.feature_layer is None:
+            raise ConfigError(
+                f"The guidance {cls.name!r} needs the last feature map, and {type(model).__name__} of the pair "
+                f"{pair!r} does not name it; give the pair feature_layer=MODULE, set the network's attribute "
+                "feature_layer, or use the guidance 'kl'."
+            )
 
     def start(self, i: int, pair: int, seed: int) -> None:
         """Notes that the i-th optimizee begins an episode on a pair; `seed` is what its random numbers come from."""
@@ -128,24 +142,14 @@ class FrozenFeatures:
     """The last feature maps of the pairs' proxies, computed batch by batch.
 
     Args:
-        context: The population.
-        user: Name of the term, for the error.
-
-    Raises:
-        ConfigError: If a network does not name its last feature map.
+        context: The population; its networks name their last feature maps.
     """
 
-    def __init__(self, context: Context, user: str) -> None:
+    def __init__(self, context: Context) -> None:
         self._models: list[Optimizee] = []
         for pair in context.pairs:
             # The proxy's backbone is that of any newly made optimizee.
             model = pair.make_model(new_generator(0)).to(context.device, context.dtype).eval()
-            if model.feature_layer is None:
-                raise ConfigError(
-                    f"The guidance {user!r} needs the last feature map, and {type(model).__name__} of the pair "
-                    f"{pair.name!r} does not name it; give the pair feature_layer=MODULE, set the network's attribute "
-                    "feature_layer, or use the guidance 'kl'."
-                )
             self._models.append(model.requires_grad_(False))
 
     @torch.no_grad()

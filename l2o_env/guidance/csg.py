@@ -66,11 +66,12 @@ class Contrastive(Guidance):
     """InfoNCE between the optimizee's view and the proxy's."""
 
     name = "csg"
+    needs_feature_layer = True
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         config = context.config
-        self._frozen = FrozenFeatures(context, self.name)
+        self._frozen = FrozenFeatures(context)
         shortest = min(len(pair.train) for pair in context.pairs)
         wanted = min(config.csg_queue, shortest, config.budget * config.batch_size)
         size = max(wanted // config.batch_size, 1) * config.batch_size  # whole batches

@@ -26,11 +26,11 @@ class FeatureDistance(Guidance):
     """Squared distance of the last feature map to the proxy's."""
 
     name = "feature"
-    needs_features = True
+    needs_features = needs_feature_layer = True
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._frozen = FrozenFeatures(context, self.name)
+        self._frozen = FrozenFeatures(context)
 
     def prepare(self, rows: Sequence[int], pair: int, images: Tensor) -> dict[str, Tensor]:
         """The proxy's feature maps ``features`` of the batches."""
