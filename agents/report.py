@@ -63,7 +63,7 @@ def mean_and(mean: float, spread: float) -> str:
     """A mean with its interval or spread; a dash stands for what was not measured."""
     if np.isnan(mean):
         return "-"
-    return f"{mean:.3f}" if np.isnan(spread) else f"{mean:.3f} ± {spread:.3f}"
+    return f"{mean:z.3f}" if np.isnan(spread) else f"{mean:z.3f} ± {spread:.3f}"
 
 
 def evaluation_table(lines: list[list[str]], pairs: Iterable[str]) -> Table:

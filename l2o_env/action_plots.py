@@ -24,6 +24,7 @@ from l2o_env.plots import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 N_BINS = 8
@@ -250,6 +251,8 @@ def plot_rate_against_guidance(
         x, y = binned(np.log(mine["seen"].to_numpy()), np.log(mine["lr"].to_numpy()), N_BINS)
         left.plot(np.exp(x), np.exp(y), "o-", color=colour, ms=4, lw=1.8, label=layer, mec="white", mew=0.5)
     left.set(xscale="log", yscale="log")
+    _few_ticks_if_narrow(left.xaxis)
+    _few_ticks_if_narrow(left.yaxis)
     left.set_xlabel("RMS of the guidance gradient seen before (per weight, log scale)")
     left.set_ylabel("learning rate chosen (log scale)")
     left.grid(alpha=0.3, lw=0.5)
@@ -259,6 +262,17 @@ def plot_rate_against_guidance(
     name, n = chosen["policy"].iloc[0], len(seen[["pair", "seed"]].drop_duplicates())
     figure.suptitle(f"{name}: learning rate against guidance gradient, {n} episodes", fontsize=11)
     save_figure(figure, path)
+
+
+def _few_ticks_if_narrow(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis of less than a decade, where labels of minor ticks would collide."""
+    from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
+
+    low, high = axis.get_view_interval()
+    if high < 10 * low:
+        axis.set_major_locator(MaxNLocator(4))
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_locator(NullLocator())
 
 
 def _draw_correlations(axis: Axes, found: pd.DataFrame, colours: Mapping[str, Any]) -> None:

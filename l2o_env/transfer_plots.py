@@ -25,6 +25,7 @@ METRICS = {
 }
 """What is scored, with its unit."""
 MAX_PROFILES = 10
+_NARROW = 1e-3
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
 _SELECTIONS = {"last": "o", "source": "D", "target-oracle": "^", "fixed": "s", "tuned": "P"}
 """Markers of the selections."""
@@ -34,6 +35,20 @@ def scored(results: pd.DataFrame, column: str) -> pd.DataFrame:
     """The rows of pairs on which everyone has a score (a pair without real images has no real accuracy)."""
     known = results.groupby("pair", sort=False)[column].apply(lambda values: bool(np.isfinite(values).all()))
     return results[results["pair"].isin(known[known].index)]
+
+
+def limits(low: float, high: float, column: str) -> tuple[float, float]:
+    """Limits of an axis or a colour bar for scores from `low` to `high`; some room around them where they are equal.
+
+    Args:
+        low: The smallest score.
+        high: The largest.
+        column: A name of ``METRICS``; shares stay between 0 and 1.
+    """
+    if high - low > _NARROW:
+        return low, high
+    found = low - 0.05, high + 0.05
+    return found if column == "v_return" else (max(found[0], 0.0), min(found[1], 1.0))
 
 
 def plot_transfer_matrix(results: pd.DataFrame, path: str | os.PathLike[str], column: str = "real_accuracy") -> None:
@@ -58,13 +73,15 @@ def plot_transfer_matrix(results: pd.DataFrame, path: str | os.PathLike[str], co
         i, j = policies.index(policy), pairs.index(pair)
         found = aggregate.mean(aggregate.score_matrix(cell, column))
         values[i, j] = found.value
-        texts[i, j] = f"{found.value:.2f}\n[{found.low:.2f}, {found.high:.2f}]"
+        texts[i, j] = f"{found.value:z.2f}\n[{found.low:z.2f}, {found.high:z.2f}]"
         trained[i, j] = pair in str(cell["trained_on"].iloc[0]).split("+")
     labels = [_row_label(policy, rows[rows["policy"] == policy]) for policy in policies]
     figure = new_figure(3.6 + 0.95 * len(pairs), 2.1 + 0.47 * len(policies), layout="constrained")
     axis = figure.subplots()
-    image = axis.imshow(values, cmap="cividis", aspect="auto")
-    _write_cells(axis, values, texts, trained)
+    known = values[np.isfinite(values)]
+    vmin, vmax = limits(known.min(), known.max(), column) if len(known) else (0.0, 1.0)
+    image = axis.imshow(values, cmap="cividis", aspect="auto", vmin=vmin, vmax=vmax)
+    _write_cells(axis, values, texts, trained, (vmin + vmax) / 2)
     axis.set_xticks(
         range(len(pairs)), [label(name) for name in pairs], rotation=35, ha="right", rotation_mode="anchor", fontsize=9
     )
@@ -77,10 +94,11 @@ def plot_transfer_matrix(results: pd.DataFrame, path: str | os.PathLike[str], co
     save_figure(figure, path)
 
 
-def _write_cells(axis: Axes, values: NDArray[np.float64], texts: NDArray[Any], trained: NDArray[np.bool_]) -> None:
+def _write_cells(
+    axis: Axes, values: NDArray[np.float64], texts: NDArray[Any], trained: NDArray[np.bool_], middle: float
+) -> None:
     from matplotlib.patches import Rectangle
 
-    middle = (np.nanmin(values) + np.nanmax(values)) / 2 if np.isfinite(values).any() else 0.0
     for (i, j), text in np.ndenumerate(texts):
         colour = "white" if values[i, j] < middle else "black"
         axis.text(j, i, text, ha="center", va="center", fontsize=7.5, color=colour)
@@ -182,7 +200,7 @@ def plot_profiles(results: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         rows = scored(results, column)
         # Diverged runs may lie far to the left; they count in every share, and need no room.
         low, high = np.quantile(rows[column], [0.02, 1.0])
-        thresholds = np.linspace(low, high, 120)
+        thresholds = np.linspace(*limits(low, high, column), 120)
         for i, policy in enumerate(shown):
             found = aggregate.profile(aggregate.score_matrix(rows[rows["policy"] == policy], column), thresholds, n=500)
             colour, dashes = CATEGORICAL[i % len(CATEGORICAL)], _DASHES[i // len(CATEGORICAL) % len(_DASHES)]

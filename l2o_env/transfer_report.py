@@ -88,7 +88,7 @@ def _cell(estimate: Any, rows: pd.DataFrame, results: pd.DataFrame, column: str)
     if not len(rows):
         return "–"
     found = estimate(aggregate.score_matrix(rows, column))
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    return f"{found.value:z.3f} [{found.low:z.3f}, {found.high:z.3f}]"
 
 
 def _improvement(rows: pd.DataFrame, reference: pd.DataFrame) -> str:
@@ -100,7 +100,7 @@ def _improvement(rows: pd.DataFrame, reference: pd.DataFrame) -> str:
         for frame in (rows, reference)
     )
     found = aggregate.probability_of_improvement(x, y)
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    return f"{found.value:z.2f} [{found.low:z.2f}, {found.high:z.2f}]"
 
 
 def each_pair(results: pd.DataFrame) -> list[list[str]]:

@@ -30,6 +30,13 @@ PATH = Path("unused.png")
 LAYERS = ("stem", "layer1", "head")
 
 
+def _labels_of(axis: Any) -> list[str]:
+    """Labels of major and minor ticks that are seen."""
+    low, high = axis.get_view_interval()
+    ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+    return [t.label1.get_text() for t in ticks if low <= t.get_loc() <= high and t.label1.get_text()]
+
+
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that are made in a test, in place of their files."""
@@ -150,3 +157,16 @@ def test_sampled_rows_are_left_out_where_there_are_others() -> None:
             choose(rows, **kwargs)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="recording is empty"):
         choose(rows.iloc[:0])
+
+
+@pytest.mark.parametrize(("spread", "expected"), [(0.004, 3), (0.08, 3), (3.0, 2)])
+def test_labels_of_a_narrow_axis_do_not_collide(figures: list[Figure], spread: float, expected: int) -> None:
+    rows = _rows()
+    wide = np.random.default_rng(1).uniform(size=len(rows))
+    rows["guidance_rms"] = np.where(rows["guidance_rms"] > 0, 0.00123 * (1 + spread * wide), 0.0)
+    plot_rate_against_guidance(rows, PATH)
+    figures[0].canvas.draw()
+    labels = _labels_of(figures[0].axes[0].xaxis)
+    assert expected <= len(labels) <= 5
+    assert len(set(labels)) == len(labels)
+    assert all(float(label) > 0 for label in labels)

@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 
 from l2o_env import aggregate, plots, transfer_plots
 from l2o_env.transfer_plots import (
+    limits,
     plot_curves,
     plot_improvement,
     plot_iqm,
@@ -65,6 +66,24 @@ def test_the_matrix_has_means_intervals_and_frames(figures: list[Figure]) -> Non
     assert axis.texts[-1].get_text() == f"{found.value:.2f}\n[{found.low:.2f}, {found.high:.2f}]"
     frames = [p for p in axis.patches if isinstance(p, Rectangle)]
     assert [(round(p.get_x() + 0.47), round(p.get_y() + 0.46)) for p in frames] == [(0, 0), (0, 1), (1, 1)]
+
+
+def test_equal_scores_are_seen(figures: list[Figure]) -> None:
+    results = _results().assign(v_return=0.0)
+    results["real_accuracy"] = results["real_accuracy"].where(results["real_accuracy"].isna(), 1.0)
+    plot_transfer_matrix(results, PATH)
+    assert figures[0].axes[0].images[0].get_clim() == (0.95, 1.0)
+    plot_profiles(results, PATH)
+    for axis, (low, middle, high) in zip(figures[1].axes, ((0.95, 0.99, 1.0), (-0.05, -0.01, 0.05)), strict=True):
+        x, y = axis.lines[0].get_data()
+        assert (x[0], x[-1]) == (low, high)
+        assert y[np.searchsorted(x, middle)] == 1.0 and y[-1] == 0.0
+
+
+def test_limits() -> None:
+    assert limits(0.2, 0.9, "real_accuracy") == (0.2, 0.9)
+    assert limits(0.0, 0.0, "proxy_accuracy") == (0.0, 0.05)
+    assert limits(2.0, 2.0, "v_return") == (1.95, 2.05)
 
 
 def test_the_interquartile_mean_of_each_selection(figures: list[Figure]) -> None:
