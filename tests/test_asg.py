@@ -160,6 +160,25 @@ def test_after_a_first_window_that_diverges_smaller_rates_work(tiny: str, implem
     assert not terminated and not info["diverged"] and (info["drift"] == 0).all()
 
 
+def test_the_recipes_are_the_published_ones() -> None:
+    both = {"observation": "asg", "action": "discrete", "windows": "asg", "clip_norm": None}
+    visda17 = {
+        "window": 10, "update_rule": "rate_in_momentum", "base_lr": 1e-4, "batch_size": 32,
+        "epoch_updates": 152_397 // 32, "budget": 30 * (152_397 // 32), "guidance_weight": 0.1,
+    }  # fmt: skip
+    gta5 = {
+        "window": 20, "update_rule": "sgd", "lr_curve": "warmup_poly", "base_lr": 1e-3, "batch_size": 6,
+        "epoch_updates": 2000, "budget": 100_000, "guidance_weight": 75.0, "guidance_cap": 9.0,
+    }  # fmt: skip
+    assert VISDA17 == both | visda17 and GTA5 == both | gta5
+    # What they leave at the defaults.
+    rest = {"guidance": "kl", "guidance_schedule": "constant", "momentum": 0.9, "weight_decay": 5e-4, "lr_warmup": 100}
+    for recipe in (VISDA17, GTA5):
+        config = EnvConfig(**recipe)
+        assert {key: getattr(config, key) for key in rest} == rest
+    assert (EnvConfig(**VISDA17).lr_curve, EnvConfig(**VISDA17).guidance_cap) == ("none", None)
+
+
 @pytest.mark.parametrize(("recipe", "rate", "cap", "decisions"), [(VISDA17, 1e-4, None, 66), (GTA5, 1e-3, 9.0, 84)])
 def test_recipes_decide_as_often_as_the_released_code_on_any_number_of_images(
     tiny: str, recipe: dict[str, Any], rate: float, cap: float | None, decisions: int

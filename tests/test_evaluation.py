@@ -97,9 +97,12 @@ def _one(scores: Callable[[Tensor], Tensor]) -> Callable[[list[int], Tensor], tu
 
 def test_predictions_are_averaged_with_those_of_the_mirror_image() -> None:
     pair = dataclasses.replace(PAIR, flip_average=True)
-    scores = IMAGES[:, :, 0, 0].sigmoid() + IMAGES[:, :, 0, -1].sigmoid()
-    found = predictions(_one(lambda images: images[:, :, 0, 0]), pair, [0, 1], "target", IMAGES)
-    assert torch.equal(found, scores.argmax(1).expand(2, -1))
+    images = 2 * torch.randn(200, 3, 6, 6, generator=new_generator(1), dtype=torch.float64)
+    found = predictions(_one(lambda images: images[:, :, 0, 0]), pair, [0, 1], "target", images)
+    left, right = images[:, :, 0, 0], images[:, :, 0, -1]
+    assert torch.equal(found, (left.sigmoid() + right.sigmoid()).argmax(1).expand(2, -1))
+    for other in (left.softmax(1) + right.sigmoid(), left.sigmoid() + right.softmax(1), left + right):
+        assert not torch.equal(found[0], other.argmax(1))
     dense = predictions(_one(lambda images: images * torch.arange(1.0, 7.0)), pair, [0], "target", IMAGES)
     right, left = (IMAGES * torch.arange(1.0, 7.0)).softmax(1), (IMAGES * torch.arange(6.0, 0.0, -1)).softmax(1)
     assert torch.equal(dense[0], (left + right).argmax(1))

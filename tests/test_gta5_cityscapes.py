@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,10 @@ from numpy.typing import NDArray
 from l2o_env import ConfigError, pairs
 from l2o_env.models.base import new_generator
 from l2o_env.models.fcn8s import FCN8sProxy
-from l2o_env.pairs.labels import LABEL_MAPS, label_map
+from l2o_env.pairs.augment import Augmentation
+from l2o_env.pairs.gta5_cityscapes import _sequences, settings_of
+from l2o_env.pairs.heldout import hold_out
+from l2o_env.pairs.images import Size
 from tests.image_trees import main_job, save
 
 WIDTH = 1 / 64
@@ -147,14 +149,39 @@ def test_a_listed_mask_of_train_ids_is_known_by_how_its_name_ends(root: Path, tm
 
 
 def test_frames_of_one_sequence_stay_together(root: Path, tmp_path: Path) -> None:
-    for i in (1, 2, 3, 51, 52, 101):
+    sequences = [{1, 9}, {10, 19}, {20, 21}]
+    for i in set.union(*sequences):
         image, mask = _scene(IDS)
         save(image, tmp_path / "images" / f"{i:05d}.png")
         save(mask, tmp_path / "labels" / f"{i:05d}.png")
     pair = pairs.make("gta5-cityscapes", **_settings(root, source=tmp_path))
-    parts = [{int(f.stem) // 50 for f in s.samples.files} for s in (pair.train, pair.validation)]  # type: ignore[union-attr]
-    assert parts[0] | parts[1] == {0, 1, 2}
-    assert not parts[0] & parts[1]
+    parts = [{int(f.stem) for f in s.samples.files} for s in (pair.train, pair.validation)]  # type: ignore[union-attr]
+    assert parts[0] | parts[1] == set.union(*sequences)
+    assert parts[1] in sequences
+
+
+def test_of_gta5_ten_places_are_held_out() -> None:
+    numbers = np.arange(1, 24_967)
+    groups = _sequences([Path(f"{i:05d}.png") for i in numbers])
+    n_validation = settings_of("gta5-cityscapes", {"source": "gta5"}).n_validation
+    train, held_out = hold_out(np.zeros(len(numbers), np.int64), groups, n_validation, 0, "images")
+    places = np.unique(numbers[held_out] // 10)
+    assert (len(held_out), len(places)) == (100, 10)
+    assert not np.isin(numbers[train] // 10, places).any()
+    assert _sequences([Path("a.png"), Path("b.png")]) == ["a", "b"]  # no numbers: every image stands alone
+
+
+def test_images_are_those_of_the_papers_recipe(root: Path) -> None:
+    pair = pairs.make(
+        "gta5-cityscapes", source=root / "gta5", target=root / "cityscapes", weights=root / "vgg.pt", width=WIDTH,
+        n_validation=2,
+    )  # fmt: skip
+    assert pair.train.augmentation == Augmentation(512, (0.75, 1.0, 1.25), mirror=True)  # type: ignore[union-attr]
+    sizes = [split.size for split in (pair.train, pair.validation, pair.target)]  # type: ignore[union-attr]
+    assert sizes == [Size(), Size(crop=512), Size()]
+    assert (pair.sliding_window, pair.flip_average, pair.validation.random) == (1024, False, False)  # type: ignore[union-attr]
+    settings = settings_of("gta5-cityscapes", {"source": "gta5"})
+    assert (settings.backbone, settings.width, settings.batchnorm, settings.weights) == ("fcn8s", 1, "frozen", "DEFAULT")
 
 
 def _large_id(root: Path) -> None:
@@ -221,17 +248,7 @@ def test_bad_masks_can_be_skipped_and_are_counted(root: Path, tmp_path: Path, ca
     assert "1 of 4 source images cannot be used and are skipped" in caplog.text
 
 
-def test_label_maps() -> None:
-    assert [LABEL_MAPS["ids"].classes[v] for v in (7, 33)] == [0, 18]
-    assert sorted(set(LABEL_MAPS["mapillary"].classes.values())) == list(range(19))
-    with pytest.raises(ConfigError, match="maps -3 to 1; expected a value from 0"):
-        type(LABEL_MAPS["ids"])({-3: 1})
-
-
-def test_ones_own_label_map_and_masks(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "map.json").write_text(json.dumps({"7": 3, "8": None}))
-    found = label_map(tmp_path / "map.json").apply(np.array([[7, 8, 255]]), Path("m.png"))
-    assert found.tolist() == [[3, 255, 255]]
+def test_ones_own_masks(root: Path, tmp_path: Path) -> None:
     for part, names in (("source", ["sky", "car"]), ("target", ["car", "sky"])):
         for i in range(4):
             image, mask = _scene((0, 1, 255))

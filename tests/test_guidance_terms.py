@@ -23,7 +23,7 @@ from l2o_env.errors import ConfigError
 from l2o_env.guidance import TERMS
 from l2o_env.guidance.augment import Strength, random_view
 from l2o_env.guidance.base import feature_map, positions
-from l2o_env.guidance.csg import attention_pool, info_nce, projection
+from l2o_env.guidance.csg import _VIEWS, attention_pool, info_nce, projection
 from l2o_env.guidance.feature import feature_distance
 from l2o_env.guidance.l2sp import l2_distance
 from l2o_env.guidance.si import PathIntegral, fisher_importance, flatten_known, importance_of, importance_penalty
@@ -31,7 +31,7 @@ from l2o_env.guidance.weight import scheduled_weight
 from l2o_env.looped import LoopedPopulation
 from l2o_env.models.base import new_generator
 from l2o_env.pairs import proxy as proxy_training
-from l2o_env.population import Population, Start, batch_order
+from l2o_env.population import Gradients, Population, Start, batch_order
 from l2o_env.stacked import StackedPopulation
 from l2o_env.statistics import Layout
 from l2o_env.vector_env import Syn2RealVectorEnv
@@ -237,14 +237,71 @@ def test_gradients_are_those_of_the_formula(kind: type[Population], guidance: st
         difference = feature_map(model, images) - feature_map(frozen, images).detach()
         term = difference.square().sum(1).mean()
     ce = torch.nn.functional.cross_entropy(model(images)[0], labels)
-    params = [named[name] for name in layout.names]
+    found = _gradients(population)
+    assert found.scale == 0.7
+    _assert_gradients(found, 0, ce, term, [named[name] for name in layout.names])
+
+
+def _gradients(population: Population) -> Gradients:
+    """Those of the next update, with the guidance term's own."""
+    population._set_weights(None)
+    return population._gradients(population._batches(np.arange(1))[:, 0], separate=True)
+
+
+def _assert_gradients(found: Gradients, row: int, ce: Tensor, term: Tensor, params: list[Tensor]) -> None:
+    """Asserts that an optimizee's gradients are those of the term, and of CE + 0.7 times the term."""
+    assert found.guidance is not None
     alone = torch.autograd.grad(term, params, retain_graph=True, allow_unused=True, materialize_grads=True)
     total = torch.autograd.grad(ce + 0.7 * term, params)
-    population._set_weights(None)
-    found = population._gradients(population._batches(np.arange(1))[:, 0], separate=True)
-    assert found.guidance is not None and found.scale == 0.7
-    torch.testing.assert_close(found.guidance[0], torch.cat([g.flatten() for g in alone]))
-    torch.testing.assert_close(found.total[0], torch.cat([g.flatten() for g in total]))
+    torch.testing.assert_close(found.guidance[row], torch.cat([g.flatten() for g in alone]))
+    torch.testing.assert_close(found.total[row], torch.cat([g.flatten() for g in total]))
+
+
+def _pooled(features: Tensor, matrix: Tensor) -> list[Tensor]:
+    """Attention-pooled, projected vectors of length 1 of feature maps ``(n, channels, height, width)``, image by image."""
+    found = []
+    for places in features.flatten(2).mT:
+        products = places @ places.mean(0)
+        vector = (products / products.sum()) @ places @ matrix
+        found.append(vector / vector.square().sum().sqrt())
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_csg_are_those_of_the_formula(kind: type[Population]) -> None:
+    """Two optimizees with queues of two batches: one that has lost its first batch, one that is not full."""
+    pair, temperature, matrix = TINIES[0], 0.2, projection(4, 6)
+    config = _config(guidance="csg", csg_dim=6, csg_queue=16, csg_temperature=temperature, guidance_weight=0.7)
+    population = kind([pair], 2, replace(config, clip_norm=None), torch.float64)
+    population.start({0: Start(0, 1, 2), 1: Start(0, 3, 4)})
+    done = [3, 1]
+    population.run(np.zeros((2, 3)), np.array(done))
+    layout = population.layout
+    population.weights += 0.1 * torch.sin(torch.arange(layout.n_weights, dtype=torch.float64))
+    found = _gradients(population)
+    frozen = pair.make_model(new_generator(0)).double()
+    for row, (init, seed) in enumerate([(1, 2), (3, 4)]):
+        model = pair.make_model(new_generator(init)).double()
+        model.load_state_dict({k: v[row] for k, v in layout.unflatten(population.weights).items()}, strict=False)
+        order = batch_order(len(pair.train), config, seed)
+
+        def views(update: int, seed: int = seed, order: Tensor = order) -> tuple[Tensor, Tensor]:
+            images, rng = pair.train.images[order[update]].double(), np.random.default_rng([seed, update, _VIEWS])
+            return random_view(images, rng), random_view(images, rng)
+
+        earlier = range(max(done[row] - 2, 0), done[row])
+        queue = [key.detach() for u in earlier for key in _pooled(feature_map(frozen, views(u)[1]), matrix)]
+        assert len(queue) == 8 * len(earlier)
+        mine, others = views(done[row])
+        queries, keys = _pooled(feature_map(model, mine), matrix), _pooled(feature_map(frozen, others), matrix)
+        term = torch.zeros((), dtype=torch.float64)
+        for q, k in zip(queries, keys, strict=True):
+            positive = (q @ k.detach() / temperature).exp()
+            term = term - (positive / (positive + sum((q @ other / temperature).exp() for other in queue))).log() / 8
+        assert term > 0.1
+        batch = order[done[row]]
+        ce = torch.nn.functional.cross_entropy(model(pair.train.images[batch].double())[0], pair.train.labels[batch])
+        _assert_gradients(found, row, ce, term, [model.get_parameter(name) for name in layout.names])
 
 
 def test_the_cap_takes_the_gradient_away_beyond_it() -> None:
@@ -446,7 +503,7 @@ def test_the_proxys_training_gives_its_importance(tmp_path: Any, monkeypatch: py
     population.start({0: Start(0, 1, 2)})
     population.run(np.full((1, 5), 0.05), np.array([2]))
     # What is not Ω-weighted has no gradient, and the head is new.
-    gradients = population._gradients(population._batches(np.arange(1))[:, 0], separate=True)
+    gradients = _gradients(population)
     assert gradients.guidance is not None
     assert population.layout.group_sums(gradients.guidance.abs())[0, -1] == 0
     assert population.layout.group_sums(gradients.guidance.abs())[0, 0] > 0

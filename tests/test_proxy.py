@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,37 @@ def test_pretraining_learns_and_says_so(caplog: pytest.LogCaptureFixture) -> Non
     net.load_state_dict(state)
     accuracy = (net(test.images).argmax(1) == test.labels).float().mean().item()
     assert accuracy > 0.4  # chance is 0.2; a tenth of the default training
+
+
+def test_training_and_its_path_integral_by_hand() -> None:
+    """Nesterov's SGD on batches, ω ← ω − g Δθ with the gradient of the task loss alone, Ω = relu(ω / (Δθ² + ξ))."""
+    images = torch.randn(12, 3, 16, 16, generator=new_generator(0), dtype=torch.float64)
+    data = pairs.Split(images, torch.arange(12) % 5)
+    training = ProxyTraining(epochs=5, batch_size=5, learning_rate=0.05, weight_decay=0.5)
+    net = SmallProxy(5, new_generator(1)).double()
+    model = deepcopy(net)
+    params = dict(model.named_parameters())
+    first = {name: p.detach().clone() for name, p in params.items()}
+    velocity, omega = ({name: torch.zeros_like(p) for name, p in params.items()} for _ in range(2))
+    generator, update = new_generator(2), 0
+    for _ in range(5):
+        for batch in torch.randperm(12, generator=generator).split(5):  # three in an epoch, 15 in all
+            factor = 0.05 + 0.95 * update / 3 if update < 3 else (1 + math.cos(math.pi * (update - 3) / 12)) / 2
+            loss = torch.nn.functional.cross_entropy(model(images[batch]), data.labels[batch])
+            for (name, p), g in zip(params.items(), torch.autograd.grad(loss, list(params.values())), strict=True):
+                before = p.detach().clone()
+                velocity[name] = 0.9 * velocity[name] + (g + 0.5 * before)
+                with torch.no_grad():
+                    p -= 0.05 * factor * (g + 0.5 * before + 0.9 * velocity[name])
+                omega[name] -= g * (p.detach() - before)
+            update += 1
+    found = proxy.fit(net, data, new_generator(2), training, track=True).importance()
+    assert update == 15 and set(found) == set(params)
+    assert min(o.min() for o in omega.values()) < 0 < max(o.max() for o in omega.values())
+    for name, p in params.items():
+        moved = p.detach() - first[name]
+        torch.testing.assert_close(net.get_parameter(name).detach(), p.detach())
+        torch.testing.assert_close(found[name], (omega[name] / (moved.square() + 1e-3)).clamp(min=0))
 
 
 _CHECKSUM = """

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from l2o_env import ConfigError, pairs
-from l2o_env.pairs.visda17 import CLASSES
+from l2o_env.pairs.augment import Augmentation
+from l2o_env.pairs.images import Size
+from l2o_env.pairs.visda17 import CLASSES, read_split, settings_of
 from tests.image_trees import MicroNet, main_job, picture, save, save_weights
 
 NET = f"{Path(__file__).parent}/image_trees.py:MicroNet"
@@ -22,9 +24,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     lists: dict[str, list[str]] = {"train": [], "validation": []}
     for label, name in enumerate(CLASSES):
-        for model in ("src_1_0269_a", "src_1_0270_b"):
-            for view in ("0_39_150", "152_39_150"):
-                lists["train"].append(f"{name}/{model}__{view}.png {label}")
+        for model in ("0269_a", "0270_b"):  # the first of them from both places that models were found at
+            for view in (f"src_{1 + (model == '0269_a')}_{model}__0_39_150", f"src_1_{model}__152_39_150"):
+                lists["train"].append(f"{name}/{view}.png {label}")
         lists["validation"].append(f"{name}/{name}_4{label:03d}.jpg {label}")
     for part, lines in lists.items():
         for line in lines:
@@ -49,10 +51,28 @@ def test_views_of_one_model_stay_together(root: Path) -> None:
     )
     assert (len(pair.train), len(pair.validation), pair.target, pair.n_classes) == (24, 24, None, 12)
     assert (pair.classes[0], pair.classes[11]) == ("aeroplane", "truck")
-    models = [{str(f).split("__")[0] for f in s.samples.files} for s in (pair.train, pair.validation)]  # type: ignore[union-attr]
-    assert not models[0] & models[1]
+    models = [
+        {(f.parent.name, f.name.split("__")[0].split("_", 2)[2]) for f in s.samples.files}  # type: ignore[union-attr]
+        for s in (pair.train, pair.validation)
+    ]
+    assert [len(names) for names in models] == [12, 12]
+    assert models[0] | models[1] == {(name, model) for name in CLASSES for model in ("0269_a", "0270_b")}
+    assert read_split(root / "train", "source images").groups[:5] == [  # type: ignore[index]
+        "aeroplane/0269_a", "aeroplane/0269_a", "aeroplane/0270_b", "aeroplane/0270_b", "bicycle/0269_a",
+    ]  # fmt: skip
     assert pair.validation.labels.bincount().tolist() == [2] * 12  # type: ignore[union-attr]
     assert (pair.metric, pair.flip_average) == ("mean_class_accuracy", True)
+
+
+def test_images_are_those_of_the_papers_recipe(root: Path) -> None:
+    pair = pairs.make("visda17", root=root, backbone=MicroNet, weights=root / "weights.pt", n_validation=12)
+    for split in (pair.train, pair.validation, pair.target):
+        assert split.size == Size(resize=224, crop=224)  # type: ignore[union-attr]
+        assert split.augmentation == Augmentation()  # type: ignore[union-attr]
+        assert (split.mean, split.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # type: ignore[union-attr]
+    settings = settings_of("visda17", {"root": root})
+    assert (settings.backbone, settings.batchnorm, settings.weights) == ("resnet101", "frozen", "DEFAULT")
+    assert settings.n_validation == 500
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from l2o_env.pairs.files import Listing, existing_folder, read_columns
 from l2o_env.pairs.labels import CITYSCAPES_CLASSES, label_map
 from l2o_env.pairs.spec import from_keywords
 
-FRAMES = 50
-"""GTA5 was recorded as a drive: so many consecutive frames are held out together."""
+FRAMES = 10
+"""GTA5 was recorded as a drive: so many consecutive frames are held out together, because neighbours show one place.
+Longer stretches would make V a matter of a few places; of these, the default 100 validation images are ten."""
 _TRAIN_IDS = ("_labelTrainIds", "_train_id")
 """How names of masks with train ids end, of Cityscapes and of BDD100K."""
 Files = tuple[list[Path], list[Path]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ CLASSES = (
     "aeroplane", "bicycle", "bus", "car", "horse", "knife", "motorcycle", "person", "plant", "skateboard", "train",
     "truck",
 )  # fmt: skip
+_REPOSITORY = re.compile(r"^src_\d+_")
+"""Where a 3-D model was found: in front of its name, and no part of it."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ def build(name: str, settings: VisdaSettings) -> Pair:
 def read_split(folder: Path, name: str) -> Listing:
     """Reads ``image_list.txt`` of a folder.
 
-    Renderings of one 3-D model, whose names begin alike up to a double underscore, belong together.
+    Renderings of one 3-D model belong together: their names are alike up to a double underscore, but for a ``src_1_``
+    or ``src_2_`` in front.
 
     Args:
         folder: The folder.
@@ -87,5 +91,5 @@ def read_split(folder: Path, name: str) -> Listing:
             f"{len(missing)} images of {folder / 'image_list.txt'} are not there, such as {missing[0]}; unpack the "
             "whole archive or shorten the list."
         )
-    groups = [f"{file.parent.name}/{file.stem.split('__')[0]}" for file in files]
+    groups = [f"{file.parent.name}/{_REPOSITORY.sub('', file.stem).split('__')[0]}" for file in files]
     return Listing(files, np.array(labels, np.int64), CLASSES, groups if name.startswith("source") else None, name=name)
