@@ -181,7 +181,7 @@ def test_images_are_those_of_the_papers_recipe(root: Path) -> None:
     assert sizes == [Size(), Size(crop=512), Size()]
     assert (pair.sliding_window, pair.flip_average, pair.validation.random) == (1024, False, False)  # type: ignore[union-attr]
     settings = settings_of("gta5-cityscapes", {"source": "gta5"})
-    assert (settings.backbone, settings.width, settings.batchnorm, settings.weights) == ("fcn8s", 1, "frozen", "DEFAULT")
+    assert (settings.backbone, settings.width, settings.batchnorm) == ("fcn8s", 1.0, "frozen")
 
 
 def _large_id(root: Path) -> None:

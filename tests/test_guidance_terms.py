@@ -258,7 +258,7 @@ def _assert_gradients(found: Gradients, row: int, ce: Tensor, term: Tensor, para
 
 
 def _pooled(features: Tensor, matrix: Tensor) -> list[Tensor]:
-    """Attention-pooled, projected vectors of length 1 of feature maps ``(n, channels, height, width)``, image by image."""
+    """Attention-pooled and projected vectors of length 1, image by image, of feature maps ``(n, channels, h, w)``."""
     found = []
     for places in features.flatten(2).mT:
         products = places @ places.mean(0)

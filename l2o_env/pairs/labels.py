@@ -81,8 +81,8 @@ def _identity(n: int) -> dict[int, int]:
 _CITYSCAPES_IDS = dict(
     zip((7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33), range(19), strict=True)
 )
-# Mapillary Vistas 1.2: the 25 of its 66 values that RobustNet (Choi et al., CVPR 2021) counts, so that figures can be set
-# beside those published for GTA5 to Mapillary. It leaves out crosswalks, which are road in Cityscapes.
+# Mapillary Vistas 1.2: the 25 of its 66 values that RobustNet (Choi et al., CVPR 2021) counts, so that figures can be
+# set beside those published for GTA5 to Mapillary. It leaves out crosswalks, which are road in Cityscapes.
 _MAPILLARY = {
     13: 0, 24: 0, 41: 0, 2: 1, 15: 1, 17: 2, 6: 3, 3: 4, 45: 5, 47: 5, 48: 6, 50: 7, 30: 8, 29: 9, 27: 10,
     19: 11, 20: 12, 21: 12, 22: 12, 55: 13, 61: 14, 54: 15, 58: 16, 57: 17, 52: 18,
