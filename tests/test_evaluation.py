@@ -103,9 +103,13 @@ def test_predictions_are_averaged_with_those_of_the_mirror_image() -> None:
     assert torch.equal(found, (left.sigmoid() + right.sigmoid()).argmax(1).expand(2, -1))
     for other in (left.softmax(1) + right.sigmoid(), left.sigmoid() + right.softmax(1), left + right):
         assert not torch.equal(found[0], other.argmax(1))
-    dense = predictions(_one(lambda images: images * torch.arange(1.0, 7.0)), pair, [0], "target", IMAGES)
-    right, left = (IMAGES * torch.arange(1.0, 7.0)).softmax(1), (IMAGES * torch.arange(6.0, 0.0, -1)).softmax(1)
-    assert torch.equal(dense[0], (left + right).argmax(1))
+    # A class per pixel: what is said of the mirror image is not the mirror image of what is said.
+    bias = 2 * torch.randn(3, 6, 6, generator=new_generator(2), dtype=torch.float64)
+    dense = predictions(_one(lambda images: images + bias), pair, [0], "target", images)
+    left, right = images + bias, images + bias.flip(-1)
+    assert torch.equal(dense[0], (left.softmax(1) + right.softmax(1)).argmax(1))
+    for other in (left.softmax(1) + right.sigmoid(), left.sigmoid() + right.softmax(1), left + right):
+        assert not torch.equal(dense[0], other.argmax(1))
     plain = predictions(_one(lambda images: images[:, :, 0, 0]), pair, [0], "validation", IMAGES)
     assert torch.equal(plain[0], IMAGES[:, :, 0, 0].argmax(1))
     found_ce = evaluate_chunks(_one(lambda x: x), pair, [0], "target", [Batch(IMAGES, MASKS, None)], 2).ce

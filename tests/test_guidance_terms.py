@@ -20,7 +20,7 @@ from l2o_env.config import EnvConfig, GuidanceName
 from l2o_env.core import make_population
 from l2o_env.env import Syn2RealEnv
 from l2o_env.errors import ConfigError
-from l2o_env.guidance import TERMS
+from l2o_env.guidance import TERMS, si
 from l2o_env.guidance.augment import Strength, random_view
 from l2o_env.guidance.base import feature_map, positions
 from l2o_env.guidance.csg import _VIEWS, attention_pool, info_nce, projection
@@ -29,7 +29,7 @@ from l2o_env.guidance.l2sp import l2_distance
 from l2o_env.guidance.si import PathIntegral, fisher_importance, flatten_known, importance_of, importance_penalty
 from l2o_env.guidance.weight import scheduled_weight
 from l2o_env.looped import LoopedPopulation
-from l2o_env.models.base import new_generator
+from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.pairs import proxy as proxy_training
 from l2o_env.population import Gradients, Population, Start, batch_order
 from l2o_env.stacked import StackedPopulation
@@ -101,6 +101,42 @@ def test_fisher_importance_is_the_mean_square_of_image_gradients() -> None:
     assert not found["head.weight"].any()
 
 
+def test_fisher_importance_of_a_class_per_place_is_of_the_mean_over_places() -> None:
+    class Dense(Optimizee):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(_random(3, 2))
+
+        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            logits = torch.einsum("nchw,ck->nkhw", images, self.weight)
+            return logits, logits
+
+    images = _random(2, 3, 2, 2)
+    expected = torch.zeros(3, 2, dtype=torch.float64)
+    for image in images:
+        gradient = torch.zeros(3, 2, dtype=torch.float64)
+        for place in image.flatten(1).T:  # of -log p(y): p - 1 for the likelier class, p for the other
+            probs = (place @ _random(3, 2)).softmax(0)
+            gradient += place[:, None] * (probs - torch.eye(2, dtype=torch.float64)[probs.argmax()]) / 4
+        expected += gradient**2 / 2
+    torch.testing.assert_close(fisher_importance(Dense(), images)["weight"], expected)
+
+
+def test_fisher_importance_is_of_the_evaluated_proxy_and_images_from_all_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert si.FISHER_IMAGES == 256
+
+    def make_model(generator: torch.Generator) -> Optimizee:
+        model = TINIES[1].make_model(generator)
+        model.register_forward_pre_hook(lambda m, x: (torch.nn.functional.dropout(x[0], 0.5, m.training),))
+        return model
+
+    monkeypatch.setattr(si, "FISHER_IMAGES", 4)
+    found = importance_of(replace(TINIES[1], make_model=make_model), torch.device("cpu"))
+    images = TINIES[1].train.images[[0, 11, 22, 33]]  # of 45
+    expected = fisher_importance(TINIES[1].make_model(new_generator(0)), images)
+    torch.testing.assert_close(found["stem.weight"], expected["stem.weight"])
+
+
 def test_importance_comes_from_the_proxys_own_training_where_there_is_one() -> None:
     images = TINIES[0].train
     own = {"stem.weight": torch.ones(4, 3, 3, 3)}
@@ -140,6 +176,7 @@ def test_attention_pool() -> None:
     # Two places with the vectors (3, 0) and (1, 0): the mean is (2, 0), the weights 6 and 2 of 8.
     features = torch.tensor([[[[3.0, 1.0]], [[0.0, 0.0]]]], dtype=torch.float64)
     torch.testing.assert_close(attention_pool(features), torch.tensor([[2.5, 0.0]], dtype=torch.float64))
+    torch.testing.assert_close(attention_pool(features / 100), attention_pool(features) / 100)
     assert not attention_pool(torch.zeros(1, 2, 3, 3)).any()
     assert torch.autograd.gradcheck(attention_pool, _random(2, 3, 2, 2).abs().requires_grad_())
 
@@ -176,19 +213,62 @@ def test_views_are_moved_images_and_nothing_at_no_strength() -> None:
     a, b, again = (random_view(images, np.random.default_rng(seed)) for seed in (0, 1, 0))
     assert a.shape == images.shape and torch.equal(a, again)
     assert (a - b).abs().mean() > 0.05
-    # A quarter turn, if that is all there is: the image of a corner goes to the next corner.
-    corner = torch.zeros(1, 1, 5, 5, dtype=torch.float64)
-    corner[..., 0, 0] = 1.0
 
-    class Most(np.random.Generator):
-        def uniform(self, *args: Any, **kwargs: Any) -> Any:
-            return np.ones((7, 1))
 
-    turned = random_view(corner, Most(np.random.PCG64(0)), Strength(90, 0, 0, 0, 0, 0))
-    assert sorted(turned.flatten().round(decimals=6).tolist())[-1] == 1.0
-    assert turned[0, 0, 0, 0] < 1e-6
-    shifted = random_view(corner, Most(np.random.PCG64(0)), Strength(0, 0, -0.2, 0, 0, 0))
-    assert shifted[0, 0, 1, 1] == pytest.approx(1.0)
+class _Drawn(np.random.Generator):
+    """Draws these numbers, one of each kind for one image: angle, shear, dx, dy, scale, contrast, brightness."""
+
+    def __init__(self, **drawn: float) -> None:
+        super().__init__(np.random.PCG64(0))
+        kinds = ("angle", "shear", "dx", "dy", "scale", "contrast", "brightness")
+        self._drawn = np.array([[drawn.get(kind, 0.0)] for kind in kinds])
+
+    def uniform(self, *args: Any, **kwargs: Any) -> Any:
+        assert args == (-1, 1, (7, 1))
+        return self._drawn
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        {"angle": 1.0},
+        {"shear": 1.0},
+        {"dx": 1.0, "dy": -0.5},
+        {"scale": -1.0},
+        {"angle": -0.7, "shear": 0.6, "dx": 0.3, "dy": 1.0, "scale": 1.0},
+    ],
+)
+def test_views_show_the_places_that_they_say(drawn: dict[str, float]) -> None:
+    """An image that says where each of its places is, in units of half its side, shows where the view's come from."""
+    grid = (torch.arange(41, dtype=torch.float64) * 2 + 1) / 41 - 1
+    places = torch.stack(torch.meshgrid(grid, grid, indexing="xy"))
+    found = random_view(places[None], _Drawn(**drawn))[0]
+    angle = math.radians(15) * drawn.get("angle", 0)
+    x, y = places * math.exp(0.15 * drawn.get("scale", 0))
+    x = x + 0.15 * drawn.get("shear", 0) * y
+    # A tenth of the side is a fifth of the unit.
+    expected = torch.stack([
+        math.cos(angle) * x - math.sin(angle) * y + 0.2 * drawn.get("dx", 0),
+        math.sin(angle) * x + math.cos(angle) * y + 0.2 * drawn.get("dy", 0),
+    ])  # fmt: skip
+    inner = (..., slice(10, 31), slice(10, 31))
+    torch.testing.assert_close(found[inner], expected[inner])
+    assert (found - places)[inner].abs().max() > 0.05
+
+
+def test_views_change_contrast_and_brightness_around_the_images_mean() -> None:
+    images = _random(1, 3, 8, 8) * torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)[:, None, None] + 5
+    mean, std = images.mean(), images.std()
+    found = random_view(images, _Drawn(contrast=0.5))
+    torch.testing.assert_close(found, mean + math.exp(0.15) * (images - mean))
+    torch.testing.assert_close(random_view(images, _Drawn(brightness=-1.0)), images - 0.3 * std)
+
+
+def test_views_repeat_the_border_where_there_is_no_image() -> None:
+    images = _random(1, 1, 10, 10)
+    found = random_view(images, _Drawn(dx=1.0, dy=1.0))  # by a pixel each
+    torch.testing.assert_close(found[..., :9, :9], images[..., 1:, 1:])
+    torch.testing.assert_close(found[..., :9, 9], images[..., 1:, 9])
 
 
 # --- in a population -------------------------------------------------------------------------------------------------
