@@ -67,3 +67,29 @@ def test_what_belongs_together_is_not_divided() -> None:
     assert sorted([*train, *held_out]) == list(range(1000))
     assert not {groups[i] for i in train} & {groups[i] for i in held_out}
     assert [(STRATA[held_out] == stratum).sum() for stratum in (3, 0, 7)] == [60, 30, 10]
+
+
+def test_every_class_is_on_both_sides_where_it_has_two_groups() -> None:
+    strata = np.repeat([0, 1, 2], [97, 3, 4])
+    train, held_out = hold_out(strata[:100], None, 10, 0, "images")
+    assert np.bincount(strata[held_out]).tolist() == [10, 1]  # a share of 0.3 is one image
+    groups = [str(i // 50) if stratum == 0 else f"{stratum}" for i, stratum in enumerate(strata)]
+    groups[97] = "another"
+    train, held_out = hold_out(strata, groups, 103, 0, "images")
+    for stratum, names in ((0, {"0", "1"}), (1, {"another", "1"})):
+        sides = [{groups[i] for i in side if strata[i] == stratum} for side in (train, held_out)]
+        assert sides[0] | sides[1] == names and len(sides[0]) == len(sides[1]) == 1
+    assert (strata[train] == 2).sum() == 4  # of one group alone
+    with pytest.raises(ConfigError, match="The images belong to one group each class, so none can be held out"):
+        hold_out(np.repeat([0, 1], 3), list("aaabbb"), 2, 0, "images")
+
+
+def test_the_seed_determines_what_is_held_out() -> None:
+    found = [hold_out(STRATA, None, 100, seed, "images")[1].tolist() for seed in (1, 1, 2)]
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize("n", [0, -1, 1000])
+def test_more_than_there_are_or_none_cannot_be_held_out(n: int) -> None:
+    with pytest.raises(ConfigError, match=f"n_validation is {n}; expected 1 to 999, because there are 1000 images"):
+        hold_out(STRATA, None, n, 0, "images")
