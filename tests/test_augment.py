@@ -26,6 +26,10 @@ def test_draws_depend_on_seed_and_update_alone() -> None:
     assert 0.6 <= first.colour[:, 0].min() < 0.8 < 1.2 < first.colour[:, 0].max() <= 1.4
     assert (first.colour[:, 1:] == 1).all()
     assert not draw(Augmentation(8), 64, 5, 3).mirror.any()
+    assert draw(augmentation, 20_000, 5, 3).mirror.mean() == pytest.approx(0.5, abs=0.02)
+    colour = draw(Augmentation(brightness=0.4, contrast=0.4, saturation=0.2), 64, 5, 3).colour
+    assert np.abs(np.corrcoef(colour.T) - np.eye(3)).max() < 0.4  # each is drawn by itself
+    assert 0.8 <= colour[:, 2].min() < colour[:, 2].max() <= 1.2
 
 
 def test_a_crop_is_cut_where_it_was_drawn() -> None:
@@ -38,6 +42,15 @@ def test_an_enlarged_crop_shows_less() -> None:
     image, mask = crop(IMAGE, MASK, 4, 2.0, np.array([0.0, 0.0]))
     assert torch.equal(mask, MASK[:2, :2].repeat_interleave(2, 0).repeat_interleave(2, 1))
     assert torch.equal(image, functional.resize_image(IMAGE[:, :2, :2], [4, 4]))
+    image, mask = crop(IMAGE, MASK, 4, 1.5, np.array([1.0, 1.0]))  # 2.67 pixels are three
+    assert torch.equal(image, functional.resize_image(IMAGE[:, 1:, 3:], [4, 4]))
+
+
+def test_a_reduced_crop_shows_more_and_is_smooth() -> None:
+    noise = torch.randint(256, (3, 4, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    image, _ = crop(noise, MASK, 2, 0.5, np.array([0.0, 1.0]))
+    assert torch.equal(image, functional.resize_image(noise[:, :, 2:], [2, 2], antialias=True))
+    assert not torch.equal(image, functional.resize_image(noise[:, :, 2:], [2, 2], antialias=False))
 
 
 def test_what_an_image_lacks_counts_for_nothing() -> None:

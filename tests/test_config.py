@@ -28,6 +28,12 @@ def test_the_kl_term_of_the_loss_has_no_weight_without_guidance() -> None:
     assert EnvConfig(guidance_weight=0.7, guidance="none").kl_loss_weight == 0.0
 
 
+def test_the_terms_of_guidance_have_their_authors_settings() -> None:
+    config = EnvConfig()
+    assert (config.csg_temperature, config.csg_dim, config.csg_queue) == (0.07, 128, 65_536)
+    assert config.l2sp_head == 0.1  # β / α, 0.01 to 0.1
+
+
 def test_settings_are_frozen_and_every_field_is_documented() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         EnvConfig().budget = 3  # type: ignore[misc]

@@ -78,6 +78,12 @@ def _settings(root: Path, **settings: Any) -> dict[str, Any]:
     return {**given, "sliding_window": 32, **settings}
 
 
+def _assert_classes(labels: torch.Tensor, mask: NDArray[np.uint8], values: tuple[int, ...]) -> None:
+    """Asserts that a mask of these values was turned into the classes ``TRAIN_IDS``."""
+    for value, index in zip(values, TRAIN_IDS, strict=True):
+        np.testing.assert_array_equal(labels == index, mask == value)
+
+
 @pytest.mark.parametrize(
     ("name", "target"), [("gta5-cityscapes", "cityscapes"), ("gta5-bdd100k", "bdd"), ("gta5-mapillary", "vistas")]
 )
@@ -110,9 +116,7 @@ def test_every_layout_gives_the_same_classes(root: Path, name: str, target: str,
     path = Path(split.samples.labels[0])  # type: ignore[union-attr]
     from PIL import Image
 
-    raw = torch.from_numpy(np.array(Image.open(path)))
-    for value, index in zip(values, TRAIN_IDS, strict=True):
-        assert torch.equal(raw == value, labels == index)
+    _assert_classes(labels, np.array(Image.open(path)), values)
     assert (pair.n_classes, pair.metric, pair.sliding_window) == (19, "miou", 32)
     assert (len(pair.classes), pair.classes[18]) == (19, "bicycle")
 
@@ -124,6 +128,39 @@ def test_train_ids_are_taken_where_they_are(root: Path, tmp_path: Path) -> None:
     save(mask, tmp_path / "gtFine/val/ulm/ulm_000000_000019_gtFine_labelTrainIds.png")
     pair = pairs.make("gta5-cityscapes", **_settings(root, target=tmp_path))
     assert torch.equal(pair.target.base(0).label, torch.from_numpy(mask))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("file", "target_labels", "values"),
+    [
+        ("ulm_gtFine_labelTrainIds", "auto", TRAIN_IDS),
+        ("ulm_train_id", "auto", TRAIN_IDS),
+        ("train_ulm_gtFine_labelIds", "auto", IDS),
+        ("train_ulm_gtFine_labelIds", "mapillary", MAPILLARY),
+    ],
+)
+def test_names_of_listed_masks_say_what_they_hold_unless_a_setting_does(
+    root: Path, tmp_path: Path, file: str, target_labels: str, values: tuple[int, ...]
+) -> None:
+    image, mask = _scene(values)
+    save(image, tmp_path / "ulm.png")
+    save(mask, tmp_path / f"{file}.png")
+    (tmp_path / "val.txt").write_text(f"ulm.png {file}.png\n")
+    settings = {"target": tmp_path, "target_list": "val.txt", "target_labels": target_labels}
+    pair = pairs.make("gta5-cityscapes", **_settings(root, **settings))
+    _assert_classes(pair.target.base(0).label, mask, values)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_mapillarys_labels_of_version_1_2_are_taken_where_there_are_two(root: Path, tmp_path: Path, split: str) -> None:
+    folder = tmp_path / {"train": "training", "val": "validation"}[split]
+    image, mask = _scene(MAPILLARY)
+    save(image, folder / "images" / "x.jpg")
+    save(mask, folder / "v1.2" / "labels" / "x.png")
+    save(mask + 100, folder / "v2.0" / "labels" / "x.png")
+    pair = pairs.make("gta5-mapillary", **_settings(root, target=tmp_path, target_split=split))
+    assert pair.target.samples.labels == [folder / "v1.2" / "labels" / "x.png"]  # type: ignore[union-attr]
+    assert set(pair.target.base(0).label.unique().tolist()) == set(TRAIN_IDS)  # type: ignore[union-attr]
 
 
 def test_lists_choose_the_images(root: Path, tmp_path: Path) -> None:
@@ -171,7 +208,7 @@ def test_of_gta5_ten_places_are_held_out() -> None:
     assert _sequences([Path("a.png"), Path("b.png")]) == ["a", "b"]  # no numbers: every image stands alone
 
 
-def test_images_are_those_of_the_papers_recipe(root: Path) -> None:
+def test_images_are_those_of_the_papers_recipe_or_as_settings_say(root: Path) -> None:
     pair = pairs.make(
         "gta5-cityscapes", source=root / "gta5", target=root / "cityscapes", weights=root / "vgg.pt", width=WIDTH,
         n_validation=2,
@@ -180,6 +217,11 @@ def test_images_are_those_of_the_papers_recipe(root: Path) -> None:
     sizes = [split.size for split in (pair.train, pair.validation, pair.target)]  # type: ignore[union-attr]
     assert sizes == [Size(), Size(crop=512), Size()]
     assert (pair.sliding_window, pair.flip_average, pair.validation.random) == (1024, False, False)  # type: ignore[union-attr]
+    changes = {"resize": 34, "target_resize": 30, "random_crop": False, "scales": 1, "flip_average": True}
+    pair = pairs.make("gta5-cityscapes", **_settings(root, target=root / "cityscapes", sliding_window=0, **changes))
+    sizes = [split.size for split in (pair.train, pair.validation, pair.target)]  # type: ignore[union-attr]
+    assert sizes == [Size(34, 32), Size(34, 32), Size(30)]
+    assert (pair.sliding_window, pair.flip_average) == (0, True)
     settings = settings_of("gta5-cityscapes", {"source": "gta5"})
     assert (settings.backbone, settings.width, settings.batchnorm) == ("fcn8s", 1.0, "frozen")
 
