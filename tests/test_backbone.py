@@ -62,6 +62,7 @@ def test_groups_are_found(name: str, groups: str, weights: int) -> None:
         assert found["stage4"][-1] == "norm.bias"
     if name == "vit_b_16":
         assert {n.split(".")[2] for n in found["blocks2"]} == {f"encoder_layer_{k}" for k in (3, 4, 5)}
+        assert found["blocks4"][-1] == "encoder.ln.bias"
 
 
 def _vit(num_classes: int) -> nn.Module:
@@ -236,9 +237,10 @@ def test_training_an_optimizee_leaves_the_proxy_as_it_is(tmp_path: Path) -> None
     assert all(torch.equal(a, b) for a, b in zip(before.values(), found.proxy.state_dict().values(), strict=True))
 
 
-def test_checkpoints_are_unwrapped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["state_dict", "model"])
+def test_checkpoints_are_unwrapped(tmp_path: Path, key: str) -> None:
     state = MicroNet().state_dict()
-    torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "w.pth")
+    torch.save({"epoch": 3, key: {f"module.{k}": v for k, v in state.items()}}, tmp_path / "w.pth")
     found = read_weights(tmp_path / "w.pth")
     assert list(found) == list(state)
     assert torch.equal(found["fc.weight"], state["fc.weight"])

@@ -92,12 +92,13 @@ def test_fcn8s_answers_for_every_pixel_of_any_size() -> None:
         torch.testing.assert_close(proxy_logits, proxy(images))
     logits.sum().backward()
     assert all(p.grad is not None for name, p in model.named_parameters() if p.requires_grad)
-    # The skips count for nothing before they are trained, and pool3 then adds detail at 1/8 of the resolution.
+    # The skips count for nothing before they are trained; then each is added once.
     images = torch.randn(1, 3, 64, 64, generator=generator)
     before = model(images)[0]
-    with torch.no_grad():
-        model.score_pool3.bias.fill_(1.0)
-    assert ((model(images)[0] - before)[..., 8:-8, 8:-8] - 1).abs().max() < 1e-4
+    for skip, bias, whole in ((model.score_pool3, 1.0, 1.0), (model.score_pool4, 2.0, 3.0)):
+        with torch.no_grad():
+            skip.bias.fill_(bias)
+        assert ((model(images)[0] - before)[..., 24:-24, 24:-24] - whole).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize(
