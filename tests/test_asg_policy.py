@@ -78,8 +78,9 @@ def test_the_heads_are_orthogonal_with_a_gain_of_a_hundredth() -> None:
     for head in policy.heads:
         torch.testing.assert_close(head.weight @ head.weight.T, 1e-4 * torch.eye(11), atol=1e-8, rtol=1e-4)
         assert not head.bias.any()
-    largest = [p.abs().max().item() for p in policy.lstms.parameters()]  # uniform, as torch.nn.LSTM begins
-    assert min(largest) > 0.9 * 20**-0.5 and max(largest) <= 20**-0.5
+    bound = 20**-0.5  # uniform, as torch.nn.LSTM begins
+    for p in policy.lstms.parameters():
+        assert -bound <= p.min() < -0.9 * bound and 0.9 * bound < p.max() <= bound
     assert sum(p.numel() for p in policy.parameters()) == 5 * (80 * 21 + 160) + 3 * 11 * 102
     assert not torch.equal(policy.heads[0].weight, policy.heads[1].weight)
 
