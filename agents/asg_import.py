@@ -52,7 +52,7 @@ _NO_HEAD = re.compile(
 _HINTS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"(?<!n)ce(?![a-z])|cls|task|entropy",
+        r"(?<!n)ce(?![a-z])|cls|task|entropy",  # but not the end of "variance"
         r"kl|proxy|distil",
         r"prog|step|iter|time|epoch",
         r"mean|avg",
