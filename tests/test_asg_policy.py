@@ -272,8 +272,9 @@ def test_other_words_for_the_scalars(names: tuple[str, ...], lstm: str) -> None:
 
 def test_a_value_head_is_known_by_its_one_output_and_heads_by_their_numbers() -> None:
     value = {"out.weight": torch.zeros(1, 100), "out.bias": torch.zeros(1)}
-    tensors, left_out = convert({**dict(reversed(_foreign().items())), **value})
-    assert sorted(left_out) == ["critic.bias", "critic.weight", "out.bias", "out.weight"]
+    found = convert({**dict(reversed(_foreign().items())), **value})
+    tensors = found.tensors
+    assert sorted(found.left_out) == ["critic.bias", "critic.weight", "out.bias", "out.weight"]
     assert [tensors[f"heads.{k}.weight"][0, 0].item() for k in range(7)] == [k + 0.5 for k in range(7)]
 
 
@@ -331,6 +332,7 @@ def test_a_checkpoint_becomes_a_policy(tmp_path: Path, kind: str, capsys: pytest
     assert "guidance_weight" not in agent.config_overrides
     assert agent.policy.state_dict()["lstms.4.bias_hh_l0"].unique().tolist() == [4.0]
     options = ["--base-lr", "0.5", "--no-memoryless"]
+    out = tmp_path / "other"
     assert train_policy.main(["import-asg", str(file), "--out", str(out), *options]) == 0
     agent = load(out)
     assert isinstance(agent, AsgAgent)

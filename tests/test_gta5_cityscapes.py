@@ -174,17 +174,6 @@ def test_lists_choose_the_images(root: Path, tmp_path: Path) -> None:
     assert [str(m) for m in pair.target.samples.labels] == [str(root / "cityscapes" / mask)]  # type: ignore[union-attr]
 
 
-def test_a_listed_mask_of_train_ids_is_known_by_how_its_name_ends(root: Path, tmp_path: Path) -> None:
-    image, mask = _scene((3, 18))
-    for name, known in (("aachen_gtFine_labelTrainIds", True), ("frame_train_id", True), ("rainy_train", False)):
-        save(image, tmp_path / "image.png")
-        save(mask, tmp_path / f"{name}.png")
-        (tmp_path / "list.txt").write_text(f"image.png {name}.png\n")
-        settings = _settings(root, target=tmp_path, target_list=tmp_path / "list.txt")
-        target = pairs.make("gta5-cityscapes", **settings).target
-        assert target.samples.label_map is LABEL_MAPS["train_ids" if known else "ids"]  # type: ignore[union-attr]
-
-
 def test_frames_of_one_sequence_stay_together(root: Path, tmp_path: Path) -> None:
     sequences = [{1, 9}, {10, 19}, {20, 21}]
     for i in set.union(*sequences):
