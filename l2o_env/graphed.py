@@ -51,10 +51,7 @@ class GraphedPopulation(StackedPopulation):
             return super()._gradients(index, separate=separate)
         total, ce, kl, scale, *guidance = self._losses_and_gradients[separate](index + self._offset)
         self._gradient = total
-        if not separate:
-            return Gradients(total, None, ce, kl, scale)
-        # Copies, because the statistics at the end of the window need what the next call would overwrite.
-        return Gradients(total.clone(), guidance[0].clone(), ce, kl, scale.clone())
+        return Gradients(total, guidance[0] if separate else None, ce, kl, scale)
 
     def _outputs(self, separate: bool, index: Tensor) -> tuple[Tensor, ...]:
         total, guidance, ce, kl, scale = self._graph_gradients(index, separate)

@@ -81,8 +81,9 @@ class LoopedPopulation(Population):
         return super()._batches(ahead)
 
     def _buffers(self) -> list[list[Tensor]]:
-        """Copies of the batch statistics of each network that trains them."""
-        return [[b.clone() for b in m.buffers()] if m.trains_batch_statistics else [] for m in self._models]
+        """Copies of the batch statistics of each network that was started and trains them."""
+        started = zip(self.starts, self._models, strict=True)
+        return [[b.clone() for b in m.buffers()] if s and m.trains_batch_statistics else [] for s, m in started]
 
     def _buffers_of(self, i: int) -> dict[str, Tensor]:
         return {name: buffer.cpu() for name, buffer in self._models[i].named_buffers()}
@@ -99,23 +100,30 @@ class LoopedPopulation(Population):
         elif self.config.precision == "bf16":
             model.forward = partial(_in_bf16, model.forward)  # type: ignore[method-assign]
         named = dict(model.named_parameters())
-        self.weights[i] = self.layout.flatten({name: p.detach() for name, p in named.items()})
-        weights, grads = self.layout.unflatten(self.weights[i]), self.layout.unflatten(self._grads[i])
-        for name in self.layout.names:
-            named[name].data = weights[name]
-            named[name].grad = grads[name]
+        for name, view in self.layout.unflatten(self.weights[i]).items():
+            named[name].data = view.copy_(named[name].detach())
         self._models[i] = model
         self._params[i] = [named[name] for name in self.layout.names]
+        self._collect(i, self._grads)
         kind: Any = RateInMomentumSGD
         if self.config.update_rule == "sgd":
             # On a GPU one launch for all parameters of a group. On a CPU it would not be bit for bit the plain loop.
             kind = partial(torch.optim.SGD, fused=self.device.type == "cuda")
-        self._optimizers[i] = kind(
+        optimizer: torch.optim.Optimizer = kind(
             [{"params": [named[name] for name in group]} for group in model.layer_groups().values()],
             lr=0.0,
             momentum=self.config.momentum,
             weight_decay=self.config.weight_decay,
         )
+        self._optimizers[i] = optimizer
+        self._velocity[i] = 0
+        for name, view in self.layout.unflatten(self._velocity[i]).items():
+            optimizer.state[named[name]]["momentum_buffer"] = view
+
+    def _collect(self, i: int, gradients: Tensor) -> None:
+        """Lets backward passes of the i-th optimizee add to its row of `gradients` ``(N, n_weights)``."""
+        for p, view in zip(self._params[i], self.layout.unflatten(gradients[i]).values(), strict=True):
+            p.grad = view
 
     def _set_rates(self, rates: Tensor) -> None:
         for optimizer, row in zip(self._optimizers, rates.tolist(), strict=True):
@@ -130,12 +138,12 @@ class LoopedPopulation(Population):
         losses = [self._backward(i, index[i], guidance) for i in range(self.n)]
         self._step += 1
         ce, kl, term = (torch.stack(column) for column in zip(*losses, strict=True))
-        return Gradients(self._grads.clone() if separate else self._grads, guidance, ce, kl, self._scale(term))
+        return Gradients(self._grads, guidance, ce, kl, self._scale(term))
 
     def _backward(self, i: int, index: Tensor, guidance: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         start = self.starts[i]
         assert start is not None
-        params, model = self._params[i], self._models[i]
+        model = self._models[i]
         batch = self.data[start.pair].batch(index, start.batch_seed, int(self._ahead[i, self._step]))
         images, probs = batch.images, batch.probs
         assert probs is not None
@@ -148,8 +156,9 @@ class LoopedPopulation(Population):
         guided = self.config.guidance != "none"
         term = self._term(i, images, proxy_logits, probs, features) if self.guidance.beyond_kl else kl
         if guidance is not None and guided:
-            found = torch.autograd.grad(term, params, retain_graph=True, allow_unused=True, materialize_grads=True)
-            guidance[i] = torch.cat([g.reshape(-1) for g in found])
+            self._collect(i, guidance)
+            term.backward(retain_graph=True)
+            self._collect(i, self._grads)
         weight = self._weight if isinstance(self._weight, float) else self._weight[i]
         (ce + self._weighted(term, weight) if guided else ce).backward()
         return ce.detach(), kl.detach(), term.detach()
@@ -176,23 +185,6 @@ class LoopedPopulation(Population):
                     torch.nn.utils.clip_grad_norm_(params, self.config.clip_norm)
                 optimizer.step()
         self._restore(self._before, ~active)
-
-    def _momentum(self) -> Tensor:
-        momentum = torch.zeros_like(self.weights)
-        for row, params, optimizer in zip(momentum, self._params, self._optimizers, strict=True):
-            if optimizer is None:  # not started yet
-                continue
-            buffers = [optimizer.state[p].get("momentum_buffer") for p in params]
-            if buffers[0] is not None:
-                row.copy_(torch.cat([b.reshape(-1) for b in buffers]))
-        return momentum
-
-    def _set_momentum(self, momentum: Tensor) -> None:
-        for row, params, optimizer in zip(momentum, self._params, self._optimizers, strict=True):
-            if optimizer is None:
-                continue
-            for p, buffer in zip(params, self.layout.unflatten(row).values(), strict=True):
-                optimizer.state[p]["momentum_buffer"] = buffer.clone()
 
     def _logits(self, rows: list[int], images: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():

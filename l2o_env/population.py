@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,11 +21,20 @@ from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.evaluation import Evaluation, class_accuracy, evaluate_chunks, is_averaged, predictions
 from l2o_env.guidance import TERMS, Context, kl_divergence, make_guidance
-from l2o_env.models.base import Optimizee, new_generator
+from l2o_env.models.base import Optimizee, new_generator, resident
 from l2o_env.pairs.base import Pair, Split, is_streamed
 from l2o_env.reward import Measurements
 from l2o_env.schedule import warmup_poly
-from l2o_env.statistics import HEAD_FIELDS, LAYER_FIELDS, LayerStatistics, Layout, layer_statistics
+from l2o_env.statistics import (
+    HEAD_FIELDS,
+    LAYER_FIELDS,
+    GradientSums,
+    LayerStatistics,
+    Layout,
+    all_finite,
+    gradient_sums,
+    layer_statistics,
+)
 from l2o_env.stream_data import Batch, StreamData, no_images
 
 EVALUATION_CHUNK = 200
@@ -108,8 +116,7 @@ class DeviceData:
         return Split(split.images.to(self._device, self._dtype), split.labels.to(self._device))
 
     def _proxy_probs(self, images: Tensor) -> Tensor:
-        # A copy, because the pair is shared by all environments of the process.
-        proxy = deepcopy(self.pair.proxy).to(self._device, self._dtype).eval()
+        proxy = resident(self.pair.proxy, self._device, self._dtype)
         with torch.no_grad():
             logits = torch.cat([proxy(chunk) for chunk in images.split(EVALUATION_CHUNK)])
         return F.pad(logits.softmax(1), (*(0, 0) * (logits.dim() - 2), 0, self._padding))
@@ -178,7 +185,8 @@ class Population(ABC):
         self.n, self.config, self.dtype = n, config, dtype
         self.device = resolve_device(config.device)
         self.pairs = tuple(pairs)
-        models = [pair.make_model(new_generator(0)) for pair in pairs]
+        # Their shapes alone, without memory for their weights.
+        models = [pair.make_model(new_generator(0)).to("meta") for pair in pairs]
         self.layout = Layout.of(models[0])
         for pair, model in zip(pairs, models, strict=True):
             if Layout.of(model) != self.layout:
@@ -197,6 +205,7 @@ class Population(ABC):
         shape = (n, self.layout.n_weights)
         self.weights = torch.zeros(shape, device=self.device, dtype=dtype)
         self.reference = torch.zeros(shape, device=self.device, dtype=dtype)
+        self._velocity = torch.zeros(shape, device=self.device, dtype=dtype)
         self.order = torch.zeros((n, config.budget, config.batch_size), dtype=torch.int32, device=self.device)
         self.guidance = make_guidance(Context(n, config, self.layout, self.pairs, self.device, dtype))
         self._weights = np.zeros(n)
@@ -263,7 +272,7 @@ class Population(ABC):
         curve = self._curve(batches)
         ce_sum = torch.zeros(self.n, device=self.device, dtype=self.dtype)
         kl_sum = ce_sum.clone()
-        measured: tuple[Any, ...] | None = None
+        measured: GradientSums | None = None
         for step in batches:
             if curve is not None:
                 self._set_rates(torch.as_tensor(rates * curve[:, step, None], dtype=torch.float64))
@@ -272,23 +281,25 @@ class Population(ABC):
             kl_sum += torch.where(masks[2, step], gradients.kl, 0.0)
             if last[step].any():
                 assert gradients.guidance is not None
-                task = gradients.total - gradients.scale * gradients.guidance
-                found = (gradients.total, gradients.guidance, task, self._momentum())
+                found = gradient_sums(
+                    self.layout,
+                    gradient=gradients.total,
+                    guidance_gradient=gradients.guidance,
+                    guidance_weight=gradients.scale,
+                    momentum=self._velocity,
+                )
                 measured = found if measured is None else _merge(measured, found, masks[1, step])
+            del gradients  # the guidance's own is as large as the weights
             self._update(updates[step], masks[0, step])
             self.guidance.updated(updates[step])
         self.done += n_updates
         assert measured is not None
-        total, guidance, task, momentum = measured
         statistics = layer_statistics(
             self.layout,
             weights=self.weights,
             reference=self.reference,
             window_start=window_start,
-            task_gradient=task,
-            guidance_gradient=guidance,
-            gradient=total,
-            momentum=momentum,
+            gradients=measured,
         )
         counts = torch.as_tensor(lengths, device=self.device)
         return self._finish(statistics, window_start, ce_sum / counts, kl_sum / counts)
@@ -331,13 +342,13 @@ class Population(ABC):
         return self.order[rows, torch.as_tensor(steps, device=self.device)].long()
 
     def _finish(self, statistics: LayerStatistics, window_start: Tensor, ce: Tensor, kl: Tensor) -> Window:
-        finite = self.weights.isfinite().all(-1) & ce.isfinite() & kl.isfinite()
+        finite = all_finite(self.weights) & ce.isfinite() & kl.isfinite()
         # Validation of diverged weights would be meaningless, so it sees the last finite ones.
-        self.weights.copy_(torch.where(finite[:, None], self.weights, window_start))
+        torch.where(finite[:, None], self.weights, window_start, out=self.weights)
         validation = self.evaluate("validation")
         values = torch.stack([ce, kl, validation.ce, validation.kl, validation.accuracy], dim=-1)
         bad = ~(finite & validation.ce.isfinite() & validation.kl.isfinite())
-        self.weights.copy_(torch.where(bad[:, None], window_start, self.weights))
+        torch.where(bad[:, None], window_start, self.weights, out=self.weights)
         layers = torch.stack([getattr(statistics, name) for name in LAYER_FIELDS], dim=-1).flatten(1)
         head = torch.stack([getattr(statistics, name) for name in HEAD_FIELDS], dim=-1)
         host = torch.cat([values, bad[:, None].to(values), head, layers], dim=-1).double().cpu().numpy()
@@ -357,9 +368,7 @@ class Population(ABC):
     def _stop(self, which: NDArray[np.bool_]) -> None:
         """Takes away the momentum of some optimizees, which would make their next update diverge too."""
         if which.any():
-            momentum = self._momentum()
-            momentum[torch.as_tensor(which, device=self.device)] = 0
-            self._set_momentum(momentum)
+            self._velocity[torch.as_tensor(which, device=self.device)] = 0
 
     def evaluate(self, split: str) -> Evaluation:
         """Losses and accuracies of all optimizees, each on its own pair.
@@ -446,7 +455,7 @@ class Population(ABC):
             "done": self.done.copy(),
             "weights": self.weights.cpu().clone(),
             "reference": self.reference.cpu().clone(),
-            "momentum": self._momentum().cpu().clone(),
+            "momentum": self._velocity.cpu().clone(),
             "guidance": self.guidance.get_state(),
         }
 
@@ -459,7 +468,7 @@ class Population(ABC):
         self.done = state["done"].copy()
         self.weights.copy_(state["weights"])
         self.reference.copy_(state["reference"])
-        self._set_momentum(state["momentum"].to(self.device))
+        self._velocity.copy_(state["momentum"])
         self.guidance.set_state(state["guidance"])
 
     def _padded_classes(self, pair: Pair) -> int:
@@ -492,14 +501,6 @@ class Population(ABC):
         """
 
     @abstractmethod
-    def _momentum(self) -> Tensor:
-        """The momentum buffers ``(N, n_weights)``, as a copy."""
-
-    @abstractmethod
-    def _set_momentum(self, momentum: Tensor) -> None:
-        """Replaces the momentum buffers."""
-
-    @abstractmethod
     def _logits(self, rows: list[int], images: Tensor) -> tuple[Tensor, Tensor]:
         """Both heads' logits ``(len(rows), n_images, classes)`` of some optimizees on the same images."""
 
@@ -512,5 +513,5 @@ def batch_order(n_images: int, config: EnvConfig, seed: int) -> Tensor:
     return torch.cat(epochs)[:wanted].view(config.budget, config.batch_size)
 
 
-def _merge(old: tuple[Any, ...], new: tuple[Any, ...], mask: Tensor) -> tuple[Any, ...]:
-    return tuple(torch.where(mask[:, None], b, a) for a, b in zip(old, new, strict=True))
+def _merge(old: GradientSums, new: GradientSums, mask: Tensor) -> GradientSums:
+    return GradientSums(*(torch.where(mask[:, None], b, a) for a, b in zip(old, new, strict=True)))

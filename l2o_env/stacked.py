@@ -77,7 +77,6 @@ class StackedPopulation(Population):
             self._probs = torch.cat([data.train_probs for data in stacked])
         else:
             self._images, self._labels, self._probs = like._images, like._labels, like._probs
-        self._velocity = torch.zeros_like(self.weights)
         self._rates = self._gradient = self.weights.new_zeros(0)  # they exist during windows only
         self._offset = torch.zeros((n, 1), dtype=torch.int64, device=self.device)
         self._frozen = {
@@ -85,7 +84,6 @@ class StackedPopulation(Population):
             for name, p in self._template.named_parameters()
             if not p.requires_grad
         }
-        self._template.to("meta")
         usable = kernels and self.device.type == "cpu" and dtype == torch.float32
         self._kernels: BatchedKernels | None = None
         if usable:
@@ -234,12 +232,6 @@ class StackedPopulation(Population):
         weights = self.weights.addcmul(rates, velocity, value=-1)
         self._velocity.copy_(torch.where(rows, velocity, self._velocity))
         self.weights.copy_(torch.where(rows, weights, self.weights))
-
-    def _momentum(self) -> Tensor:
-        return self._velocity.clone()
-
-    def _set_momentum(self, momentum: Tensor) -> None:
-        self._velocity.copy_(momentum)
 
     def _logits(self, rows: list[int], images: Tensor) -> tuple[Tensor, Tensor]:
         weights = self.weights[rows]

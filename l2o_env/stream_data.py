@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from l2o_env.errors import ConfigError
 from l2o_env.feed import MAX_CHUNK, Feed
+from l2o_env.models.base import resident
 from l2o_env.pairs.base import Pair, Split
 from l2o_env.pairs.images import ImageSplit
 
@@ -43,7 +43,7 @@ class StreamData:
     def __init__(self, pair: Pair, device: torch.device, dtype: torch.dtype) -> None:
         self.pair = pair
         self._device, self._dtype = device, dtype
-        self._proxy = deepcopy(pair.proxy).to(device, dtype).eval()
+        self._proxy = resident(pair.proxy, device, dtype)
         self._feeds: dict[str, Feed | Split] = {}
         self._last: tuple[int, int, Tensor] = (-1, -1, torch.empty(0))
         self.n_train = len(pair.train)

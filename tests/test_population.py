@@ -288,7 +288,7 @@ def test_statistics_are_those_of_the_last_batch_and_of_the_window(kind: type[Pop
         "task": gradient(ce),
         "guidance": gradient(kl),
         "total": gradient(ce + weight * kl),
-        "momentum": before_last._momentum()[0],
+        "momentum": before_last._velocity[0],
         "end": population.weights[0],
         "begin": beginning.weights[0],
         "first": reference.detach(),

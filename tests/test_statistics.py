@@ -9,7 +9,17 @@ from torch import Tensor, nn
 
 from l2o_env import statistics
 from l2o_env.models.base import Optimizee, new_generator
-from l2o_env.statistics import HEAD_FIELDS, LAYER_FIELDS, NOISE, LayerStatistics, Layout, layer_statistics
+from l2o_env.statistics import (
+    HEAD_FIELDS,
+    LAYER_FIELDS,
+    NOISE,
+    PART,
+    LayerStatistics,
+    Layout,
+    all_finite,
+    gradient_sums,
+    layer_statistics,
+)
 from tests.tiny import TinyNet
 
 
@@ -26,6 +36,19 @@ class TwoLayers(Optimizee):
 
 
 LAYOUT = Layout.of(TwoLayers())
+BATCH = ("gradient", "guidance_gradient", "momentum")
+WINDOW = ("weights", "reference", "window_start")
+
+
+def _of(layout: Layout, flat: dict[str, Tensor], guidance_weight: float | Tensor = 0.5) -> LayerStatistics:
+    """The statistics of flat tensors by name."""
+    sums = gradient_sums(layout, guidance_weight=guidance_weight, **{name: flat[name] for name in BATCH})
+    return layer_statistics(layout, gradients=sums, **{name: flat[name] for name in WINDOW})
+
+
+def _random(layout: Layout, n: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    generator = new_generator(1)
+    return {name: torch.randn(n, layout.n_weights, generator=generator, dtype=dtype) for name in (*BATCH, *WINDOW)}
 
 
 def _statistics(**changes: list[float]) -> LayerStatistics:
@@ -33,12 +56,11 @@ def _statistics(**changes: list[float]) -> LayerStatistics:
         "weights": [3.0, 4.0, 1.0, 3.0],
         "reference": [3.0, 0.0, 0.0, 2.0],
         "window_start": [0.0, 5.0, 3.0, 4.0],
-        "task_gradient": [1.0, 7.0, 3.0, 4.0],
+        "gradient": [4.5, 7.5, 1.5, 2.0],  # of the task: 1, 7, 3, 4
         "guidance_gradient": [7.0, 1.0, -3.0, -4.0],
-        "gradient": [0.0, 2.0, 1.0, 1.0],
-        "momentum": [5.0, 0.0, 2.0, 2.0],
+        "momentum": [5.0, -3.0, 3.0, 4.0],
     }
-    return layer_statistics(LAYOUT, **{k: torch.tensor(v).double() for k, v in {**flat, **changes}.items()})
+    return _of(LAYOUT, {k: torch.tensor(v).double() for k, v in {**flat, **changes}.items()})
 
 
 def test_layout_follows_the_layer_groups() -> None:
@@ -81,16 +103,8 @@ def test_rounding_errors_have_no_direction() -> None:
 def test_small_gradients_do_not_underflow_in_float32() -> None:
     small = torch.tensor([1e-5, 0.0, 3e-5, 4e-5])
     zeros = torch.zeros(4)
-    found = layer_statistics(
-        LAYOUT,
-        weights=zeros,
-        reference=zeros,
-        window_start=zeros,
-        task_gradient=small,
-        guidance_gradient=small,
-        gradient=small,
-        momentum=small,
-    )
+    flat = {**dict.fromkeys(WINDOW, zeros), "gradient": 2 * small, "guidance_gradient": small, "momentum": small}
+    found = _of(LAYOUT, flat, 1.0)
     torch.testing.assert_close(found.cosine, torch.ones(2), atol=1e-5, rtol=0)
     assert all(getattr(found, name).isfinite().all() for name in (*LAYER_FIELDS, *HEAD_FIELDS))
 
@@ -98,12 +112,10 @@ def test_small_gradients_do_not_underflow_in_float32() -> None:
 def test_leading_dimensions_are_optimizees() -> None:
     model = TinyNet(new_generator(0))
     layout = Layout.of(model)
-    generator = new_generator(1)
-    names = ("weights", "reference", "window_start", "task_gradient", "guidance_gradient", "gradient", "momentum")
-    flat = {name: torch.randn(3, layout.n_weights, generator=generator, dtype=torch.float64) for name in names}
-    together = layer_statistics(layout, **flat)
+    flat, weight = _random(layout, 3, torch.float64), torch.tensor([[0.5], [0.0], [2.0]], dtype=torch.float64)
+    together = _of(layout, flat, weight)
     for i in range(3):
-        alone = layer_statistics(layout, **{name: value[i] for name, value in flat.items()})
+        alone = _of(layout, {name: value[i] for name, value in flat.items()}, weight[i])
         for name in (*LAYER_FIELDS, *HEAD_FIELDS):
             torch.testing.assert_close(getattr(together, name)[i], getattr(alone, name), rtol=1e-12, atol=0)
 
@@ -151,10 +163,21 @@ def test_a_last_group_without_a_matrix_is_refused() -> None:
 
 def test_many_weights_are_summed_up_as_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout.of(TinyNet(new_generator(0)))
-    names = ("weights", "reference", "window_start", "task_gradient", "guidance_gradient", "gradient", "momentum")
-    generator = new_generator(1)
-    tensors = {name: torch.randn(2, layout.n_weights, generator=generator) for name in names}
-    side_by_side = layer_statistics(layout, **tensors)
-    monkeypatch.setattr(statistics, "FUSED", 0)
-    for name, value in vars(layer_statistics(layout, **tensors)).items():
-        assert torch.equal(value, getattr(side_by_side, name)), name
+    for n in (1, 2):
+        tensors = _random(layout, n)
+        side_by_side = _of(layout, tensors)
+        with monkeypatch.context() as patch:
+            patch.setattr(statistics, "FUSED", 0)
+            group_by_group = _of(layout, tensors)
+        for name, value in vars(group_by_group).items():
+            assert torch.equal(value, getattr(side_by_side, name)), name
+
+
+@pytest.mark.parametrize("place", [0, PART - 1, PART, PART + 4])
+def test_one_bad_weight_is_found_wherever_it_is(place: int) -> None:
+    flat = torch.full((2, PART + 5), 3e38)  # whose sum is not finite in float32
+    assert all_finite(flat).tolist() == [True, True]
+    for bad in (torch.nan, torch.inf, -torch.inf):
+        flat[1, place] = bad
+        assert all_finite(flat).tolist() == [True, False]
+    assert all_finite(flat[0]).item() is True

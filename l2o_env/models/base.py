@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Protocol
 
 import numpy as np
@@ -118,6 +119,15 @@ def check_layer_groups(model: Optimizee) -> None:
             f"layer_groups() of {type(model).__name__} must name every trainable parameter once: "
             f"missing {sorted(missing)}, not trainable parameters {sorted(extra)}, named twice {sorted(twice)}."
         )
+
+
+def resident(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A network in evaluation mode on a device: itself if it is that already, else a copy, because it is shared."""
+    tensors = [*network.parameters(), *network.buffers()]
+    there = all(t.device == device and (t.dtype == dtype or not t.is_floating_point()) for t in tensors)
+    if there and not any(part.training for part in network.modules()):
+        return network
+    return deepcopy(network).to(device, dtype).eval()
 
 
 def new_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
