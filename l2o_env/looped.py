@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from l2o_env.config import EnvConfig
 from l2o_env.dense import as_rows, task_loss
+from l2o_env.errors import ConfigError
 from l2o_env.guidance import TermInputs, kl_divergence
 from l2o_env.guidance.base import captured, feature_map
 from l2o_env.models.base import Optimizee
@@ -30,16 +31,31 @@ def _in_bf16(forward: Callable[[Tensor], tuple[Tensor, Tensor]], images: Tensor)
     return logits.float(), proxy_logits.float()
 
 
+def _collect(params: Sequence[nn.Parameter], gradients: Iterable[Tensor | None]) -> None:
+    """Lets backward passes add up what they find in other tensors, one for each parameter."""
+    for p, gradient in zip(params, gradients, strict=True):
+        p.grad = gradient
+
+
 class LoopedPopulation(Population):
     """Each optimizee is a module with its own ``torch.optim.SGD``.
 
     With constant rates an optimizee is, bit for bit on a CPU, what a plain PyTorch loop with parameter groups makes
     of it. The parameters and gradients of the modules are views of ``(N, n_weights)`` tensors, so that statistics
     are computed by the same code as for a stacked population.
+
+    Raises:
+        ConfigError: If the batches are too small for a network's batch statistics.
     """
 
     def __init__(self, pairs: Sequence[Pair], n: int, config: EnvConfig, dtype: torch.dtype = torch.float32) -> None:
         super().__init__(pairs, n, config, dtype)
+        smallest = self._template.smallest_batch
+        if config.batch_size < smallest:
+            raise ConfigError(
+                f"batch_size is {config.batch_size}, but with batchnorm='trained' the network of {pairs[0].name!r} "
+                f"normalises one value of each image over the batch; expected batches of at least {smallest}."
+            )
         self._models: list[Optimizee] = [self._template] * n
         self._params: list[list[nn.Parameter]] = [[] for _ in range(n)]
         self._optimizers: list[torch.optim.Optimizer | None] = [None] * n
@@ -104,7 +120,7 @@ class LoopedPopulation(Population):
             named[name].data = view.copy_(named[name].detach())
         self._models[i] = model
         self._params[i] = [named[name] for name in self.layout.names]
-        self._collect(i, self._grads)
+        _collect(self._params[i], self.layout.unflatten(self._grads[i]).values())
         kind: Any = RateInMomentumSGD
         if self.config.update_rule == "sgd":
             # On a GPU one launch for all parameters of a group. On a CPU it would not be bit for bit the plain loop.
@@ -119,11 +135,6 @@ class LoopedPopulation(Population):
         self._velocity[i] = 0
         for name, view in self.layout.unflatten(self._velocity[i]).items():
             optimizer.state[named[name]]["momentum_buffer"] = view
-
-    def _collect(self, i: int, gradients: Tensor) -> None:
-        """Lets backward passes of the i-th optimizee add to its row of `gradients` ``(N, n_weights)``."""
-        for p, view in zip(self._params[i], self.layout.unflatten(gradients[i]).values(), strict=True):
-            p.grad = view
 
     def _set_rates(self, rates: Tensor) -> None:
         for optimizer, row in zip(self._optimizers, rates.tolist(), strict=True):
@@ -156,9 +167,11 @@ class LoopedPopulation(Population):
         guided = self.config.guidance != "none"
         term = self._term(i, images, proxy_logits, probs, features) if self.guidance.beyond_kl else kl
         if guidance is not None and guided:
-            self._collect(i, guidance)
+            params = self._params[i]
+            total = [p.grad for p in params]
+            _collect(params, self.layout.unflatten(guidance[i]).values())
             term.backward(retain_graph=True)
-            self._collect(i, self._grads)
+            _collect(params, total)
         weight = self._weight if isinstance(self._weight, float) else self._weight[i]
         (ce + self._weighted(term, weight) if guided else ce).backward()
         return ce.detach(), kl.detach(), term.detach()

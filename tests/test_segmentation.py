@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torchvision import models
 
 from l2o_env import ConfigError
 from l2o_env.guidance.base import feature_map
-from l2o_env.models.backbone import HIDDEN, NetworkConfig
+from l2o_env.models.backbone import HIDDEN, BatchNormMode, NetworkConfig, batch_norms
 from l2o_env.models.base import check_layer_groups, new_generator
 from l2o_env.models.building import builder
 from l2o_env.models.fcn8s import FCN8s, FCN8sProxy, from_vgg
@@ -132,6 +133,40 @@ def test_torchvision_networks_carry_the_classifiers_head(tmp_path: Path, name: s
     random = found.make_random_model(4, new_generator(0))
     first = next(iter(model.backbone.parameters()))
     assert not torch.equal(first, next(iter(random.backbone.parameters())))
+
+
+@pytest.mark.parametrize("name", ["deeplabv3_mobilenet_v3_large", "fcn_resnet50", "lraspp_mobilenet_v3_large"])
+def test_a_new_head_has_no_statistics_to_freeze(name: str) -> None:
+    weights = builder(name.split("_", 1)[1])(num_classes=3).state_dict()
+    frozen, trained = (
+        prepare_dense(NetworkConfig(name, weights, batchnorm=mode)).make_model(4, new_generator(0))
+        for mode in get_args(BatchNormMode)
+    )
+    assert not list(frozen.head.buffers())
+    assert len(batch_norms(frozen.backbone)) == len(batch_norms(trained.backbone)) > 0
+    assert frozen.layer_groups() == trained.layer_groups()
+    for mine, theirs in zip(frozen.head.parameters(), trained.head.parameters(), strict=True):
+        assert torch.equal(mine, theirs)  # the same draw, whatever normalises
+    images = torch.randn(4, 3, 64, 64, generator=new_generator(1))
+    with torch.no_grad():
+        logits = frozen(images)[0]
+        frozen.train_batch_statistics(True)
+        torch.testing.assert_close(frozen(images[:1])[0], logits[:1], atol=1e-4, rtol=1e-4)  # alone or in a batch
+        trained.train_batch_statistics(True)
+        for part in batch_norms(trained.backbone):
+            part.eval()
+        assert 0.8 < logits.std() / trained(images)[0].std() < 1.25  # as large as with statistics of the batch
+
+
+@pytest.mark.parametrize(("name", "smallest"), [("deeplabv3_mobilenet_v3_large", 2), ("lraspp_mobilenet_v3_large", 1)])
+def test_batch_statistics_of_pooled_features_need_two_images(name: str, smallest: int) -> None:
+    weights = builder(name.split("_", 1)[1])(num_classes=3).state_dict()
+    for mode, expected in (("trained", smallest), ("frozen", 1)):
+        config = NetworkConfig(name, weights, batchnorm=mode)  # type: ignore[arg-type]
+        model = prepare_dense(config).make_model(4, new_generator(0))
+        assert model.smallest_batch == expected
+        model.train_batch_statistics(True)
+        assert model(torch.zeros(expected, 3, 32, 32))[0].isfinite().all()
 
 
 class Plain(MicroSegNet):

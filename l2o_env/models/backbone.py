@@ -69,7 +69,8 @@ class NetworkConfig:
             convolution), or the last convolution of a segmentation network.
         groups: Layer groups by name, as parameter names or prefixes of them; or a function of the network that
             returns that, or such a function's ``"FILE.py:NAME"``; None: found by themselves.
-        batchnorm: ``"frozen"``: the proxy's statistics stay, as in the paper; ``"trained"``: they go on.
+        batchnorm: ``"frozen"``: the proxy's statistics stay, as in the paper, and a new head does without;
+            ``"trained"``: they go on.
         feature_layer: Name of the module whose output is the last feature map, for the guidance terms ``feature`` and
             ``csg``; empty: what the network's attribute ``feature_layer`` says, if it has one, or what is known of it,
             or the last one before its head.

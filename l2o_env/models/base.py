@@ -100,6 +100,9 @@ class Optimizee(nn.Module):
     trains_batch_statistics = False
     """Whether the network's buffers (running statistics of BatchNorm) change as it is trained."""
 
+    smallest_batch = 1
+    """Fewest images of a training batch."""
+
     def train_batch_statistics(self, training: bool) -> None:
         """Switches batch normalisation between a training batch and evaluation; nothing to do without it."""
 

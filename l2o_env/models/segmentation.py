@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
+from math import gcd
 from typing import Any
 
 import torch
@@ -29,6 +30,8 @@ from l2o_env.models.weights import load_weights
 
 FCN8S = "fcn8s"
 _HEADS = ("fc.", "classifier.")
+_CHANNEL_GROUPS = 32
+"""Groups of GroupNorm (Wu & He, 2018), or as many as divide the channels with it."""
 
 
 class DenseProxy(nn.Module):
@@ -51,6 +54,9 @@ class DenseProxy(nn.Module):
 class SegmentationNet(Optimizee):
     """A torchvision segmentation network with the classification network's frozen head beside its own.
 
+    Where batch statistics are frozen, the new head has GroupNorm in place of BatchNorm: nobody has trained statistics
+    of its features, and with mean 0 and variance 1 for ever DeepLabV3's logits would be a tenth of their size.
+
     Args:
         backbone: Images to feature maps by name; it is taken over, not copied, like what follows.
         classifier: The new head: feature maps to logits.
@@ -70,11 +76,15 @@ class SegmentationNet(Optimizee):
         feature_layer: str = "",
     ) -> None:
         super().__init__()
+        self.trains_batch_statistics = batchnorm == "trained"
+        if not self.trains_batch_statistics:
+            _normalise_groups(classifier)
+        elif _pools_whole_images(classifier):
+            self.smallest_batch = 2
         self.backbone, self.head, self.proxy_head = backbone, classifier, proxy_head
         self._groups = groups
         last = [name for name, _ in backbone.named_children()][-1]
         self.feature_layer = f"backbone.{feature_layer_of(backbone, feature_layer, last)}"
-        self.trains_batch_statistics = batchnorm == "trained"
         self.requires_grad_(True)
         self.proxy_head.requires_grad_(False)
 
@@ -96,6 +106,21 @@ class SegmentationNet(Optimizee):
         if self.trains_batch_statistics:
             for part in batch_norms(self.backbone, self.head):
                 part.train(training)
+
+
+def _normalise_groups(head: nn.Module) -> None:
+    """Replaces batch normalisation, in place, by a normalisation that needs no statistics."""
+    for name, part in list(head.named_modules()):
+        if isinstance(part, nn.BatchNorm2d):
+            n_channels = part.num_features
+            head.set_submodule(name, nn.GroupNorm(gcd(_CHANNEL_GROUPS, n_channels), n_channels))
+
+
+def _pools_whole_images(head: nn.Module) -> bool:
+    """Whether batch normalisation sees one value of an image, of which a single image has no variance."""
+    from torchvision.models.segmentation.deeplabv3 import ASPPPooling
+
+    return any(isinstance(part, ASPPPooling) for part in head.modules())
 
 
 def _last(features: Mapping[str, Tensor]) -> Tensor:
