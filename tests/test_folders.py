@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -239,7 +241,11 @@ def test_a_proxy_is_trained_once_on_real_images(
     class_folders(tree / "test", n=6, classes=("red", "green", "blue"), seed=5)
     settings = {"backbone": ThreeWay, "weights": "train", "proxy_data": tree / "real", "proxy_test": tree / "test"}
     state = torch.get_rng_state()
-    pair = _make(tree, **settings, proxy_epochs=25)
+    with caplog.at_level(logging.INFO, "l2o_env"):
+        pair = _make(tree, **settings, proxy_epochs=25)
+    (told,) = re.findall(r"The proxy names (\d+) % of its training images rightly\.", caplog.text)
+    assert int(told) > 80
+    assert "learned nothing" not in caplog.text
     assert torch.equal(torch.get_rng_state(), state)
     split = pair.proxy_test
     images = torch.stack([split.base(i).image for i in range(18)])  # type: ignore[union-attr]

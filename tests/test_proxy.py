@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
 
 from l2o_env import pairs
+from l2o_env.dense import IGNORED
 from l2o_env.errors import ConfigError
 from l2o_env.models import SmallProxy, new_generator
 from l2o_env.pairs import cache, glyphs, proxy
@@ -78,6 +81,53 @@ def test_training_and_its_path_integral_by_hand() -> None:
         moved = p.detach() - first[name]
         torch.testing.assert_close(net.get_parameter(name).detach(), p.detach())
         torch.testing.assert_close(found[name], (omega[name] / (moved.square() + 1e-3)).clamp(min=0))
+
+
+class _Brightness(nn.Module):
+    """Says class 1 of places that are brighter than 0.5, and one and the same class of all if it is stuck."""
+
+    def __init__(self, stuck: bool = False) -> None:
+        super().__init__()
+        self.stuck = stuck
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits ``(n, 3, h / 2, w / 2)`` of images, or ``(n, 3)`` of single pixels."""
+        x = F.avg_pool2d(images, 2)[:, 0] if images.shape[-1] > 1 else images[:, 0, 0, 0]
+        return torch.stack([torch.zeros_like(x) + 9 * self.stuck, x - 0.5, torch.full_like(x, -1)], dim=1)
+
+
+def _told(caplog: pytest.LogCaptureFixture, labels: list[int], bright: list[int], stuck: bool) -> list[tuple[int, str]]:
+    caplog.clear()
+    images = torch.zeros(len(labels), 3, 1, 1)
+    images[bright] = 1.0
+    with caplog.at_level(logging.INFO, "l2o_env"):
+        proxy.tell_accuracy(_Brightness(stuck), pairs.Split(images, torch.tensor(labels)), 3)
+    return [(record.levelno, record.getMessage()) for record in caplog.records]
+
+
+def test_how_well_a_proxy_was_trained_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    told = (logging.INFO, "The proxy names 75 % of its training images rightly.")
+    assert _told(caplog, [0, 1, 1, 2], [1, 2], False) == [told]  # 2 is never named
+    stuck = (
+        logging.WARNING,
+        "The proxy learned nothing: 75 % of its training images are of one class. Give another proxy_learning_rate or "
+        "more proxy_epochs.",
+    )
+    assert _told(caplog, [0, 0, 0, 1], [1], True) == [told, stuck]
+    all_of_them = (logging.INFO, "The proxy names 100 % of its training images rightly.")
+    assert _told(caplog, [0, 0], [], True) == [all_of_them]  # of one class nothing else can be learned
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+def test_with_masks_it_is_told_of_labelled_pixels(caplog: pytest.LogCaptureFixture, stuck: bool) -> None:
+    images, labels = torch.zeros(2, 3, 8, 8), torch.zeros(2, 8, 8, dtype=torch.int64)
+    images[0, :, :, 4:], labels[0, :, 4:] = 1.0, 1
+    labels[1] = IGNORED
+    with caplog.at_level(logging.INFO, "l2o_env"):
+        proxy.tell_accuracy(_Brightness(stuck), pairs.Split(images, labels), 1)
+    assert f"The proxy names {50 if stuck else 100} % of its labelled training pixels rightly." in caplog.messages
+    warned = "The proxy learned nothing: 50 % of its labelled training pixels are of one class."
+    assert any(message.startswith(warned) for message in caplog.messages) is stuck
 
 
 _CHECKSUM = """

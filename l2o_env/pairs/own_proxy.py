@@ -16,7 +16,7 @@ from l2o_env.models.heads import check_network, find_head, head_of, n_classes_of
 from l2o_env.pairs.base import Split
 from l2o_env.pairs.cache import Tensors, cached
 from l2o_env.pairs.images import ImageSplit
-from l2o_env.pairs.proxy import ProxyTraining, fit
+from l2o_env.pairs.proxy import ProxyTraining, fit, tell_accuracy
 
 FORMAT = 2
 """Part of the key of the cache; to be raised whenever the training changes."""
@@ -57,13 +57,15 @@ def trained_weights(
     settings["images"] = sha256(images.fingerprint().encode()).hexdigest()
 
     def train() -> Tensors:
+        data = _in_memory(images)
         with local_seed(seed):  # for dropout, which draws from the global generator
-            fit(proxy.train(), _in_memory(images), new_generator(seed), training, clip_norm=CLIP_NORM)
+            fit(proxy.train(), data, new_generator(seed), training, clip_norm=CLIP_NORM)
         tensors = {name: tensor.detach().clone() for name, tensor in proxy.state_dict().items()}
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise ConfigError(
                 f"The proxy's training diverged at a proxy_learning_rate of {training.learning_rate}; give a lower one."
             )
+        tell_accuracy(proxy.eval(), data, training.batch_size)
         return tensors
 
     template = {name: tensor.detach() for name, tensor in proxy.state_dict().items()}

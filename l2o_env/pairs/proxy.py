@@ -10,10 +10,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from l2o_env.dense import task_loss
+from l2o_env.dense import IGNORED, task_loss
 from l2o_env.errors import ConfigError
 from l2o_env.guidance.si import PathIntegral
 from l2o_env.models.base import new_generator
@@ -173,10 +173,8 @@ def fit(
         for _ in range(training.epochs):
             for batch in torch.randperm(n, generator=generator).split(training.batch_size):
                 optimizer.zero_grad()
-                logits, labels = proxy(data.images[batch]), data.labels[batch]
-                if labels.dim() > 1:
-                    logits = F.interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False)
-                task_loss(logits, labels).backward()
+                labels = data.labels[batch]
+                task_loss(_logits(proxy, data.images[batch], labels), labels).backward()
                 if clip_norm < math.inf:
                     torch.nn.utils.clip_grad_norm_(proxy.parameters(), clip_norm)
                 optimizer.step()
@@ -184,6 +182,38 @@ def fit(
                 schedule.step()
             advance()
     return path
+
+
+def _logits(proxy: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """One vector of logits for each label: of every place they are enlarged to the labels of pixels."""
+    logits = proxy(images)
+    if labels.dim() == 1:
+        return logits
+    return F.interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False)
+
+
+@torch.no_grad()
+def tell_accuracy(proxy: nn.Module, data: Split, batch_size: int) -> None:
+    """Logs how much of its training data a proxy names rightly; warns if that is no better than one and the same name.
+
+    Args:
+        proxy: The network, in evaluation mode.
+        data: What it was trained on; where pixels have labels, they are counted, those without a class not.
+        batch_size: Images at a time.
+    """
+    right, what = 0, "training images" if data.labels.dim() == 1 else "labelled training pixels"
+    for images, labels in zip(data.images.split(batch_size), data.labels.split(batch_size), strict=True):
+        right += int((_logits(proxy, images, labels).argmax(1) == labels).sum())
+    counts = data.labels[data.labels != IGNORED].bincount(minlength=1)
+    n, most = max(int(counts.sum()), 1), int(counts.max())
+    _log.info("The proxy names %.0f %% of its %s rightly.", 100 * right / n, what)
+    if right <= most < n:
+        _log.warning(
+            "The proxy learned nothing: %.0f %% of its %s are of one class. Give another proxy_learning_rate or more "
+            "proxy_epochs.",
+            100 * most / n,
+            what,
+        )
 
 
 def _factor(step: int, total: int) -> float:
