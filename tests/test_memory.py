@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from l2o_env import memory, pairs
 from l2o_env.config import EnvConfig
 from l2o_env.core import make_population
 from l2o_env.errors import ConfigError
+from l2o_env.looped import LoopedPopulation
 from l2o_env.memory import CpuMeter, Line, Need, measured_need
+from l2o_env.models.base import Optimizee, new_generator
+from l2o_env.models.small import initialise
 from l2o_env.population import Start
-from tests.tiny import TINY, register_tiny
+from l2o_env.statistics import FUSED
+from tests.tiny import N_CLASSES, N_PROXY_CLASSES, SIZE, TINY, TinyProxy, register_tiny, tiny_pair
 
 SEGMENTATION = "glyphs-digits-seg:n_train=60,n_validation=20,n_proxy_train=16,proxy_epochs=1"
 CPU = torch.device("cpu")
@@ -80,6 +87,46 @@ def test_tensors_count_once_and_as_long_as_they_live() -> None:
         torch.empty(10, device="meta")
         assert meter.take_peak() == 0
     assert kept.shape == (5, 100)
+
+
+class _Wide(Optimizee):
+    """Linear layers of 300 x 300 weights, beside which a batch takes next to nothing."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        sizes = (3 * SIZE**2, 300, 300, 300, 300)
+        self.layers = nn.ModuleList(nn.utils.skip_init(nn.Linear, a, b) for a, b in itertools.pairwise(sizes))
+        self.head = nn.utils.skip_init(nn.Linear, sizes[-1], N_CLASSES)
+        self.proxy_head = nn.utils.skip_init(nn.Linear, sizes[-1], N_PROXY_CLASSES).requires_grad_(False)
+        initialise(self, generator)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = images.flatten(1)
+        for layer in self.layers:
+            x = layer(x).relu()
+        return self.head(x), self.proxy_head(x)
+
+    def layer_groups(self) -> dict[str, list[str]]:
+        parts = [*(f"layers.{i}" for i in range(len(self.layers))), "head"]
+        return {part: [f"{part}.weight", f"{part}.bias"] for part in parts}
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_window_of_large_networks_takes_few_copies_of_their_weights(n: int) -> None:
+    proxy = TinyProxy(_Wide(new_generator(0)).requires_grad_(False)).eval()
+    pair = dataclasses.replace(tiny_pair(), proxy=proxy, make_model=_Wide)
+    with CpuMeter() as meter:
+        population = LoopedPopulation([pair], n, EnvConfig(**TINY))
+        weights = population.weights.nbytes
+        assert weights > 4 * FUSED
+        population.start({i: Start(0, i, i) for i in range(n)})
+        meter.take_peak()
+        for _ in range(2):
+            population.run(np.full((n, population.n_layers), 0.01), np.full(n, 2))
+            # Weights, reference, gradients, momentum.
+            assert 4 <= meter.now / weights < 4.3
+        # The window's first weights and the guidance's gradient, and two products of the largest group.
+        assert 6 < meter.take_peak() / weights < 6 + 2 * max(population.layout.group_sizes) * 4 * n / weights + 0.3
 
 
 def test_the_highest_stage_depends_on_the_size() -> None:

@@ -68,7 +68,7 @@ class TinyNet(Optimizee):
         return {**groups, "head": ["head.weight", "head.bias"]}
 
 
-class _TinyProxy(nn.Module):
+class TinyProxy(nn.Module):
     """The proxy: the same network, of which only the proxy head is read."""
 
     def __init__(self, net: TinyNet) -> None:
@@ -132,7 +132,7 @@ def tiny_pair(
         validation=validation,
         target=target,
         proxy_test=pairs.Split(proxy_images.images, proxy_images.labels % n_proxy_classes),
-        proxy=_TinyProxy(proxy_net),
+        proxy=TinyProxy(proxy_net),
         make_model=partial(_make_model, proxy_net, True),
         make_random_model=partial(_make_model, proxy_net, False),
         n_classes=N_CLASSES,
