@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from l2o_env.config import EnvConfig
 from l2o_env.dense import as_rows, task_loss
-from l2o_env.errors import ConfigError
 from l2o_env.guidance import TermInputs, kl_divergence
 from l2o_env.guidance.base import captured, feature_map
 from l2o_env.models.base import Optimizee
@@ -43,19 +42,10 @@ class LoopedPopulation(Population):
     With constant rates an optimizee is, bit for bit on a CPU, what a plain PyTorch loop with parameter groups makes
     of it. The parameters and gradients of the modules are views of ``(N, n_weights)`` tensors, so that statistics
     are computed by the same code as for a stacked population.
-
-    Raises:
-        ConfigError: If the batches are too small for a network's batch statistics.
     """
 
     def __init__(self, pairs: Sequence[Pair], n: int, config: EnvConfig, dtype: torch.dtype = torch.float32) -> None:
         super().__init__(pairs, n, config, dtype)
-        smallest = self._template.smallest_batch
-        if config.batch_size < smallest:
-            raise ConfigError(
-                f"batch_size is {config.batch_size}, but with batchnorm='trained' the network of {pairs[0].name!r} "
-                f"normalises one value of each image over the batch; expected batches of at least {smallest}."
-            )
         self._models: list[Optimizee] = [self._template] * n
         self._params: list[list[nn.Parameter]] = [[] for _ in range(n)]
         self._optimizers: list[torch.optim.Optimizer | None] = [None] * n

@@ -147,7 +147,7 @@ class DeviceData:
 
 
 def check_pair(pair: Pair, model: Optimizee, config: EnvConfig) -> None:
-    """Raises ``ConfigError`` if a pair does not have what the settings' reward and guidance need.
+    """Raises ``ConfigError`` unless a pair has what the settings' reward, guidance and batches need.
 
     Args:
         pair: The pair.
@@ -156,6 +156,11 @@ def check_pair(pair: Pair, model: Optimizee, config: EnvConfig) -> None:
     """
     if config.reward == "target_oracle" and pair.target is None:
         raise no_images(pair, "target")
+    if config.batch_size < model.smallest_batch:
+        raise ConfigError(
+            f"batch_size is {config.batch_size}, but with batchnorm='trained' the network of {pair.name!r} normalises "
+            f"one value of each image over the batch; expected batches of at least {model.smallest_batch}."
+        )
     TERMS[config.guidance].check(model, pair.name)
 
 
@@ -170,7 +175,7 @@ class Population(ABC):
         data: The pairs' images on the device, if another population has them already.
 
     Raises:
-        ConfigError: If the pairs cannot run in one population.
+        ConfigError: If the pairs cannot run in one population, or not with these settings.
     """
 
     def __init__(

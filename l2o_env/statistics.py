@@ -139,10 +139,10 @@ class GradientSums(NamedTuple):
     Attributes:
         task2: Squares of the gradient of the task loss.
         guidance2: Squares of the gradient of the guidance term (without its weight).
-        both: Products of the two.
+        both: Products of these two gradients.
         momentum2: Squares of the momentum.
         gradient2: Squares of the gradient of the whole training loss.
-        aligned: Products of the two.
+        aligned: Products of momentum and that gradient.
     """
 
     task2: Tensor

@@ -595,11 +595,14 @@ def _altered(name: str, **changes: Any) -> pairs.Pair:
     return dataclasses.replace(tiny_pair(), name=name, **changes)
 
 
-def test_batches_that_a_network_cannot_normalise_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TinyNet, "smallest_batch", 9)
-    with pytest.raises(ConfigError, match=r"batch_size is 8, but .* of 'tiny' .*expected batches of at least 9"):
-        LoopedPopulation(TINIES[:1], 1, _config())
-    assert LoopedPopulation(TINIES[:1], 1, _config(batch_size=9)).n == 1
+def test_batches_that_a_network_cannot_normalise_are_told() -> None:
+    class Pooled(TinyNet):
+        smallest_batch = 9
+
+    both = [TINIES[0], _altered("pooled", make_model=Pooled)]
+    with pytest.raises(ConfigError, match=r"batch_size is 8, but .* of 'pooled' .*expected batches of at least 9"):
+        LoopedPopulation(both, 1, _config())
+    assert LoopedPopulation(both, 1, _config(batch_size=9)).n == 1
 
 
 def test_networks_with_batch_statistics_are_looped() -> None:

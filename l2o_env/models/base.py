@@ -101,7 +101,7 @@ class Optimizee(nn.Module):
     """Whether the network's buffers (running statistics of BatchNorm) change as it is trained."""
 
     smallest_batch = 1
-    """Fewest images of a training batch."""
+    """Fewest images of a training batch; more than one where batch statistics need more."""
 
     def train_batch_statistics(self, training: bool) -> None:
         """Switches batch normalisation between a training batch and evaluation; nothing to do without it."""
@@ -125,7 +125,7 @@ def check_layer_groups(model: Optimizee) -> None:
 
 
 def resident(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A network in evaluation mode on a device: itself if it is that already, else a copy, because it is shared."""
+    """A network in evaluation mode on a device, to be left as it is: itself if it is all that already, else a copy."""
     tensors = [*network.parameters(), *network.buffers()]
     there = all(t.device == device and (t.dtype == dtype or not t.is_floating_point()) for t in tensors)
     if there and not any(part.training for part in network.modules()):
