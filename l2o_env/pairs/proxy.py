@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from l2o_env.progress import announced
 
 # Part of the key of the cache. Raise it whenever data, network or training change, or old proxies are taken for new.
 FORMAT = 2
+_log = logging.getLogger("l2o_env")
 
 
 @dataclass(frozen=True)
