@@ -14,8 +14,8 @@ from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig
 from l2o_env.core import n_steps
 from l2o_env.errors import ConfigError
-from l2o_env.models.base import new_generator
-from l2o_env.population import check_pair
+from l2o_env.models.base import Optimizee, new_generator
+from l2o_env.population import check_pair, model_maker
 from l2o_env.rollout import MAX_OPTIMIZEES, AgentLike, Outcome, Progress, Step, episode_seeds, reporter, run_episodes
 from l2o_env.vector_env import Syn2RealVectorEnv
 
@@ -170,10 +170,14 @@ def check_runs(agents: Mapping[str, AgentLike], pairs: Sequence[str], config: En
     runs = []
     for pair in pairs:
         built = pair_registry.make(pair)
-        model = built.make_model(new_generator(0))
+        models: dict[Any, Optimizee] = {}
         for policy, agent in agents.items():
             overrides = getattr(agent, "config_overrides", {})
             settings = replace(config, **{**overrides, "pairs": (pair,), "common_random_numbers": False})
+            maker = model_maker(built, settings)
+            if maker not in models:  # large networks take a while to make
+                models[maker] = maker(new_generator(0))
+            model = models[maker]
             check_pair(built, model, settings)
             check_agent(policy, agent, settings, len(model.layer_groups()), pair)
             runs.append(Run(pair, policy, agent, settings, n_steps(settings, built)))

@@ -7,7 +7,7 @@ Two implementations of one interface: :class:`StackedPopulation` runs all optimi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -146,6 +146,11 @@ class DeviceData:
         return self._evaluated[name]
 
 
+def model_maker(pair: Pair, config: EnvConfig) -> Callable[[torch.Generator], Optimizee]:
+    """What makes a pair's optimizees with these settings."""
+    return pair.make_random_model if config.random_init else pair.make_model
+
+
 def check_pair(pair: Pair, model: Optimizee, config: EnvConfig) -> None:
     """Raises ``ConfigError`` unless a pair has what the settings' reward, guidance and batches need.
 
@@ -191,7 +196,7 @@ class Population(ABC):
         self.device = resolve_device(config.device)
         self.pairs = tuple(pairs)
         # Their shapes alone, without memory for their weights.
-        models = [pair.make_model(new_generator(0)).to("meta") for pair in pairs]
+        models = [model_maker(pair, config)(new_generator(0)).to("meta") for pair in pairs]
         self.layout = Layout.of(models[0])
         for pair, model in zip(pairs, models, strict=True):
             if Layout.of(model) != self.layout:
@@ -244,8 +249,7 @@ class Population(ABC):
         """The network that an episode starts from; with common random numbers it is drawn once for all."""
         key = start.pair, start.init_seed
         if key not in self._drawn:
-            pair = self.pairs[start.pair]
-            make = pair.make_random_model if self.config.random_init else pair.make_model
+            make = model_maker(self.pairs[start.pair], self.config)
             self._drawn[key] = make(new_generator(start.init_seed)).to(self.device, self.dtype).eval()
         return self._drawn[key]
 
@@ -444,7 +448,7 @@ class Population(ABC):
         start = self.starts[i]
         if start is None:
             raise ConfigError(f"Optimizee {i} has no weights yet; start an episode first.")
-        model = self.pairs[start.pair].make_model(new_generator(start.init_seed))
+        model = model_maker(self.pairs[start.pair], self.config)(new_generator(start.init_seed))
         weights = {name: tensor[i].cpu() for name, tensor in self.layout.unflatten(self.weights).items()}
         model.load_state_dict({**weights, **self._buffers_of(i)}, strict=False)
         return model.eval()

@@ -131,6 +131,7 @@ def test_torchvision_networks_carry_the_classifiers_head(tmp_path: Path, name: s
             torch.testing.assert_close(proxy_logits.mean((-2, -1)), network.fc(features), atol=1e-4, rtol=1e-4)
             assert list(model.layer_groups())[:2] == ["conv1", "bn1"]
     random = found.make_random_model(4, new_generator(0))
+    assert random.trains_batch_statistics and not model.trains_batch_statistics
     first = next(iter(model.backbone.parameters()))
     assert not torch.equal(first, next(iter(random.backbone.parameters())))
 

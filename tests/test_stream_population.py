@@ -144,6 +144,17 @@ def test_frozen_batch_statistics_stay_and_trained_ones_follow_the_batches(tree: 
         assert torch.equal(mine, theirs)
 
 
+def test_a_drawn_backbone_trains_its_statistics_though_the_proxys_are_frozen(tree: Path) -> None:
+    population = _population(_pair(tree, batchnorm="frozen"), random_init=True)
+    before = [b.clone() for b in population._models[0].buffers()]
+    assert torch.equal(before[0], torch.zeros_like(before[0]))
+    _run(population)
+    after = list(population._models[0].buffers())
+    assert (after[0] != before[0]).all()
+    taken_out = population.optimizee(0)
+    assert all(torch.equal(a, b) for a, b in zip(taken_out.buffers(), after, strict=True))
+
+
 def test_statistics_of_a_diverged_optimizee_go_back_too(tree: Path) -> None:
     population = _population(_pair(tree, batchnorm="trained"))
     before = [b.clone() for b in population._models[1].buffers()]

@@ -209,7 +209,7 @@ class Prepared:
         proxy: The frozen network, images to logits.
         n_proxy_classes: Its classes.
         make_model: Number of classes and generator to an optimizee with the proxy's backbone.
-        make_random_model: The same with a backbone drawn from the generator too.
+        make_random_model: The same with a backbone drawn from the generator too, whose batch statistics are trained.
     """
 
     proxy: nn.Module
@@ -296,10 +296,14 @@ def _make_random(
     n_classes: int,
     generator: torch.Generator,
 ) -> Optimizee:
-    """An optimizee of the proxy's network as its constructor draws it, with the proxy's head."""
+    """An optimizee of the proxy's network as its constructor draws it, with the proxy's head.
+
+    Its batch statistics are trained whatever the setting: there are none of the proxy's to keep, and with mean 0 and
+    variance 1 the activations of a deep residual network double from block to block.
+    """
     network = build(int(torch.randint(2**62, (), generator=generator)))
     network.set_submodule(head, deepcopy(head_of(proxy, head)))
-    return kind(network, n_classes=n_classes, generator=generator).eval()
+    return kind(network, n_classes=n_classes, generator=generator, batchnorm="trained").eval()
 
 
 def batch_norms(*networks: nn.Module) -> list[nn.Module]:

@@ -248,7 +248,9 @@ def _make(
         for part in classifier.modules():
             if hasattr(part, "reset_parameters"):
                 part.reset_parameters()
-    return kind(backbone, classifier, deepcopy(proxy.head)).eval()
+    # A drawn backbone has no statistics to keep either; see models.backbone.
+    changes: dict[str, Any] = {} if pretrained else {"batchnorm": "trained"}
+    return kind(backbone, classifier, deepcopy(proxy.head), **changes).eval()
 
 
 def _prepare_fcn8s(config: NetworkConfig, width: float) -> Prepared:
