@@ -140,7 +140,7 @@ def evaluate_runs(args: EvaluateArgs, reporter: Reporter | None = None) -> pd.Da
     with folder.guard("parts"):
         folder.path.mkdir(parents=True, exist_ok=True)
     _prepare(pairs, reporter)
-    for each in (*trained, *hand_made):  # before opponents are tuned, which may take long
+    for each in (*trained, *hand_made) if args.tuning_episodes else ():  # before a tuning, which may take long
         check_runs({each.policy: each.load()}, pairs, each.config)
     others = [*hand_made, *_tuned(args, config, pairs, folder, reporter)]
     with folder.guard("parts"), _progress(reporter, "Evaluating") as progress:

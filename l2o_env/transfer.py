@@ -347,8 +347,3 @@ def primary(results: pd.DataFrame) -> pd.DataFrame:
     rows = results[(results["mode"] == "deterministic") & (results["selection"] != "target-oracle")]
     selected = set(rows[rows["selection"] == "source"]["policy"])
     return rows[~((rows["selection"] == "last") & rows["policy"].isin(selected))]
-
-
-def has_real_accuracy(results: pd.DataFrame) -> bool:
-    """Whether any row has an accuracy on real images."""
-    return bool(np.isfinite(results["real_accuracy"]).any())

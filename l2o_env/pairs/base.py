@@ -104,11 +104,14 @@ def in_memory(split: Split | ImageSplit | None) -> Split:
 
 def images_of(split: Split | ImageSplit, indices: Sequence[int]) -> Tensor:
     """Images of a split as the network takes them, without augmentation, ``(n, 3, h, w)``, on the CPU."""
-    if isinstance(split, Split):
-        return split.images[list(indices)]
+    return split.images[list(indices)] if isinstance(split, Split) else decoded(split, indices).images
+
+
+def decoded(split: ImageSplit, indices: Sequence[int]) -> Split:
+    """Images of one size, and their labels, as the network takes them: without augmentation, on the CPU."""
     samples = [split.read(i) for i in indices]
     images, labels = torch.stack([s.image for s in samples]), torch.stack([s.label for s in samples])
-    return split.finish(images, labels, torch.float32)[0]
+    return Split(*split.finish(images, labels, torch.float32))
 
 
 Factory = Callable[..., Pair]

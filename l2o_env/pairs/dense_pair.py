@@ -89,8 +89,7 @@ def build_dense_pair(name: str, settings: DenseSettings, source: Listing, target
     prepared = prepare_dense(_with_weights(settings), settings.width, settings.size)
     strata = np.zeros(len(source), np.int64)
     train, validation = hold_out(strata, source.groups, settings.n_validation, settings.seed, source.name)
-    n_bytes = int(settings.cache_gb * 2**30)
-    fixed = ImageSplit(source, None, Size(settings.resize, settings.size), cache_bytes=n_bytes)
+    fixed = ImageSplit(source, None, Size(settings.resize, settings.size), cache_bytes=settings.cache_bytes)
     cropped = Size(settings.resize, 0 if settings.random_crop else settings.size)
     n_classes = len(source.classes)
     return Pair(
@@ -136,9 +135,8 @@ def _with_weights(settings: DenseSettings) -> NetworkConfig:
 
 def _real_masks(settings: DenseSettings, listing: Listing) -> ImageSplit:
     """Real images with the proxy's masks, cut from the centre in the scale of the target."""
-    n_bytes = int(settings.cache_gb * 2**30)
     size = Size(settings.target_resize, settings.size)
-    return ImageSplit(listing, None, size, cache_bytes=n_bytes, name=listing.name)
+    return ImageSplit(listing, None, size, cache_bytes=settings.cache_bytes, name=listing.name)
 
 
 def _proxy_test_of(settings: DenseSettings, n_classes: int) -> ImageSplit | None:

@@ -7,10 +7,9 @@ the proxy tells background and digit mod 5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -77,13 +76,8 @@ class GlyphsSegConfig:
             raise unknown_name("background", self.background, BACKGROUNDS)
 
 
-def settings_of(name: str, keywords: Mapping[str, Any]) -> GlyphsSegConfig:
-    """The pair's settings from keywords.
-
-    Raises:
-        ConfigError: If there is no such setting, or it cannot work.
-    """
-    return from_keywords(GlyphsSegConfig, name, keywords)
+settings_of = partial(from_keywords, GlyphsSegConfig)
+"""Name of the pair and keywords to its settings; raises ``ConfigError`` if one is unknown or cannot work."""
 
 
 def build(name: str, config: GlyphsSegConfig) -> Pair:

@@ -107,6 +107,11 @@ class ImageSettings:
         object.__setattr__(self, "network", NetworkConfig(self.backbone, self.weights, *settings))
         self.augmentation()
 
+    @property
+    def cache_bytes(self) -> int:
+        """Decoded images that are kept in memory, in bytes for each split."""
+        return int(self.cache_gb * 2**30)
+
     def augmentation(self) -> Augmentation:
         """What is done to training images."""
         crop = self.size if self.random_crop else 0
@@ -233,11 +238,10 @@ class ModelMaker:
 def split_of(settings: ImageSettings) -> Callable[[Labelled, str], ImageSplit]:
     """What makes a split without augmentation of a listing and its name."""
     size = Size(settings.resize or settings.size, settings.size)
-    n_bytes = int(settings.cache_gb * 2**30)
 
     def make(listing: Labelled, name: str) -> ImageSplit:
         labels = torch.as_tensor(np.asarray(listing.labels))
-        return ImageSplit(listing, labels, size, cache_bytes=n_bytes, name=name)
+        return ImageSplit(listing, labels, size, cache_bytes=settings.cache_bytes, name=name)
 
     return make
 

@@ -6,14 +6,12 @@ from copy import deepcopy
 from dataclasses import asdict
 from hashlib import sha256
 
-import torch
-
 from l2o_env.errors import ConfigError
 from l2o_env.models.backbone import NetworkConfig
 from l2o_env.models.base import new_generator
 from l2o_env.models.building import builder, file_of, is_name, local_seed
 from l2o_env.models.heads import check_network, find_head, head_of, n_classes_of
-from l2o_env.pairs.base import Split
+from l2o_env.pairs.base import decoded
 from l2o_env.pairs.cache import Tensors, cached
 from l2o_env.pairs.images import ImageSplit
 from l2o_env.pairs.proxy import ProxyTraining, fit, tell_accuracy
@@ -57,7 +55,7 @@ def trained_weights(
     settings["images"] = sha256(images.fingerprint().encode()).hexdigest()
 
     def train() -> Tensors:
-        data = _in_memory(images)
+        data = decoded(images, range(len(images)))
         with local_seed(seed):  # for dropout, which draws from the global generator
             fit(proxy.train(), data, new_generator(seed), training, clip_norm=CLIP_NORM)
         tensors = {name: tensor.detach().clone() for name, tensor in proxy.state_dict().items()}
@@ -70,9 +68,3 @@ def trained_weights(
 
     template = {name: tensor.detach() for name, tensor in proxy.state_dict().items()}
     return cached("proxy-own", settings, template, train)
-
-
-def _in_memory(images: ImageSplit) -> Split:
-    samples = [images.read(i) for i in range(len(images))]
-    pixels, labels = torch.stack([s.image for s in samples]), torch.stack([s.label for s in samples])
-    return Split(*images.finish(pixels, labels, torch.float32))

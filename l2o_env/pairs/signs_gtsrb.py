@@ -6,11 +6,9 @@ warning, command, other. The target is GTSRB's test set.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -74,13 +72,8 @@ class SignNet(SmallNet):
         return None
 
 
-def settings_of(name: str, keywords: Mapping[str, Any]) -> SignsConfig:
-    """The pair's settings from keywords.
-
-    Raises:
-        ConfigError: If there is no such setting, or it cannot work.
-    """
-    return from_keywords(SignsConfig, name, keywords)
+settings_of = partial(from_keywords, SignsConfig)
+"""Name of the pair and keywords to its settings; raises ``ConfigError`` if one is unknown or cannot work."""
 
 
 def build(name: str, config: SignsConfig) -> Pair:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -53,13 +52,8 @@ class TorchvisionSettings(FoldersSettings):
             _require_known("target", self.target)
 
 
-def settings_of(name: str, keywords: Mapping[str, Any]) -> TorchvisionSettings:
-    """The pair's settings from keywords.
-
-    Raises:
-        ConfigError: If there is no such setting, or it cannot work.
-    """
-    return from_keywords(TorchvisionSettings, name, keywords)
+settings_of = partial(from_keywords, TorchvisionSettings)
+"""Name of the pair and keywords to its settings; raises ``ConfigError`` if one is unknown or cannot work."""
 
 
 def build(name: str, settings: TorchvisionSettings) -> Pair:
