@@ -14,18 +14,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import tyro
 from tyro.conf import subcommand
 
-from agents.asg_import import ImportAsgArgs, import_asg
-from agents.attention import AttentionArgs, attention_command
-from agents.audit import AuditArgs, audit
-from agents.evaluate import EvaluateArgs, evaluate_command
-from agents.look import PlotArgs, ReportArgs, plot_command, report_command
-from agents.reproduce import ReproduceArgs, reproduce
-from agents.table import TableArgs, table_command
-from agents.train import INTERRUPTED, train
-from agents.train_args import TrainArgs
+from agents.commands.attention import AttentionArgs, attention_command
+from agents.commands.audit import AuditArgs, audit
+from agents.commands.evaluate import EvaluateArgs, evaluate_command
+from agents.commands.import_asg import ImportAsgArgs, import_asg
+from agents.commands.plot import PlotArgs, plot_command
+from agents.commands.report import ReportArgs, report_command
+from agents.commands.reproduce import ReproduceArgs, reproduce
+from agents.commands.table import TableArgs, table_command
+from agents.commands.train import INTERRUPTED, train
+from agents.commands.train_options import TrainArgs
 from l2o_env.errors import ConfigError
-from l2o_env.runs import WriteError
-from l2o_env.workers import WorkerError
+from l2o_env.inner.workers import WorkerError
+from l2o_env.results.run_folder import WriteError
 
 DESCRIPTION = "Trains policies that set one learning rate per layer, evaluates them on pairs, and shows what they do."
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {

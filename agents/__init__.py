@@ -1,5 +1,8 @@
-"""Agents that set the learning rates: learned policies (reinforce.py) and hand-made opponents (schedules.py)."""
+"""Agents that set the learning rates: learned policies and hand-made opponents.
 
-from agents.loading import Selection, load, trained_on
+What users need stands in ``__init__.pyi``.
+"""
 
-__all__ = ["Selection", "load", "trained_on"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from l2o_env.rollout import AgentLike
+from l2o_env.evaluation.rollout import AgentLike
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 

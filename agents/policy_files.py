@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from l2o_env.atomic import atomic_path
 from l2o_env.errors import ConfigError
-from l2o_env.files import atomic_path
 
 DESCRIPTION, TENSORS = "policy.json", "policy.safetensors"
 

@@ -28,10 +28,10 @@ from benchmarks.synthetic import backbone_pair, is_dense
 from l2o_env.asg import GTA5, VISDA17
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError
-from l2o_env.looped import LoopedPopulation
+from l2o_env.inner.looped import LoopedPopulation
+from l2o_env.inner.window import Start
 from l2o_env.models.base import new_generator
-from l2o_env.pairs.base import Pair
-from l2o_env.population import Start
+from l2o_env.pairs.pair import Pair
 
 PEAKS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0, "A10": 125.0, "RTX 4090": 165.0}
 """Dense bf16 peak of some cards, in TFLOP/s, as their maker gives it (for the SXM form where there is one)."""

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from l2o_env.models.base import Optimizee, new_generator
-from l2o_env.pairs.base import Pair, in_memory
+from l2o_env.pairs.pair import Pair
+from l2o_env.pairs.splits import in_memory
 
 
 def installed() -> bool:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from l2o_env.files import atomic_path
+from l2o_env.atomic import atomic_path
 
 
 def say(text: str) -> None:

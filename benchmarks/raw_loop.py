@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from l2o_env.pairs.base import Pair, in_memory
+from l2o_env.pairs.pair import Pair
+from l2o_env.pairs.splits import in_memory
 
 
 class Recipe(NamedTuple):

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.models.base import new_generator
-from l2o_env.pairs.base import IGNORED, Pair, in_memory
+from l2o_env.models.losses import IGNORED
+from l2o_env.pairs.pair import Pair
+from l2o_env.pairs.splits import in_memory
 
 
 class ReleasedStyle:

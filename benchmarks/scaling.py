@@ -17,9 +17,9 @@ from benchmarks.measure import measure, quartiles
 from benchmarks.progress import say, write_json
 from benchmarks.raw_loop import Recipe
 from benchmarks.synthetic import stack_name
+from l2o_env.atomic import atomic_path
 from l2o_env.config import resolve_device
 from l2o_env.errors import ConfigError
-from l2o_env.files import atomic_path
 
 AXES = {
     "optimizees": (1, 2, 4, 8, 16, 32, 64, 128),

@@ -24,7 +24,7 @@ from benchmarks.startup import import_ratio
 from benchmarks.targets import targets
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError
-from l2o_env.memory import fitting_num_envs
+from l2o_env.inner.memory import fitting_num_envs
 
 POPULATIONS = (1, 4, 16, 64, 256)
 N_GYMNASIUM = 4
@@ -151,7 +151,7 @@ def _is_plain_population(name: str) -> bool:
 def _described(setting: Setting) -> dict[str, Any]:
     from l2o_env import pairs
     from l2o_env.models.base import new_generator
-    from l2o_env.statistics import Layout
+    from l2o_env.models.layout import Layout
 
     n_weights = Layout.of(pairs.make(setting.pair).make_model(new_generator(0))).n_weights
     return {"pair": setting.pair, **setting.recipe._asdict(), "n_weights": n_weights}

@@ -23,14 +23,15 @@ from scipy.stats import t
 from tyro.conf import arg
 
 import agents
-from agents.algorithms import ALGORITHMS, configure, find, make_learner
-from agents.console import Reporter, steps
-from agents.schedules import RandomRates
-from agents.tuning import tune_uniform
+from agents.algorithms.table import ALGORITHMS, configure, find
+from agents.commands.console import Reporter, steps
+from agents.factory import make_learner
+from agents.opponents.schedules import RandomRates
+from agents.opponents.tuning import tune_uniform
 from l2o_env.config import EnvConfig
-from l2o_env.evaluate import evaluate
-from l2o_env.rollout import AgentLike, episode_seeds
-from l2o_env.runs import RunFolder
+from l2o_env.evaluation.evaluate import evaluate
+from l2o_env.evaluation.rollout import AgentLike, episode_seeds
+from l2o_env.results.run_folder import RunFolder
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 DEFAULT = ("reinforce", "ppo", "a2c", "sac", "td3", "tqc", "recurrent_ppo", "trpo", "ars")

@@ -1,12 +1,14 @@
-"""Learned per-layer learning rates for synthetic-to-real transfer, as Gymnasium environments."""
+"""Learned per-layer learning rates for synthetic-to-real transfer, as Gymnasium environments.
+
+What users need stands in ``__init__.pyi``, and is loaded when it is first asked for; deeper names may move from
+version to version. Importing this registers the environments, and does not load PyTorch.
+"""
 
 import gymnasium
+import lazy_loader
 
-from l2o_env.errors import ConfigError
-from l2o_env.observation import FEATURE_NAMES, split_layers
-
-__all__ = ["FEATURE_NAMES", "ConfigError", "split_layers"]
 __version__ = "0.1.0"
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 gymnasium.register(
     id="l2o_env/Syn2Real-v0",

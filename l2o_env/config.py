@@ -172,7 +172,7 @@ class EnvConfig:
         """Environment steps of an episode; the last window is shorter if the budget is no multiple of it.
 
         Of ASG's windows, which depend on the pair's images, it is the number that fixed ones would make; see
-        ``l2o_env.core.n_steps`` for theirs.
+        ``l2o_env.episodes.n_steps`` for theirs.
         """
         return -(-self.budget // self.window)
 

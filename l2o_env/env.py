@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from l2o_env.action import Decision, action_space, decide
 from l2o_env.config import EnvConfig
-from l2o_env.core import Episodes, StepResult, generator_state, restore_generator
+from l2o_env.episodes import Episodes, StepResult, check_options, check_render_mode, generator_state, restore_generator
 from l2o_env.observation import feature_table
-from l2o_env.vector_env import check_options, check_render_mode
 
 
 class Syn2RealEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
@@ -162,7 +161,7 @@ class Syn2RealEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         """A picture ``(height, width, 3)`` of learning rates, losses and drift so far; None without a render mode."""
         if self.render_mode is None:
             return None
-        from l2o_env.render import draw_episode
+        from l2o_env.results.episode_picture import draw_episode
 
         return draw_episode(self._history, self.layer_names)
 

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
-from l2o_env.population import Window
-from l2o_env.reward import Measurements
-from l2o_env.statistics import Layout
+from l2o_env.inner.window import Measurements, Window
+from l2o_env.models.layout import Layout
 
 VERSION = 1
 """Version of the features below; a policy file names the one that it was trained on."""

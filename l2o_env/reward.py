@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l2o_env.config import EnvConfig
-
-
-@dataclass(frozen=True)
-class Measurements:
-    """What a window ends with, for each of N optimizees; every field is ``(N,)``.
-
-    Attributes:
-        train_ce: Cross-entropy of the window's training batches, in nats.
-        train_kl: KL(proxy || optimizee) of the proxy head on the same batches, in nats.
-        val_ce: Cross-entropy on the held-out synthetic images, in nats.
-        val_kl: KL(proxy || optimizee) on the held-out synthetic images, in nats.
-        val_accuracy: Share of the held-out synthetic images that are classified rightly.
-        target_accuracy: The same on the real target; NaN unless the reward is ``"target_oracle"``.
-    """
-
-    train_ce: NDArray[np.float64]
-    train_kl: NDArray[np.float64]
-    val_ce: NDArray[np.float64]
-    val_kl: NDArray[np.float64]
-    val_accuracy: NDArray[np.float64]
-    target_accuracy: NDArray[np.float64]
+from l2o_env.inner.window import Measurements
 
 
 def proxy_guided_value(m: Measurements, config: EnvConfig) -> NDArray[np.float64]:

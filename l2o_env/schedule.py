@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from l2o_env.config import EnvConfig, WindowForm
 
+
 SHARE = 20
 """ASG's windows are this part of the updates that were made in earlier epochs."""
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from l2o_env.action import Decision, action_space, check_rates, decide
 from l2o_env.config import EnvConfig
-from l2o_env.core import Episodes, StepResult, generator_state, restore_generator
+from l2o_env.episodes import Episodes, StepResult, check_options, check_render_mode, generator_state, restore_generator
 from l2o_env.errors import ConfigError, unknown_name
 
 
@@ -267,7 +267,7 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         """One picture ``(height, width, 3)`` of each running episode: learning rates, losses and drift so far."""
         if self.render_mode is None:
             return None
-        from l2o_env.render import draw_episode
+        from l2o_env.results.episode_picture import draw_episode
 
         return tuple(draw_episode(history, self.layer_names) for history in self._history)
 
@@ -315,29 +315,3 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
 
 def _like(mask: NDArray[np.bool_], value: NDArray[Any]) -> NDArray[np.bool_]:
     return mask.reshape(-1, *[1] * (value.ndim - 1))
-
-
-def check_render_mode(render_mode: str | None) -> None:
-    """Raises ConfigError unless the render mode is ``"rgb_array"`` or None."""
-    if render_mode not in (None, "rgb_array"):
-        raise unknown_name("render mode", render_mode, ("rgb_array",))
-
-
-def check_options(options: dict[str, Any] | None, known: Sequence[str], pairs: Sequence[str]) -> dict[str, Any]:
-    """The options of ``reset`` as a dictionary.
-
-    Args:
-        options: What came.
-        known: Names of the options that exist.
-        pairs: Names that the option ``"pair"`` may have beside None.
-
-    Raises:
-        ConfigError: If an option or the pair is unknown.
-    """
-    options = {} if options is None else options
-    for key in options:
-        if key not in known:
-            raise unknown_name("reset option", key, known)
-    if options.get("pair") is not None and options["pair"] not in pairs:
-        raise unknown_name("pair of this environment", options["pair"], pairs)
-    return options

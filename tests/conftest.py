@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from l2o_env.env import Syn2RealEnv
+from l2o_env.evaluation import plots
 from l2o_env.models.base import new_generator
 from l2o_env.models.small import NetworkName, SmallProxy
-from l2o_env.pairs import proxy
-from l2o_env.pairs.base import Split
-from l2o_env.pairs.proxy import ProxyTraining
+from l2o_env.pairs.proxies import embedded as proxy
+from l2o_env.pairs.proxies.pretraining import ProxyTraining
+from l2o_env.pairs.splits import Split
+from l2o_env.results import guidance_plots, rate_plots, training_plots
 from l2o_env.vector_env import Syn2RealVectorEnv
 from tests.tiny import TINY, register_tinies
 
@@ -43,6 +46,15 @@ def tiny() -> str:
 def tinies() -> tuple[str, str]:
     """The names of two such pairs, with different numbers of proxy classes and images."""
     return register_tinies()
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are made in a test, in place of their files."""
+    saved: list[Figure] = []
+    for module in (plots, rate_plots, guidance_plots, training_plots):
+        monkeypatch.setattr(module, "save_figure", lambda figure, path: saved.append(figure))
+    return saved
 
 
 @pytest.fixture

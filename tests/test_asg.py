@@ -16,12 +16,13 @@ from l2o_env.asg import ASG, GTA5, VISDA17, ASGEnv, ASGVectorEnv
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.guidance import kl_divergence
-from l2o_env.looped import LoopedPopulation
+from l2o_env.inner.looped import LoopedPopulation
+from l2o_env.inner.population import Population, batch_order
+from l2o_env.inner.rules import RateInMomentumSGD
+from l2o_env.inner.stacked import StackedPopulation
+from l2o_env.inner.window import Start
 from l2o_env.models.base import new_generator
-from l2o_env.optimizers import RateInMomentumSGD
-from l2o_env.population import Population, Start, batch_order
 from l2o_env.schedule import warmup_poly
-from l2o_env.stacked import StackedPopulation
 from tests.tiny import TINY, TinyNet, tiny_pair
 
 PAIR = tiny_pair()

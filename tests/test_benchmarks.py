@@ -22,8 +22,8 @@ from benchmarks.targets import targets
 from l2o_env import pairs
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
-from l2o_env.looped import LoopedPopulation
-from l2o_env.population import Start
+from l2o_env.inner.looped import LoopedPopulation
+from l2o_env.inner.window import Start
 from tests.tiny import register_tinies
 
 RECIPE = Recipe(budget=7, window=3, batch_size=8)

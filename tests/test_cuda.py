@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l2o_env.config import EnvConfig
-from l2o_env.graphed import GraphedPopulation
-from l2o_env.looped import LoopedPopulation
-from l2o_env.memory import fitting_num_envs
-from l2o_env.population import Population, Start
-from l2o_env.stacked import StackedPopulation
+from l2o_env.inner.graphed import GraphedPopulation
+from l2o_env.inner.looped import LoopedPopulation
+from l2o_env.inner.memory import fitting_num_envs
+from l2o_env.inner.population import Population
+from l2o_env.inner.stacked import StackedPopulation
+from l2o_env.inner.window import Start
 from tests.tiny import TINY, tiny_pair
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

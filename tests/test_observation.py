@@ -9,6 +9,9 @@ import pytest
 
 import l2o_env
 from l2o_env.errors import ConfigError
+from l2o_env.inner.statistics import HEAD_FIELDS, LAYER_FIELDS
+from l2o_env.inner.window import Measurements, Window
+from l2o_env.models.layout import Layout
 from l2o_env.observation import (
     FEATURE_NAMES,
     FEATURES,
@@ -19,10 +22,7 @@ from l2o_env.observation import (
     observation_space,
     split_layers,
 )
-from l2o_env.population import Window
-from l2o_env.reward import Measurements
-from l2o_env.statistics import HEAD_FIELDS, LAYER_FIELDS, Layout
-from tests.test_statistics import TwoLayers
+from tests.inner.test_statistics import TwoLayers
 
 
 def _measurements(*values: float) -> Measurements:

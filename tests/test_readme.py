@@ -29,13 +29,13 @@ def _blocks(language: str) -> list[str]:
 
 def test_the_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     # The tiny pair stands in for the embedded one, whose proxy takes too long for a test.
-    others = {name: entry for name, entry in pairs.base._registry.items() if name != "glyphs-digits"}
-    monkeypatch.setattr(pairs.base, "_registry", others)
+    others = {name: entry for name, entry in pairs.registry._registry.items() if name != "glyphs-digits"}
+    monkeypatch.setattr(pairs.registry, "_registry", others)
     pairs.register("glyphs-digits", lambda: tiny_pair(name="glyphs-digits"), split="train")
     try:
         exec(compile(_blocks("python")[0], "README.md", "exec"), {})
     finally:
-        pairs.base._make_default.cache_clear()
+        pairs.registry._make_default.cache_clear()
     rates, value, accuracy = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"learning rates of the last window: \[.*\]", rates)
     assert float(value.split(":")[1]) < 0
@@ -69,7 +69,7 @@ def test_ones_own_folders_and_network_train_a_policy(own: dict[str, Any]) -> Non
 def test_and_do_so_in_python(
     own: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pairs.base, "_registry", dict(pairs.base._registry))
+    monkeypatch.setattr(pairs.registry, "_registry", dict(pairs.registry._registry))
     code = next(block for block in _blocks("python") if "agent.save" in block)
     for old, new in (
         ("size=64", "size=16"),

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from l2o_env.config import EnvConfig, RewardName
-from l2o_env.reward import PARTS, VALUES, Measurements, proxy_guided_value, reward, reward_parts
+from l2o_env.inner.window import Measurements
+from l2o_env.reward import PARTS, VALUES, proxy_guided_value, reward, reward_parts
 
 FIELDS = ("train_ce", "train_kl", "val_ce", "val_kl", "val_accuracy", "target_accuracy")
 BEFORE = Measurements(*(np.array([x, x]) for x in (2.0, 0.5, 1.5, 0.25, 0.5, 0.375)))

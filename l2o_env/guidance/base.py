@@ -17,8 +17,8 @@ from l2o_env.models.base import Optimizee, new_generator
 
 if TYPE_CHECKING:
     from l2o_env.config import EnvConfig
-    from l2o_env.pairs.base import Pair
-    from l2o_env.statistics import Layout
+    from l2o_env.models.layout import Layout
+    from l2o_env.pairs.pair import Pair
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ The optimizee's and the frozen proxy's last feature maps of two views of an imag
 together; those of other images, kept in a queue, are pushed apart. What is different here: the projection to
 ``config.csg_dim`` numbers is a fixed random matrix, the same for both networks (a learned one would be a layer group of
 its own), which keeps angles as they are if there are no more channels than that, and nearly otherwise. Views come from
-:mod:`l2o_env.guidance.augment`. The queue holds at most as many keys as there are training images: older ones
+:mod:`l2o_env.guidance.views`. The queue holds at most as many keys as there are training images: older ones
 would be of the same images again.
 """
 
@@ -19,8 +19,8 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
-from l2o_env.guidance.augment import random_view
 from l2o_env.guidance.base import Context, FrozenFeatures, Guidance, TermInputs, positions
+from l2o_env.guidance.views import random_view
 from l2o_env.models.base import new_generator
 
 _PROJECTION_SEED = 0

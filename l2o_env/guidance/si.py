@@ -13,18 +13,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
+from torch import Tensor
 
 from l2o_env.guidance.base import Context, Guidance, TermInputs
-from l2o_env.models.base import Optimizee, new_generator
+from l2o_env.models.base import new_generator
+from l2o_env.models.importance import fisher_importance
 
 if TYPE_CHECKING:
-    from l2o_env.pairs.base import Pair
-    from l2o_env.statistics import Layout
+    from l2o_env.models.layout import Layout
+    from l2o_env.pairs.pair import Pair
 
-XI = 1e-3
-"""ξ: keeps Ω finite for weights that hardly moved."""
+
 FISHER_IMAGES = 256
 """Source images that the Fisher information is estimated from, evenly spread over the training images."""
 
@@ -32,50 +31,6 @@ FISHER_IMAGES = 256
 def importance_penalty(weights: Tensor, reference: Tensor, importance: Tensor) -> Tensor:
     """Σ Ω (θ − θ*)², a scalar, of flat weights, θ* and Ω ``(n_weights,)``."""
     return (importance * (weights - reference).square()).sum(-1)
-
-
-class PathIntegral:
-    """Accumulates ω while a network is trained: ω ← ω − g·Δθ at each update.
-
-    Args:
-        named: The parameters by name; g is their gradient (of the task loss alone), Δθ what an update changes.
-    """
-
-    def __init__(self, named: Mapping[str, nn.Parameter]) -> None:
-        self._named = dict(named)
-        self._first = {name: p.detach().clone() for name, p in named.items()}
-        self._last = {name: p.clone() for name, p in self._first.items()}
-        self._omega = {name: torch.zeros_like(p) for name, p in self._first.items()}
-
-    def updated(self) -> None:
-        """Takes in an update, before the gradients are taken away."""
-        for name, p in self._named.items():
-            if p.grad is not None:
-                self._omega[name] -= p.grad * (p.detach() - self._last[name])
-            self._last[name].copy_(p.detach())
-
-    def importance(self, xi: float = XI) -> dict[str, Tensor]:
-        """Ω = relu(ω / ((θ − θ₀)² + ξ)), by parameter name."""
-        moved = {name: p - self._first[name] for name, p in self._last.items()}
-        return {name: F.relu(omega / (moved[name].square() + xi)) for name, omega in self._omega.items()}
-
-
-def fisher_importance(model: Optimizee, images: Tensor) -> dict[str, Tensor]:
-    """Mean square of the gradient of log p(ŷ|x) of the proxy's head, image by image, by parameter name.
-
-    Args:
-        model: The proxy's backbone and head, with any new head.
-        images: ``(n, channels, height, width)``.
-    """
-    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    found = {name: torch.zeros_like(p) for name, p in named.items()}
-    for image in images:
-        loss = -model(image[None])[1].log_softmax(1).amax(1).mean()  # of a segmentation: mean over the places
-        gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-        for name, gradient in zip(named, gradients, strict=True):
-            if gradient is not None:
-                found[name] += gradient.square() / len(images)
-    return found
 
 
 class SynapticIntelligence(Guidance):
@@ -105,7 +60,7 @@ class SynapticIntelligence(Guidance):
 
 def importance_of(pair: Pair, device: torch.device) -> dict[str, Tensor]:
     """Ω of a pair's proxy by parameter name: its own, or else the Fisher information; see the module."""
-    from l2o_env.pairs.base import images_of  # pairs train their proxies with the class above
+    from l2o_env.pairs.splits import images_of
 
     if pair.importance is not None:
         return pair.importance()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from l2o_env.config import EnvConfig
 
+
 WARMUP = 0.1
 """Share of the budget over which `warmup` raises λ."""
 

@@ -171,9 +171,9 @@ class SmallNet(_Backbone, Optimizee):
         """Compiled CPU kernels of the small network; they are several times as fast as PyTorch on it."""
         if self.network != "small":
             return None
-        from l2o_env.models.small_kernels import SmallNetKernels
+        from l2o_env.models.kernels.small_net import SmallNetKernels
 
-        return SmallNetKernels(self.n_classes, n_proxy_classes)
+        return SmallNetKernels(SmallNet(self.n_classes, n_proxy_classes, torch.Generator()))
 
     def load_proxy(self, proxy: SmallProxy, *, backbone: bool = True) -> None:
         """Takes over the proxy's head and, if ``backbone``, its backbone; the new head stays as it was drawn."""

@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from l2o_env.files import atomic_path
+from l2o_env.atomic import atomic_path
 
 CACHE_VARIABLE = "L2O_ENV_CACHE"
 Tensors = dict[str, Tensor]

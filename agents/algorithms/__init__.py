@@ -1,0 +1,1 @@
+"""The algorithms by name, and their settings. Importing this loads none of them."""

@@ -1,0 +1,2 @@
+from .agent import AsgAgent as AsgAgent
+from .policy import AsgPolicy as AsgPolicy

@@ -1,0 +1,181 @@
+"""ASG's policy as an agent: acts as the released one, is trained by REINFORCE, saved without pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.algorithms.reinforce_config import PRESETS, ReinforceConfig
+from agents.asg.policy import N_SCALARS, AsgPolicy, Memory
+from agents.policy_files import reading_policy, write_policy
+from agents.reinforce.advantages import advantages_of
+from agents.reinforce.population_learner import PopulationLearner, Segment
+from l2o_env.asg import ASG
+from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError
+from l2o_env.models.base import new_generator
+from l2o_env.vector_env import Syn2RealVectorEnv
+
+MECHANISM = ("observation", "action", "windows", "update_rule", "clip_norm", "lr_curve", "base_lr")
+"""Settings of the environment that give the policy's observations and actions their meaning."""
+
+
+class AsgAgent(PopulationLearner):
+    """The policy of the released ASG.
+
+    Actions are *sampled* whenever it acts, also at test time, as in the released code: `deterministic` changes
+    nothing. Evaluation runs it in an environment with ASG's observations, actions, windows and update rule, whatever
+    the others run in (``config_overrides``).
+
+    Args:
+        n_layers: Number of layer groups; it has a head for each.
+        settings: Settings of the environment that replace those of ``l2o_env.asg.ASG``; names of ``MECHANISM``.
+        config: How it is trained.
+        seed: Seed of the initial weights and of the actions.
+        memoryless: See :class:`agents.asg.policy.AsgPolicy`.
+        name: As tables and pictures call it.
+    """
+
+    output: Literal["action", "rates"] = "action"
+
+    def __init__(
+        self,
+        n_layers: int,
+        settings: Mapping[str, Any] | None = None,
+        config: ReinforceConfig = PRESETS["asg"],
+        seed: int = 0,
+        memoryless: bool = True,
+        name: str = "asg",
+    ) -> None:
+        self.name, self.config = name, config
+        self.config_overrides = {**ASG, **(settings or {})}
+        self.generator = new_generator(seed)
+        self.policy = AsgPolicy(n_layers, memoryless, self.generator)
+        self.optimizer: torch.optim.Optimizer = (
+            torch.optim.SGD(self.policy.parameters(), lr=config.learning_rate, momentum=0.9)
+            if config.optimizer == "sgd"
+            else torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate)
+        )
+        self.episodes = self.timesteps = 0
+
+    def act(
+        self, observations: NDArray[np.float32], state: Memory | None, deterministic: bool = False
+    ) -> tuple[NDArray[np.int64], Memory]:
+        """Draws factors ``(N, n_layers)`` for observations ``(N, 5 + n_layers)``; see ``agents.base``."""
+        logits, state = self._logits(observations, state)
+        drawn = torch.multinomial(logits.softmax(-1).flatten(0, 1), 1, generator=self.generator)
+        return drawn.view(logits.shape[:-1]).numpy(), state
+
+    @torch.no_grad()
+    def _logits(self, observations: NDArray[np.float32], state: Memory | None) -> tuple[Tensor, Memory]:
+        self.check_layers(observations.shape[-1] - N_SCALARS)
+        state = state or self.policy.initial_state(len(observations))
+        logits, state = self.policy(torch.from_numpy(observations)[None], state)
+        return logits[0], state
+
+    def describe(
+        self, observations: NDArray[np.float32], state: Memory | None, actions: NDArray[Any]
+    ) -> dict[str, NDArray[np.float64]]:
+        """``log_prob`` and ``entropy`` of each layer's action, in nats; see ``agents.base.Agent``."""
+        distribution = torch.distributions.Categorical(logits=self._logits(observations, state)[0])
+        log_prob, entropy = distribution.log_prob(torch.as_tensor(actions)), distribution.entropy()
+        return {"log_prob": log_prob.double().numpy(), "entropy": entropy.double().numpy()}
+
+    def forget(self, state: Memory, rows: NDArray[np.bool_]) -> Memory:
+        """The state in which some rows are as at the start of an episode; see ``agents.base.Predictor``."""
+        keep = torch.as_tensor(~rows)[:, None]
+        return Memory(state.h * keep, state.c * keep)
+
+    def learn(
+        self,
+        venv: Syn2RealVectorEnv,
+        episodes: int,
+        *,
+        pairs: Sequence[str] | None = None,
+        callback: Callable[[dict[str, Any]], None] | None = None,
+    ) -> AsgAgent:
+        """Trains by REINFORCE on a population with ASG's observations; see ``agents.base.Learner``.
+
+        Raises:
+            ConfigError: If the population observes or acts otherwise.
+        """
+        self.check_env(venv.config)
+        return super().learn(venv, episodes, pairs=pairs, callback=callback)
+
+    def _update(self, segment: Segment) -> dict[str, float]:
+        """One step of the policy's optimizer on a stretch of steps."""
+        observations, rewards = np.stack(segment.observations), np.stack(segment.rewards)
+        actions, alive = np.stack(segment.actions), np.stack(segment.alive)
+        begin = segment.state or self.policy.initial_state(alive.shape[1])
+        logits, _ = self.policy(torch.from_numpy(observations), begin)
+        distribution = torch.distributions.Categorical(logits=logits)
+        counts = torch.from_numpy(alive)
+        advantages = advantages_of(torch.from_numpy(rewards), counts, self.config).float()
+        weight = counts / counts.sum()
+        policy_loss = -(advantages * distribution.log_prob(torch.from_numpy(actions)).sum(-1) * weight).sum()
+        entropy = (distribution.entropy().sum(-1) * weight).sum()
+        self.optimizer.zero_grad()
+        (policy_loss - self.config.ent_coef * entropy).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_grad_norm)
+        self.optimizer.step()
+        return {
+            "policy_loss": policy_loss.item(),
+            "entropy": entropy.item() / self.policy.n_groups,
+            "grad_norm": norm.item(),
+        }
+
+    def check_layers(self, n_layers: int) -> None:
+        """Raises ConfigError unless it has a head for each layer group."""
+        if n_layers != self.policy.n_groups:
+            raise ConfigError(
+                f"This policy has heads for {self.policy.n_groups} layer groups and got {n_layers}; ASG's form runs "
+                "only on networks of as many."
+            )
+
+    def check_env(self, env_config: EnvConfig) -> None:
+        """Raises ConfigError unless observations and actions mean what they mean to this policy."""
+        wanted = {key: self.config_overrides[key] for key in MECHANISM if key in self.config_overrides}
+        found = {key: getattr(env_config, key) for key in wanted}
+        if found != wanted:
+            differing = {key: (found[key], wanted[key]) for key in wanted if found[key] != wanted[key]}
+            told = ", ".join(f"{key} is {a!r} and not {b!r}" for key, (a, b) in differing.items())
+            raise ConfigError(f"The environment does not fit this policy of ASG's form: {told}. Make it with these.")
+
+    def save(self, folder: Path) -> None:
+        """Writes ``policy.safetensors`` and ``policy.json``."""
+        description = {
+            "agent": "asg",
+            "name": self.name,
+            "n_layers": self.policy.n_groups,
+            "memoryless": self.policy.memoryless,
+            "settings": self.config_overrides,
+            "episodes": self.episodes,
+            "config": asdict(self.config),
+        }
+        write_policy(folder, description, self.policy.state_dict())
+
+    @classmethod
+    def load(cls, folder: Path) -> AsgAgent:
+        """Reads a policy that :meth:`save` wrote; nothing in the files is executed.
+
+        Raises:
+            ConfigError: If the folder holds no policy, or a damaged one.
+        """
+        with reading_policy(folder) as (description, tensors):
+            agent = cls(
+                description["n_layers"],
+                description["settings"],
+                ReinforceConfig(**description["config"]),
+                memoryless=description["memoryless"],
+                name=description["name"],
+            )
+            agent.policy.load_state_dict(tensors)
+            agent.episodes = description["episodes"]
+        return agent

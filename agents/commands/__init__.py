@@ -1,0 +1,1 @@
+"""The commands of ``l2o``, a file each, and what they share."""

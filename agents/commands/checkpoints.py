@@ -1,0 +1,80 @@
+"""Checkpoints of a training, and the choice of the best of them by what training may see."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from agents.base import Learner
+from agents.factory import POLICY_FOLDERS
+from l2o_env.config import EnvConfig
+from l2o_env.evaluation.rollout import episode_seeds, run_episodes
+from l2o_env.results.run_folder import RunFolder
+from l2o_env.vector_env import Syn2RealVectorEnv
+
+CHECKPOINT_FOLDER = "checkpoints"
+
+
+class Checkpoints:
+    """Saves the policy at even distances of training, and keeps the best by V on the training pairs.
+
+    A checkpoint runs without exploration on episodes that are the same for all checkpoints; they draw their pairs from
+    those of training, and V is that of the held-out synthetic images. Neither the target nor a pair that is held out
+    for evaluation is read.
+
+    Args:
+        folder: The run folder: ``checkpoints/<episodes>`` and ``policy-best`` are written there.
+        env: Settings of the environment to train in.
+        episodes: Episodes of the training.
+        n: Checkpoints of the training; 0 makes none.
+        n_seeds: Episodes that a checkpoint is judged by.
+        seed: Seed of these episodes.
+    """
+
+    def __init__(self, folder: RunFolder, env: EnvConfig, episodes: int, n: int, n_seeds: int, seed: int) -> None:
+        self._folder, self._seeds = folder, episode_seeds(seed, "selection", n_seeds)
+        self._due = [-(-episodes * (k + 1) // n) for k in range(n)]
+        # V is read from info, whatever is rewarded.
+        self._settings = replace(env, common_random_numbers=False, reward="proxy_guided")
+        self._venv: Syn2RealVectorEnv | None = None
+        self.judged: list[dict[str, Any]] = []
+        """Of each checkpoint: ``episodes``, ``value`` (mean V at the end), ``diverged``."""
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The checkpoint of the highest V, the first of equals; None if there is none."""
+        return max(self.judged, key=lambda entry: entry["value"]) if self.judged else None
+
+    @property
+    def updates(self) -> int:
+        """Optimizer updates that judging has taken so far."""
+        return 0 if self._venv is None else self._venv.episodes.updates_made
+
+    def __call__(self, agent: Learner, *, last: bool = False) -> None:
+        """Makes a checkpoint, if one is due.
+
+        Args:
+            agent: As it is now.
+            last: Whether training is over, so that the policy is the final one.
+        """
+        # The last one waits for what an algorithm does to its policy in the end.
+        if not self._due or (len(self._due) == 1 and not last) or agent.episodes < self._due[0]:
+            return
+        while len(self._due) > (0 if last else 1) and agent.episodes >= self._due[0]:
+            self._due.pop(0)
+        self._venv = self._venv or Syn2RealVectorEnv(len(self._seeds), **asdict(self._settings))
+        found = run_episodes(self._venv, agent, seeds=self._seeds)
+        entry = {
+            "episodes": agent.episodes,
+            "value": float(np.mean(found.v_end)),
+            "diverged": int(found.diverged.sum()),
+        }
+        self.judged.append(entry)
+        for name in (f"{CHECKPOINT_FOLDER}/{agent.episodes:06d}", *self._best_folder(entry)):
+            with self._folder.guard(name) as path:
+                agent.save(path)
+
+    def _best_folder(self, entry: dict[str, Any]) -> list[str]:
+        return [POLICY_FOLDERS["best"]] if self.best is entry else []

@@ -1,0 +1,259 @@
+"""What is evaluated: the checkpoints of runs, hand-made opponents, and opponents tuned on the very pair."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from agents.base import Agent
+from agents.commands.checkpoints import CHECKPOINT_FOLDER
+from agents.factory import CONFIG_FILE, POLICY_FOLDERS, load, policy_folder, trained_on
+from agents.opponents import schedules
+from agents.opponents.schedules import default_opponents
+from agents.opponents.tuning import tune_per_layer, tune_uniform
+from agents.options import environment_settings
+from l2o_env import pairs as pair_registry
+from l2o_env.action import ACTION_SETTINGS
+from l2o_env.atomic import atomic_path
+from l2o_env.config import EnvConfig, resolve_device
+from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.evaluation.contestant import Contestant, Mode, Selection, folder_digest
+from l2o_env.evaluation.resumable import n_layers, pair_digest
+from l2o_env.evaluation.rollout import Progress
+
+FREE_SETTINGS = (
+    *ACTION_SETTINGS, "pairs", "reward", "divergence_penalty", "common_random_numbers", "implementation", "device",
+    "workers", "cuda_graphs",
+)  # fmt: skip
+"""Settings in which runs may differ and still be compared: the others define the fine-tuning runs themselves."""
+_NOT_OF_RESULTS = ("pairs", "device", "implementation", "workers", "cuda_graphs")
+"""Settings that the tuned opponents of a pair do not depend on."""
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """A policy that a run left behind.
+
+    Attributes:
+        name: As the table calls it; several runs of one name are one policy, trained several times.
+        run: Name of the run's folder.
+        checkpoints: Its folders, by selection of ``agents.load``.
+        others: Folders of all its checkpoints.
+        trained_on: Names of the pairs it was trained on.
+        config: Settings it was trained with; None where there is no run folder around it.
+    """
+
+    name: str
+    run: str
+    checkpoints: dict[str, Path]
+    others: tuple[Path, ...]
+    trained_on: tuple[str, ...]
+    config: EnvConfig | None
+
+
+def find_policy(argument: str) -> TrainedPolicy:
+    """Finds the checkpoints that a command line names.
+
+    Args:
+        argument: ``FOLDER`` or ``NAME=FOLDER``; a run folder, or a policy folder. Without a name the run folder's own
+            name is taken.
+
+    Raises:
+        ConfigError: If there is no policy, or the run's settings cannot be read.
+    """
+    name, separator, path = argument.partition("=")
+    folder = Path(path if separator else argument).expanduser()
+    checkpoints: dict[str, Path] = {}
+    for selection in POLICY_FOLDERS:
+        if selection == "last" or (folder / POLICY_FOLDERS[selection]).is_dir():
+            checkpoints[selection] = policy_folder(folder, selection)
+    last = checkpoints["last"]
+    run = last.parent if (last.parent / CONFIG_FILE).is_file() else None
+    return TrainedPolicy(
+        name=name if separator else (run or last).resolve().name,
+        run=str((run or last).resolve().name),
+        checkpoints=checkpoints,
+        others=() if run is None else tuple(sorted((run / CHECKPOINT_FOLDER).glob("*/"))),
+        trained_on=trained_on(last),
+        config=None if run is None else _environment(run / CONFIG_FILE),
+    )
+
+
+def _environment(path: Path) -> EnvConfig:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))["environment"]
+        return EnvConfig.from_kwargs(settings)
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, ConfigError):
+            raise ConfigError(f"The settings in {path} are not those of this version: {error}") from error
+        raise ConfigError(f"{path} is damaged ({error!r}); copy it again, or train anew.") from error
+
+
+def given_settings(env: Sequence[str], device: str, **options: Any) -> dict[str, Any]:
+    """Settings of the environment that a command line gives; the others are those of the policies' training.
+
+    Args:
+        env: What ``--env`` was given.
+        device: What ``--device`` was given.
+        **options: Other settings with an option of their own; None where it was not given.
+
+    Raises:
+        ConfigError: If one cannot work.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    own = (*ACTION_SETTINGS, *options, "pairs", "device")
+    return {**given, "device": str(resolve_device(device)), **environment_settings(env, own)}
+
+
+def common_settings(policies: Sequence[TrainedPolicy], overrides: dict[str, Any]) -> EnvConfig:
+    """The settings that all policies are evaluated with.
+
+    Args:
+        policies: The policies.
+        overrides: Settings that are given, such as ``device``.
+
+    Raises:
+        ConfigError: If policies were trained on fine-tuning runs that differ, such as in their budget.
+    """
+    known = [policy for policy in policies if policy.config is not None]
+    if not known:
+        return EnvConfig(**overrides)
+    first = known[0]
+    assert first.config is not None
+    for policy in known[1:]:
+        for key, value in vars(first.config).items():
+            other = getattr(policy.config, key)
+            if key not in FREE_SETTINGS and key not in overrides and other != value:
+                hint = f"--{key}" if key in ("budget", "window") else f"--env {key}=VALUE for both, or two evaluations"
+                raise ConfigError(
+                    f"{first.name!r} was trained with {key} {value!r} and {policy.name!r} with {other!r}, so that "
+                    f"their results cannot be compared; use {hint}."
+                )
+    defaults = {key: getattr(EnvConfig, key) for key in FREE_SETTINGS}
+    return replace(first.config, **{**defaults, **overrides})
+
+
+def contestants_of(
+    policy: TrainedPolicy, config: EnvConfig, modes: tuple[Mode, ...], *, all_checkpoints: bool = False
+) -> list[Contestant]:
+    """The checkpoints of a policy, each to be run with its own action form.
+
+    Args:
+        policy: The policy.
+        config: Settings that all policies are evaluated with.
+        modes: How it acts.
+        all_checkpoints: Whether the target oracle is to choose among all checkpoints, which run deterministic then.
+
+    Raises:
+        ConfigError: If a checkpoint cannot be read, or its actions are not those of its run's settings.
+    """
+    found = [
+        _contestant(policy, folder, config, modes, "source" if name == "best" else "last")
+        for name, folder in policy.checkpoints.items()
+    ]
+    for folder in policy.others if all_checkpoints and "deterministic" in modes else ():
+        found.append(_contestant(policy, folder, config, ("deterministic",), "checkpoint"))
+    return found
+
+
+def _contestant(
+    policy: TrainedPolicy, folder: Path, config: EnvConfig, modes: tuple[Mode, ...], selection: Selection
+) -> Contestant:
+    agent = load(folder)
+    meaning: dict[str, Any] = getattr(agent, "action_settings", {})
+    if policy.config is not None:
+        if hasattr(agent, "check_env"):
+            agent.check_env(replace(policy.config, **getattr(agent, "config_overrides", {})))
+        meaning = {key: getattr(policy.config, key) for key in ACTION_SETTINGS}
+    own = {key: meaning[key] for key in ACTION_SETTINGS if key in meaning}
+    return Contestant(
+        policy=policy.name,
+        load=partial(load, folder),
+        digest=folder_digest(folder),
+        config=replace(config, **{**own, **getattr(agent, "config_overrides", {})}),
+        selection=selection,
+        run=policy.run,
+        checkpoint=folder.name if selection == "checkpoint" else "",
+        trained_on=policy.trained_on,
+        modes=modes if agent.output == "action" else ("deterministic",),
+    )
+
+
+def opponents(names: Sequence[str], config: EnvConfig, seed: int) -> list[Contestant]:
+    """Hand-made opponents by name.
+
+    Raises:
+        ConfigError: If a name is unknown.
+    """
+    known = default_opponents(config, seed)
+    for name in names:
+        if name not in known:
+            raise unknown_name("opponent", name, known)
+    # Made anew each time, because random rates come from a generator that goes on.
+    return [
+        Contestant(name, partial(_opponent, name, config, seed), _digest(known[name]), config, "fixed")
+        for name in names
+    ]
+
+
+def _opponent(name: str, config: EnvConfig, seed: int) -> Agent:
+    return default_opponents(config, seed)[name]
+
+
+def _digest(agent: Agent) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        agent.save(Path(folder))
+        return folder_digest(Path(folder))
+
+
+TUNED = ("best-constant", "best-schedule", "tuned-per-layer")
+"""Opponents that are tuned by V on the very pair that they are tested on."""
+
+
+def tuned_opponents(
+    pair: str, config: EnvConfig, episodes: int, seed: int, folder: Path, progress: Progress | None
+) -> list[Contestant]:
+    """The tuned opponents of a pair; they are kept in a folder, and tuned once.
+
+    Args:
+        pair: The pair.
+        config: Settings to tune with.
+        episodes: Episodes for the two uniform ones together, and for the one with a rate per layer.
+        seed: Seed of the episodes.
+        folder: Where they are kept; made if it is not there.
+        progress: Called with the steps made and planned of each of the two searches.
+    """
+    settings = {"pair": pair, "episodes": episodes, "seed": seed, "layers": n_layers(pair)}
+    settings |= {key: value for key, value in vars(config).items() if key not in _NOT_OF_RESULTS}
+    settings |= {"images": pair_digest(pair_registry.make(pair))}
+    text = json.dumps(settings, sort_keys=True)
+    agents = _kept(folder, text)
+    if agents is None:
+        constant, schedule, _ = tune_uniform(config, pair, episodes, seed, progress)
+        per_layer = tune_per_layer(config, pair, episodes, seed, progress)
+        agents = [constant, schedule, per_layer]
+        (folder / "settings.json").unlink(missing_ok=True)  # cut off here, there is nothing to be taken for finished
+        for agent in agents:
+            agent.save(folder / agent.name)
+        with atomic_path(folder / "settings.json") as path:
+            path.write_text(text, encoding="utf-8")
+    return [
+        Contestant(agent.name, partial(schedules.load, folder / agent.name), _digest(agent), config, "tuned",
+                   trained_on=(pair,), pairs=(pair,))
+        for agent in agents
+    ]  # fmt: skip
+
+
+def _kept(folder: Path, settings: str) -> list[Agent] | None:
+    """The opponents in a folder, if they were tuned with these settings."""
+    try:
+        if (folder / "settings.json").read_text(encoding="utf-8") != settings:
+            return None
+        return [schedules.load(folder / name) for name in TUNED]
+    except (OSError, ConfigError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,245 @@
+"""Evaluates trained policies beside their opponents, zero-shot on any pairs: ``l2o evaluate RUN... --pairs ...``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from agents.commands.console import Reporter, counted, steps
+from agents.commands.contestants import (
+    TUNED,
+    TrainedPolicy,
+    common_settings,
+    contestants_of,
+    find_policy,
+    given_settings,
+    opponents,
+    tuned_opponents,
+)
+from agents.commands.printed_tables import evaluation_table
+from agents.commands.train_options import MIN_TUNING_EPISODES
+from agents.opponents.schedules import default_opponents
+from agents.options import EnvAssignments
+from l2o_env import pairs as pair_registry
+from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.evaluation.contestant import Contestant, Mode
+from l2o_env.evaluation.evaluate import check_runs
+from l2o_env.evaluation.report import overall, reference_of, to_markdown, write_pictures
+from l2o_env.evaluation.resumable import evaluate_in_parts
+from l2o_env.results.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+NO_OPPONENTS = "none"
+
+
+@dataclass(frozen=True)
+class EvaluateArgs:
+    """Evaluates policies on pairs and seeds, beside opponents, and says which of them transfer where.
+
+    Writes results.parquet and results.csv (one row per policy, selection, mode, pair and seed), summary.md, the actions
+    of every step (actions.parquet) and pictures. What is finished is kept: the same command goes on where it was cut
+    off. Pairs may have other networks than those of training.
+    """
+
+    runs: Positional[Annotated[tuple[str, ...], arg(metavar="[NAME=]RUN ...")]]
+    """Run folders, or folders of saved policies, each with the name that tables give it (default: the folder's). Runs
+    of one name count as one policy that was trained several times: its intervals are over these runs."""
+    pairs: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint="(default: all held out)")] = (
+        None
+    )
+    """Pairs to evaluate on, by name."""
+    seeds: int = 16
+    """Evaluation runs of each policy on each pair in each mode."""
+    modes: Annotated[tuple[Mode, ...], arg(metavar="{deterministic,sampled} ...")] = ("deterministic", "sampled")
+    """Whether policies take their most likely actions, sampled ones, or both in turn."""
+    opponents: Annotated[
+        tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint="(default: all hand-made ones)")
+    ] = None
+    """Hand-made opponents by name, or `none`."""
+    tuning_episodes: int = 0
+    """Episodes for the opponents that are tuned by V on the very pair they are tested on; 0: leave them out."""
+    all_checkpoints: FlagCreatePairsOff[bool] = False
+    """Let the target oracle choose among all checkpoints of a run, not only the last and the selected one."""
+    reference: Annotated[
+        str | None, arg(metavar="NAME", help_behavior_hint="(default: uniform, else the first opponent)")
+    ] = None
+    """What the probability of improvement compares each policy with, by name."""
+    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/evaluation-<settings>)")] = None
+    """Folder of the evaluation; one of the same or other policies may be there, and is added to."""
+    seed: int = 0
+    """Seed of the evaluation runs, of random opponents and of tuning."""
+    budget: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: that of training)")] = None
+    """Optimizer updates of an episode."""
+    window: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: that of training)")] = None
+    """Optimizer updates between two actions."""
+    env: EnvAssignments = ()
+    """Any other setting of the environment, such as batch_size=6; can be given many times. The default is that of
+    training."""
+    device: str = "auto"
+    """Torch device; auto takes a GPU if there is one."""
+
+    def check(self) -> None:
+        """Raises ConfigError if a setting cannot work."""
+        if not self.runs:
+            raise ConfigError("No run is named; give the folder of at least one.")
+        for name in self.pairs or ():
+            pair_registry.check(name)
+        if self.pairs == ():
+            raise ConfigError("--pairs names none; give at least one, or leave it out.")
+        for mode in self.modes:
+            if mode not in get_args(Mode):
+                raise unknown_name("mode", mode, get_args(Mode))
+        if not self.modes or len(set(self.modes)) < len(self.modes):
+            raise ConfigError(f"--modes is {' '.join(self.modes)!r}; expected deterministic, sampled, or both.")
+        if self.seeds < 1:
+            raise ConfigError(f"--seeds is {self.seeds}; expected an integer >= 1.")
+        if self.seed < 0:
+            raise ConfigError(f"--seed is {self.seed}; expected an integer >= 0.")
+        if self.tuning_episodes and self.tuning_episodes < MIN_TUNING_EPISODES:
+            raise ConfigError(f"--tuning-episodes is {self.tuning_episodes}; expected 0, or >= {MIN_TUNING_EPISODES}.")
+
+
+def evaluate_runs(args: EvaluateArgs, reporter: Reporter | None = None) -> pd.DataFrame:
+    """Does what ``l2o evaluate`` does.
+
+    Args:
+        args: The command line.
+        reporter: Where progress and results are told.
+
+    Returns:
+        The tidy table; see :func:`l2o_env.evaluation.resumable.evaluate_in_parts`.
+
+    Raises:
+        ConfigError: Before anything runs, if a setting cannot work or a policy does not fit a pair's network.
+        WriteError: If something cannot be written; what is finished stays.
+    """
+    args.check()
+    reporter = reporter or Reporter()
+    policies = [find_policy(argument) for argument in args.runs]
+    config = common_settings(policies, given_settings(args.env, args.device, budget=args.budget, window=args.window))
+    trained = [
+        contestant
+        for policy in policies
+        for contestant in contestants_of(policy, config, args.modes, all_checkpoints=args.all_checkpoints)
+    ]
+    pairs = tuple(dict.fromkeys(args.pairs or pair_registry.names("test")))
+    hand_made = opponents(_opponent_names(args, config), config, args.seed)
+    _check_names(policies, hand_made, args)
+    folder = RunFolder(_folder(args, trained, pairs))
+    with folder.guard("parts"):
+        folder.path.mkdir(parents=True, exist_ok=True)
+    _prepare(pairs, reporter)
+    for each in (*trained, *hand_made) if args.tuning_episodes else ():  # before a tuning, which may take long
+        check_runs({each.policy: each.load()}, pairs, each.config)
+    others = [*hand_made, *_tuned(args, config, pairs, folder, reporter)]
+    with folder.guard("parts"), _progress(reporter, "Evaluating") as progress:
+        found = evaluate_in_parts(
+            [*trained, *others], pairs, args.seeds, folder.path, seed=args.seed, progress=progress
+        )
+    if found.kept:
+        reporter.say(f"{found.kept} of {found.n_parts} parts were finished before, and are kept.")
+    _write(args, folder, found.results, policies, config, reporter)
+    return found.results
+
+
+def evaluate_command(args: EvaluateArgs, reporter: Reporter | None = None) -> int:
+    """Runs ``l2o evaluate``; returns the exit status.
+
+    Raises:
+        ConfigError: See :func:`evaluate_runs`.
+        WriteError: Likewise.
+    """
+    reporter = reporter or Reporter()
+    evaluate_runs(args, reporter)
+    return 0
+
+
+def _opponent_names(args: EvaluateArgs, config: EnvConfig) -> tuple[str, ...]:
+    if args.opponents is None:
+        return tuple(default_opponents(config))
+    return () if args.opponents == (NO_OPPONENTS,) else tuple(dict.fromkeys(args.opponents))
+
+
+def _check_names(policies: list[TrainedPolicy], hand_made: list[Contestant], args: EvaluateArgs) -> None:
+    """No trained policy may have the name of an opponent, and the reference must be one of them all."""
+    fixed = [each.policy for each in hand_made] + list(TUNED if args.tuning_episodes else ())
+    taken = list(fixed)
+    for policy in policies:
+        if policy.name in fixed:
+            raise ConfigError(f"Two policies are called {policy.name!r}; give one another name, as NAME=FOLDER.")
+        taken.append(policy.name)
+    if args.reference is not None and args.reference not in taken:
+        raise unknown_name("reference", args.reference, taken)
+
+
+def _folder(args: EvaluateArgs, trained: list[Contestant], pairs: tuple[str, ...]) -> Path:
+    """The folder of the evaluation: the same for the same command and the same policies."""
+    if args.out is not None:
+        path = args.out.expanduser()
+        if path.is_dir() and any(path.iterdir()) and not (path / "parts").is_dir():
+            raise ConfigError(f"The folder {path} holds something that is no evaluation; name another one with --out.")
+        return path
+    settings = {**asdict(args), "pairs": pairs, "runs": [(each.policy, each.digest) for each in trained]}
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return Path("runs") / f"evaluation-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def _prepare(pairs: tuple[str, ...], reporter: Reporter) -> None:
+    reporter.say(f"Preparing {counted(len(pairs), 'pair')}.")
+    for name in pairs:
+        pair_registry.make(name)
+
+
+def _tuned(
+    args: EvaluateArgs, config: EnvConfig, pairs: tuple[str, ...], folder: RunFolder, reporter: Reporter
+) -> list[Contestant]:
+    found: list[Contestant] = []
+    for pair in pairs if args.tuning_episodes else ():
+        with folder.guard("tuned") as path, _progress(reporter, f"Tuning on {pair}") as progress:
+            found += tuned_opponents(pair, config, args.tuning_episodes, args.seed, path / pair, progress)
+    return found
+
+
+@contextmanager
+def _progress(reporter: Reporter, title: str) -> Iterator[Any]:
+    with reporter.stage(title, 1, "steps", 20) as update:
+        yield steps(update)
+
+
+def _write(
+    args: EvaluateArgs,
+    folder: RunFolder,
+    results: pd.DataFrame,
+    policies: list[TrainedPolicy],
+    config: EnvConfig,
+    reporter: Reporter,
+) -> None:
+    with folder.writing("results.parquet") as path:
+        results.to_parquet(path, index=False)
+    with folder.writing("results.csv") as path:
+        results.to_csv(path, index=False)
+    command = shlex.join(["l2o", *sys.argv[1:]])
+    settings = {"command": command, "arguments": asdict(args), "environment": asdict(config)}
+    folder.write_json("evaluation.json", settings)
+    built = {name: pair_registry.make(name) for name in dict.fromkeys(map(str, results["pair"]))}
+    classes = {name: pair.classes or tuple(map(str, range(pair.n_classes))) for name, pair in built.items()}
+    folder.write_text("summary.md", to_markdown(results, args.reference, classes))
+    with folder.guard("pictures"):
+        curves = {policy.name: policy.checkpoints["last"].parent / "events" for policy in policies}
+        write_pictures(results, folder.path, reference=args.reference, events=curves)
+    lines = overall(results, reference_of(results, args.reference))
+    reporter.out.print(evaluation_table(lines, map(str, results["pair"])))
+    reporter.say(f"The evaluation is in {folder.path}.")

@@ -1,0 +1,166 @@
+"""The rows of the paper's analysis (Chen et al., ICML 2020), what was published of them, and what it claims."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.opponents.schedules import ProfileName, RandomRates, Schedule
+from l2o_env.config import GuidanceName
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from l2o_env.evaluation.rollout import AgentLike
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Attributes:
+        key: How claims call it: the paper's number, or a name.
+        model: What it is, in words.
+        guidance: The guidance term.
+        profile: Rates over the layers: a name of ``schedules.PROFILES``, ``"policy"`` (the learned one) or ``"random"``
+            (drawn anew at each step).
+        published: VisDA-17 mean accuracy and ImageNet accuracy kept, in per cent, with ResNet-101; None where the
+            papers have none.
+        random_init: Whether the backbone is drawn at random too.
+    """
+
+    key: str
+    model: str
+    guidance: GuidanceName
+    profile: ProfileName | Literal["policy", "random"]
+    published: tuple[float | None, float | None] = (None, None)
+    random_init: bool = False
+
+    @property
+    def label(self) -> str:
+        """As frames call it."""
+        return f"{self.key} {self.model}" if self.key.isdigit() else self.model
+
+
+ROWS = (
+    Row("1", "large rate for all layers", "none", "uniform", (28.2, 0.8)),
+    Row("2", "large rate for all layers + guidance", "kl", "uniform", (58.7, 76.2)),
+    Row("3", "small backbone, large head", "none", "small_backbone", (49.3, 33.1)),
+    Row("4", "small backbone, large head + guidance", "kl", "small_backbone", (60.2, 76.5)),
+    Row("5", "oracle on the proxy's task (backbone frozen)", "none", "head_only", (53.3, 77.4)),
+    Row("6", "feature distillation (ROAD)", "feature", "small_backbone", (57.1, 77.4)),
+    Row("7", "L2 distance (L2-SP)", "l2sp", "small_backbone", (56.4, 49.1)),
+    Row("8", "synaptic intelligence", "si", "small_backbone", (57.6, 53.9)),
+    Row("csg", "CSG", "csg", "small_backbone", (64.05, None)),
+    Row("9", "ASG: guidance + learned policy", "kl", "policy", (61.5, 76.7)),
+    Row("random", "guidance + random policy", "kl", "random"),
+    Row("init", "random backbone, large rate", "none", "uniform", random_init=True),
+)
+"""All rows, in the order of the table."""
+BY_KEY = {row.key: row for row in ROWS}
+
+
+def agent_of(row: Row, rate: float, weights: dict[GuidanceName, float], share: float, policy: AgentLike) -> AgentLike:
+    """What sets the rates of a row.
+
+    Args:
+        row: The row.
+        rate: The large rate.
+        weights: Weight of each guidance term.
+        share: Length of a window as a share of the budget.
+        policy: The learned policy.
+    """
+    if row.profile == "policy":
+        return policy
+    if row.profile == "random":
+        return RandomRates(row.label)
+    overrides: dict[str, Any] = {"guidance": row.guidance, "random_init": row.random_init}
+    if row.guidance in weights:
+        overrides["guidance_weight"] = weights[row.guidance]
+    return Schedule(row.label, rate, row.profile, window_share=share, config_overrides=overrides)
+
+
+class Claim(NamedTuple):
+    """An ordering that the paper claims: the `better` row is above the `worse` one.
+
+    With `strict` it has to be above; without, it must not be below by more than ``MARGIN``.
+    """
+
+    worse: str
+    better: str
+    column: Literal["real_accuracy", "proxy_accuracy"]
+    strict: bool
+    text: str
+
+
+CLAIMS = (
+    Claim("1", "3", "real_accuracy", True, "1 < 3: a small rate for the backbone transfers better than a large one"),
+    Claim("1", "2", "real_accuracy", True, "1 < 2: guidance helps at a large rate"),
+    Claim("3", "4", "real_accuracy", True, "3 < 4: guidance helps at a small rate too"),
+    Claim("4", "9", "real_accuracy", False, "4 <= 9: a learned policy is no worse than the best rates by hand"),
+    Claim("6", "4", "real_accuracy", True, "6 < 4: guidance transfers better than feature distillation"),
+    Claim("7", "4", "real_accuracy", True, "7 < 4: guidance transfers better than the L2 distance"),
+    Claim("8", "4", "real_accuracy", True, "8 < 4: guidance transfers better than synaptic intelligence"),
+    Claim("5", "9", "real_accuracy", True, "5 < 9: a learned policy transfers better than a frozen backbone"),
+    Claim("1", "2", "proxy_accuracy", True, "retention: guidance keeps the proxy accuracy at a large rate"),
+    Claim("3", "4", "proxy_accuracy", True, "retention: guidance keeps the proxy accuracy at a small rate"),
+    Claim("1", "5", "proxy_accuracy", True, "retention: a large rate loses proxy accuracy"),
+    Claim("4", "9", "proxy_accuracy", False, "retention: a learned policy keeps as much as the best rates by hand"),
+)
+"""What the paper claims of its table."""
+MARGIN = 0.01
+"""What may be lost where a row must not be worse than another: one point of accuracy."""
+
+Verdict = Literal["holds", "does not hold", "undecided"]
+
+
+class Finding(NamedTuple):
+    """How a claim came out: mean of the paired differences over seeds, and half the width of its 95 % interval."""
+
+    claim: Claim
+    difference: float
+    half_width: float
+    verdict: Verdict
+
+
+def check_claims(frame: pd.DataFrame) -> list[Finding]:
+    """Checks each claim whose rows are there, on differences between runs of the same seed.
+
+    A claim holds if the whole interval is above 0 (above -``MARGIN``, if it is not strict), and does not hold if the
+    whole interval is below; otherwise it is undecided.
+
+    Args:
+        frame: One row per policy and seed, as ``l2o_env.evaluate`` has it, with the labels of the rows.
+    """
+    findings = []
+    for claim in CLAIMS:
+        worse, better = (_of(frame, BY_KEY[key].label, claim.column) for key in (claim.worse, claim.better))
+        if len(worse) and len(worse) == len(better) and np.isfinite(worse).all() and np.isfinite(better).all():
+            difference, half = mean_and_half_width(better - worse)
+            findings.append(Finding(claim, difference, half, verdict(difference, half, claim.strict)))
+    return findings
+
+
+def verdict(difference: float, half_width: float, strict: bool) -> Verdict:
+    """See :func:`check_claims`; without an interval (one seed) nothing is decided."""
+    least = 0.0 if strict else -MARGIN
+    if difference - half_width > least:
+        return "holds"
+    return "does not hold" if difference + half_width < least else "undecided"
+
+
+def mean_and_half_width(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean, and half the width of its 95 % Student t interval; infinite for one value."""
+    from scipy.stats import t
+
+    n = len(values)
+    half = t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.inf
+    return float(values.mean()), float(half)
+
+
+def _of(frame: pd.DataFrame, policy: str, column: str) -> NDArray[np.float64]:
+    """Values of a row of the table, in the order of the seeds."""
+    return frame[frame["policy"] == policy].sort_values("seed")[column].to_numpy(float)

@@ -1,0 +1,181 @@
+"""Pictures of what policies do, ``l2o plot RUN``, and all of it on one page, ``l2o report RUN``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from agents.commands.console import Reporter
+from l2o_env.errors import ConfigError
+from l2o_env.results import rate_plots
+from l2o_env.results.event_log import read_scalars
+from l2o_env.results.guidance_plots import plot_rate_against_guidance
+from l2o_env.results.plot_style import choose
+from l2o_env.results.rate_plots import plot_actions
+from l2o_env.results.record import parts_folder, read_recording
+from l2o_env.results.run_folder import RunFolder
+from l2o_env.results.training_plots import plot_learning_curve
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+PLOTS = "plots"
+RECORDING = "actions.parquet"
+
+CAPTIONS = {
+    "actions": "Learning rate of each layer group over an episode: geometric mean and 10-90 % band over episodes.",
+    "heatmap": "The same as a heatmap, layer by time, on a common colour scale.",
+    "guidance": "Does the policy lower the rate where the guidance (the KL) acts? The rate that was chosen against the "
+    "guidance gradient that was seen before, and their rank correlation with its 95 % interval. The head, which the "
+    "guidance does not reach, has no such gradient.",
+    "policies": "Policies side by side, on one pair and common axes.",
+    "entropy": "Entropy of the policy's actions over training, and of each layer's action, given the past, over an "
+    "episode.",
+    "learning_curve": "Return of the training episodes, one point per update of the policy.",
+}
+"""What each picture of :func:`plot_run` shows."""
+
+
+@dataclass(frozen=True)
+class PlotArgs:
+    """Draws what a policy does to each layer, from the recording of a run or an evaluation; writes PNGs."""
+
+    run: Positional[Annotated[Path, arg(metavar="RUN")]]
+    """Folder of a run or of an evaluation, also of one that is going on or was killed."""
+    policy: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first one recorded)")] = None
+    """Policy whose actions are drawn."""
+    pairs: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint="(default: all)")] = None
+    """Pairs to show; panels show the first six."""
+    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: RUN/plots)")] = None
+    """Folder that the pictures go to."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of a run, by name of ``CAPTIONS``, and what kept others from being drawn.
+
+    Attributes:
+        paths: The PNGs.
+        missing: Reasons by name.
+    """
+
+    paths: dict[str, Path] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def plot_command(args: PlotArgs, reporter: Reporter | None = None) -> int:
+    """Runs ``l2o plot``; returns the exit status.
+
+    Raises:
+        ConfigError: If there is no recording, or a policy or a pair was not recorded.
+        WriteError: If a picture cannot be written.
+    """
+    reporter = reporter or Reporter()
+    folder = args.out or args.run.expanduser() / PLOTS
+    found = plot_run(args.run, folder, policy=args.policy, pairs=args.pairs)
+    for name, reason in found.missing.items():
+        reporter.say(f"No picture {name}: {reason}")
+    for path in found.paths.values():
+        reporter.out.print(str(path), markup=False, soft_wrap=True)
+    return 0
+
+
+def plot_run(run: Path, folder: Path, *, policy: str | None = None, pairs: tuple[str, ...] | None = None) -> Pictures:
+    """Draws every picture of a run's or an evaluation's actions.
+
+    Args:
+        run: The folder of the run or evaluation.
+        folder: Where the PNGs go; made if it is not there.
+        policy: Whose actions; None takes the first one recorded.
+        pairs: Which pairs; None takes all.
+
+    Raises:
+        ConfigError: If there is no recording, or the policy or a pair was not recorded.
+        WriteError: If a picture cannot be written.
+    """
+    run = run.expanduser()
+    _require_recording(run)
+    rows = read_recording(run / RECORDING)
+    chosen = choose(rows, policy, pairs)
+    name, shown = str(chosen["policy"].iloc[0]), [str(pair) for pair in chosen["pair"].unique()]
+    scalars = read_scalars(run / "events")
+    drawings: dict[str, Callable[[Path], None]] = {
+        "actions": lambda path: plot_actions(chosen, path, policy=name, pairs=shown),
+        "heatmap": lambda path: rate_plots.plot_heatmap(chosen, path),
+        "guidance": lambda path: plot_rate_against_guidance(chosen, path),
+        "policies": lambda path: rate_plots.plot_policies(_with_first(rows, name), path, pair=shown[0]),
+        "entropy": lambda path: rate_plots.plot_entropy(
+            training_entropy(scalars, name, chosen["layer"].nunique()), path, chosen
+        ),
+        "learning_curve": lambda path: plot_learning_curve(training_records(scalars), path),
+    }
+    return _draw(RunFolder(folder.expanduser()), drawings)
+
+
+def _require_recording(run: Path) -> None:
+    if not run.is_dir():
+        raise ConfigError(f"There is no folder {run}; give the folder of a run or of an evaluation.")
+    path = run / RECORDING
+    if not path.is_file() and not parts_folder(path).is_dir():
+        raise ConfigError(
+            f"{run} has no recording ({RECORDING}); give the folder of a run or of an evaluation. A run has one as "
+            "soon as it evaluates its policy."
+        )
+
+
+def _draw(folder: RunFolder, drawings: dict[str, Callable[[Path], None]]) -> Pictures:
+    found = Pictures()
+    with folder.guard(PLOTS):
+        folder.path.mkdir(parents=True, exist_ok=True)
+    for name, draw in drawings.items():
+        try:
+            with folder.guard(f"{name}.png") as path:
+                draw(path)
+            found.paths[name] = path
+        except ConfigError as error:  # what a picture needs was not recorded; the others are drawn
+            found.missing[name] = str(error)
+    return found
+
+
+def _with_first(rows: pd.DataFrame, policy: str) -> pd.DataFrame:
+    """The rows with those of one policy first."""
+    import pandas as pd
+
+    mine = rows["policy"] == policy
+    return pd.concat([rows[mine], rows[~mine]], ignore_index=True)
+
+
+def training_records(scalars: dict[str, list[tuple[int, float]]]) -> list[dict[str, Any]]:
+    """What training reported of each update, from its events: ``episode``, ``return_mean`` and, if known, ``pair``.
+
+    Raises:
+        ConfigError: If there are no such events.
+    """
+    named = {tag.split("/", 1)[1]: events for tag, events in scalars.items() if tag.startswith("pair/")}
+    pairs = {step: name for name, events in named.items() for step, _ in events}
+    records = [
+        {"episode": step, "return_mean": value, **({"pair": pairs[step]} if step in pairs else {})}
+        for step, value in scalars.get("rollout/ep_rew_mean", [])
+    ]
+    if not records:
+        raise ConfigError("there are no TensorBoard events of a training.")
+    return records
+
+
+def training_entropy(
+    scalars: dict[str, list[tuple[int, float]]], policy: str, n_layers: int
+) -> dict[str, tuple[list[float], list[float]]]:
+    """Entropy per layer over training episodes, from the events; empty for algorithms that report none.
+
+    ``train/entropy`` is per layer; Stable-Baselines3's ``train/entropy_loss`` is that of all layers, negated.
+    """
+    for tag, factor in (("train/entropy", 1.0), ("train/entropy_loss", -1.0 / n_layers)):
+        if scalars.get(tag):
+            episodes, values = zip(*scalars[tag], strict=True)
+            return {policy: ([float(step) for step in episodes], [factor * value for value in values])}
+    return {}

@@ -1,0 +1,224 @@
+"""Settings of the main job: the command line is this dataclass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
+
+from agents.algorithms.table import ALGORITHMS, AlgorithmConfig, configure, find
+from agents.options import EnvAssignments, environment_settings, parse_assignments, read_file
+from l2o_env import pairs as pair_registry
+from l2o_env.config import ActionForm, EnvConfig, GuidanceName, GuidanceSchedule, RewardName, resolve_device
+from l2o_env.errors import ConfigError
+
+MIN_TUNING_EPISODES = 12
+"""The smallest grid search over uniform rates needs so many."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much a run trains, tunes and evaluates."""
+
+    episodes: int
+    """Episodes that the policy is trained for."""
+    n_training_pairs: int | None
+    """Members of the family to train on, the first of them; None: all."""
+    n_held_out: int | None
+    """Held-out members to evaluate on, the first of them; None: all."""
+    eval_seeds: int
+    """Evaluation seeds of each policy on each pair."""
+    checkpoints: int
+    """Times that the policy is saved and judged in training."""
+    tuning_episodes: int | None = None
+    """Episodes for each tuned opponent on each evaluated pair; None: as many as the policy gets, divided by the pairs.
+    Either way it is tuned on the very pair that it is tested on."""
+    opponents: tuple[str, ...] | None = None
+    """Hand-made opponents by name; None: all."""
+
+
+_FEW = ("uniform", "asg-sgd", "frozen-backbone")
+EFFORTS = {
+    "quick": Effort(32, n_training_pairs=2, n_held_out=1, eval_seeds=3, checkpoints=2, opponents=_FEW),
+    "default": Effort(640, n_training_pairs=None, n_held_out=2, eval_seeds=16, checkpoints=5),
+    "full": Effort(640, n_training_pairs=None, n_held_out=None, eval_seeds=16, checkpoints=5, tuning_episodes=320),
+}
+"""How much ``--quick``, no flag, and ``--full`` do."""
+
+
+def _differing(what: str, metavar: str, default: str, quick: str, full: str) -> Any:
+    """Help of an option whose default depends on the effort."""
+    hint = f"(default: {default}; --quick: {quick}; --full: {full})"
+    return arg(help=what, metavar=metavar, help_behavior_hint=hint)
+
+
+def _choices(form: Any) -> Any:
+    """Help of an option that takes one of a few names; EnvConfig checks it, with an error that names the closest."""
+    return arg(metavar="{" + ",".join(get_args(form)) + "}")
+
+
+def _count(field: str) -> tuple[str, str, str]:
+    default, quick, full = (str(getattr(EFFORTS[name], field)) for name in ("default", "quick", "full"))
+    return default, quick, full
+
+
+@dataclass(frozen=True)
+class TrainArgs:
+    """Trains a learning-rate policy on synthetic-to-real pairs, and evaluates it beside tuned and hand-made rates.
+
+    Prints a table (mean and 95 % confidence interval over seeds) and writes a run folder: config.json, policy/,
+    policy-best/, checkpoints/, events/ (TensorBoard), actions.parquet, results.csv, results.json, actions.png and
+    learning_curve.png. Ctrl-C ends the run cleanly and leaves what there is.
+    """
+
+    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/<date-time>)")] = None
+    """Run folder; it must not exist or be empty."""
+    seed: int = 0
+    """Seed of everything random: the same seed gives the same table on one machine with one number of threads."""
+    algo: Annotated[str, arg(metavar="{" + ",".join(ALGORITHMS) + "}")] = "reinforce"
+    """Algorithm that trains the policy: REINFORCE, or one of Stable-Baselines3 or sb3-contrib. With the action form
+    discrete, dqn picks one tenth of the base rate for all layer groups together, and maskable_ppo one for each that is
+    not far from the last."""
+    hp: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE")] = ()
+    """Hyper-parameter of the algorithm, such as gamma=0.95; can be given many times. A wrong name lists all names."""
+    hp_file: Annotated[Path | None, arg(metavar="FILE.yaml", help_behavior_hint="(default: none)")] = None
+    """YAML file of hyper-parameters, one `name: value` per line; --hp takes precedence over it."""
+    pairs: Annotated[
+        tuple[str, ...] | None,
+        _differing("Pairs to train on, by name (with settings: NAME:KEY=VALUE,KEY=VALUE); the first one is evaluated "
+                   "too.", "NAME ...", "all training members", f"the first {EFFORTS['quick'].n_training_pairs}", "all"),
+    ] = None  # fmt: skip
+    num_envs: int = 16
+    """Fine-tuning runs that train side by side, in one batched graph."""
+    budget: int = EnvConfig.budget
+    """Optimizer updates of an episode (one fine-tuning run)."""
+    window: int = EnvConfig.window
+    """Optimizer updates between two actions."""
+    action: Annotated[str, _choices(ActionForm)] = EnvConfig.action
+    """Action form: absolute rates (log), relative to the current ones, tenths of a base rate (discrete), or absolute
+    rates and the weight of the guidance term (log+guidance)."""
+    reward: Annotated[str, _choices(RewardName)] = EnvConfig.reward
+    """What is rewarded. target_oracle reads target labels: what comes out is not zero-shot."""
+    guidance: Annotated[str, _choices(GuidanceName)] = EnvConfig.guidance
+    """Term of the training loss that keeps the network close to the proxy."""
+    guidance_weight: float = EnvConfig.guidance_weight
+    """Weight lambda of the guidance term; per nat, if it is kl."""
+    guidance_schedule: Annotated[str, _choices(GuidanceSchedule)] = EnvConfig.guidance_schedule
+    """How that weight changes over an episode: not, down to 0 (linear, cosine), or up from 0 (warmup)."""
+    guidance_cap: Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: none)")] = None
+    """The weighted term counts at most this much in the training loss; beyond it, it has no gradient."""
+    env: EnvAssignments = ()
+    """Any other setting of the environment, such as batch_size=6 or kl_weight=10; can be given many times. A wrong name
+    lists all names."""
+    episodes: Annotated[int | None, _differing("Episodes to train for.", "N", *_count("episodes"))] = None
+    checkpoints: Annotated[
+        int | None,
+        _differing("Times that the policy is saved in training and judged by V on the training pairs; policy-best is "
+                   "the best of them. 0 turns it off.", "N", *_count("checkpoints")),
+    ] = None  # fmt: skip
+    workers: int = EnvConfig.workers
+    """Processes that share the fine-tuning runs, on a CPU; the cores of the machine are a good choice."""
+    device: str = "auto"
+    """Torch device, such as cpu or cuda; auto takes a GPU if there is one."""
+    eval_pairs: Annotated[
+        tuple[str, ...] | None,
+        _differing("Pairs to evaluate on, by name.", "NAME ...",
+                   f"first training pair and {EFFORTS['default'].n_held_out} held out",
+                   f"that and {EFFORTS['quick'].n_held_out} held out", "that and all held out"),
+    ] = None  # fmt: skip
+    tuning_episodes: Annotated[
+        int | None,
+        _differing("Episodes for each opponent that is tuned on the very pair, of each evaluated pair. 0 leaves these "
+                   "opponents out.", "N", "as many as the policy gets, divided by the pairs", "the same",
+                   str(EFFORTS["full"].tuning_episodes)),
+    ] = None  # fmt: skip
+    eval_seeds: Annotated[
+        int | None, _differing("Evaluation runs per policy and pair.", "N", *_count("eval_seeds"))
+    ] = None
+    full: FlagCreatePairsOff[bool] = False
+    """Make the whole table of docs/results.md (22 minutes on one core of a fast server, longer on others)."""
+    quick: FlagCreatePairsOff[bool] = False
+    """Show all of it, with less of everything, in a minute or two."""
+
+    def plan(self) -> Plan:
+        """Fills in what was left open, and checks everything.
+
+        Raises:
+            ConfigError: If a setting cannot work.
+        """
+        if self.quick and self.full:
+            raise ConfigError("--quick and --full exclude each other; give one of them.")
+        algorithm = find(self.algo)
+        if self.action in get_args(ActionForm):  # EnvConfig has an error for others
+            find(self.algo, self.action)
+        file = {} if self.hp_file is None else read_file(self.hp_file)
+        settings = configure(self.algo, {**file, **parse_assignments(self.hp)})
+        effort = EFFORTS["quick" if self.quick else "full" if self.full else "default"]
+        training = self.pairs or pair_registry.names("train")[: effort.n_training_pairs]
+        held_out = [name for name in pair_registry.names("test") if name not in training][: effort.n_held_out]
+        if any(":" in name for name in training):  # one's own images: the embedded pairs are something else
+            held_out = []
+        evaluated = tuple(dict.fromkeys(self.eval_pairs or (training[0], *held_out)))
+        for name in (*training, *evaluated):
+            pair_registry.check(name)
+        episodes = effort.episodes if self.episodes is None else self.episodes
+        eval_seeds = effort.eval_seeds if self.eval_seeds is None else self.eval_seeds
+        checkpoints = effort.checkpoints if self.checkpoints is None else self.checkpoints
+        tuning_episodes = self.tuning_episodes
+        if tuning_episodes is None:
+            tuning_episodes = max(effort.tuning_episodes or episodes // len(evaluated), MIN_TUNING_EPISODES)
+        for option, value, least in (
+            ("--tuning-episodes", tuning_episodes, MIN_TUNING_EPISODES if tuning_episodes else 0),
+            ("--episodes", episodes, 1),
+            ("--checkpoints", checkpoints, 0),
+            ("--num-envs", self.num_envs, 1),
+            ("--eval-seeds", eval_seeds, 1),
+            ("--seed", self.seed, 0),
+        ):
+            if value < least:
+                raise ConfigError(f"{option} is {value}; expected an integer >= {least}.")
+        return Plan(
+            args=self,
+            env=self._environment(training, algorithm.common_random_numbers),
+            settings=settings,
+            episodes=episodes,
+            checkpoints=checkpoints,
+            tuning_episodes=tuning_episodes,
+            eval_pairs=evaluated,
+            eval_seeds=eval_seeds,
+            opponents=effort.opponents,
+        )
+
+    def _environment(self, pairs: Sequence[str], common_random_numbers: bool) -> EnvConfig:
+        own = {f.name for f in fields(self)} & {f.name for f in fields(EnvConfig)}
+        settings = {name: getattr(self, name) for name in own}
+        settings |= {"pairs": tuple(dict.fromkeys(pairs)), "device": str(resolve_device(self.device))}
+        settings |= {"common_random_numbers": common_random_numbers, **environment_settings(self.env, own)}
+        return EnvConfig(**settings)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does, with nothing left open."""
+
+    args: TrainArgs
+    """Where it comes from."""
+    env: EnvConfig
+    """Settings of the environment to train in."""
+    settings: AlgorithmConfig
+    """Settings of the algorithm."""
+    episodes: int
+    """Episodes that the policy is trained for."""
+    checkpoints: int
+    """Times that the policy is saved and judged in training."""
+    tuning_episodes: int
+    """Episodes for each tuned opponent on each pair; 0: none is tuned."""
+    eval_pairs: tuple[str, ...]
+    """Pairs to evaluate on."""
+    eval_seeds: int
+    """Evaluation seeds of each policy on each pair."""
+    opponents: tuple[str, ...] | None
+    """Hand-made opponents by name; None: all."""

@@ -1,0 +1,5 @@
+"""REINFORCE on a population of optimizees: the default agent."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

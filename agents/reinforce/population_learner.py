@@ -1,0 +1,145 @@
+"""How a policy of ours learns on a population: batches of episodes, with an update every so many steps."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.algorithms.reinforce_config import ReinforceConfig
+from agents.base import Predictor
+from l2o_env.vector_env import Syn2RealVectorEnv
+
+
+@dataclass
+class Segment:
+    """What happened between two updates of the policy.
+
+    Attributes:
+        state: The policy's state before it; None at the start of an episode.
+        observations: By step, ``(N, ...)``: what the policy acted on.
+        actions: By step, ``(N, ...)``.
+        alive: By step, ``(N,)``: whose episode was going on.
+        rewards: By step, ``(N,)``; 0 where not alive.
+    """
+
+    state: Any
+    observations: list[NDArray[np.float32]] = field(default_factory=list)
+    actions: list[NDArray[Any]] = field(default_factory=list)
+    alive: list[NDArray[np.bool_]] = field(default_factory=list)
+    rewards: list[NDArray[np.float64]] = field(default_factory=list)
+
+
+class PopulationLearner(Predictor):
+    """Learns from the episodes of a population.
+
+    Attributes:
+        config: Settings.
+        generator: Where the order of pairs comes from.
+        optimizer: Of the policy. A group's ``scale`` (default 1) is its share of the learning rate.
+        episodes: Trained for so far.
+        timesteps: Steps of single environments so far.
+    """
+
+    config: ReinforceConfig
+    generator: torch.Generator
+    optimizer: torch.optim.Optimizer
+    episodes: int
+    timesteps: int
+
+    @abstractmethod
+    def _update(self, segment: Segment) -> dict[str, float]:
+        """One step of the policy's optimizer; returns what is logged of it."""
+
+    def _see(self, observations: NDArray[np.float32]) -> None:
+        """Told all observations ``(time, N, ...)`` of a batch after its last update."""
+
+    def learn(
+        self,
+        venv: Syn2RealVectorEnv,
+        episodes: int,
+        *,
+        pairs: Sequence[str] | None = None,
+        callback: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Self:
+        """Trains on a population.
+
+        Args:
+            venv: The population; with ``common_random_numbers=True`` a baseline takes away the luck of the draw.
+                Optimizees that diverge do not count for the rest of the episode.
+            episodes: Episodes to train for, over all optimizees; a multiple of their number, or rounded up to one.
+            pairs: Pairs that batches of episodes go through in turn, each time in a new order; None leaves the
+                choice to the environment.
+            callback: Called after each batch with a record of it. It may raise ``KeyboardInterrupt``: the policy
+                is as the last update left it.
+
+        Returns:
+            Itself.
+        """
+        order: list[str] = []
+        started = time.perf_counter()
+        batches = -(-episodes // venv.num_envs)
+        averaged = [torch.zeros_like(p) for p in self._parameters()]
+        n_averaged = 0
+        for batch in range(batches):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.config.learning_rate * group.get("scale", 1.0) * (1 - 0.9 * batch / batches)
+            if pairs and not order:
+                order = [pairs[i] for i in torch.randperm(len(pairs), generator=self.generator)]
+            record = self._batch(venv, order.pop(0) if pairs else None)
+            self.episodes += venv.num_envs
+            if batch >= (1 - self.config.averaged_share) * batches:
+                n_averaged += 1
+                for mean, p in zip(averaged, self._parameters(), strict=True):
+                    mean += (p.detach() - mean) / n_averaged
+            record |= {"episode": self.episodes, "seconds": time.perf_counter() - started}
+            if callback is not None:
+                callback(record)
+        if n_averaged:
+            for mean, p in zip(averaged, self._parameters(), strict=True):
+                p.data.copy_(mean)
+        return self
+
+    def _batch(self, venv: Syn2RealVectorEnv, pair: str | None) -> dict[str, Any]:
+        """One episode of each optimizee, with an update every ``n_steps`` steps; returns a record of it."""
+        observations, info = venv.reset(options={"pair": pair})
+        pairs, value, state = info["pair"], info["value"], None
+        seen: list[NDArray[np.float32]] = [observations]
+        alive, total, losses = np.ones(venv.num_envs, np.bool_), np.zeros(venv.num_envs), []
+        diverged = np.zeros(venv.num_envs, np.bool_)
+        while alive.any():
+            segment = Segment(state)
+            while alive.any() and len(segment.rewards) != self.config.n_steps:
+                actions, state = self.act(observations, state, deterministic=False)
+                segment.observations.append(observations)
+                segment.actions.append(actions)
+                segment.alive.append(alive)
+                self.timesteps += int(alive.sum())
+                observations, rewards, terminated, _, info = venv.step(actions)
+                segment.rewards.append(np.where(alive, rewards, 0.0))
+                total += segment.rewards[-1]
+                value = np.where(alive, info["value"], value)
+                diverged |= alive & info["diverged"]
+                alive = alive & ~terminated
+                seen.append(observations)
+            losses.append(self._update(segment))
+        self._see(np.stack(seen))
+        return {
+            "return_mean": float(total.mean()),
+            "return_std": float(total.std()),
+            "value_mean": float(value.mean()),
+            "diverged": int(diverged.sum()),
+            "time/total_timesteps": self.timesteps,
+            "pair": "+".join(sorted(set(pairs))),
+            **{key: float(np.mean([loss[key] for loss in losses])) for key in losses[0]},
+        }
+
+    def _parameters(self) -> list[Tensor]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]

@@ -1,0 +1,295 @@
+"""Episodes of a population: what the single and the vector environment have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
+
+from l2o_env import observation, pairs
+from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.guidance.weight import scheduled_weight
+from l2o_env.inner.build import make_population
+from l2o_env.inner.population import Population
+from l2o_env.inner.sharded import ShardedPopulation
+from l2o_env.inner.window import Measurements, Start, Window
+from l2o_env.models.base import Optimizee
+from l2o_env.reward import proxy_guided_value, reward, reward_parts
+from l2o_env.schedule import decision_points, next_windows
+
+
+def epoch_updates(config: EnvConfig, pair: pairs.Pair) -> int:
+    """Updates that ASG's windows take for an epoch on a pair."""
+    return config.epoch_updates or max(len(pair.train) // config.batch_size, 1)
+
+
+def n_steps(config: EnvConfig, pair: pairs.Pair) -> int:
+    """Steps of an episode on a pair, unless it diverges."""
+    return len(decision_points(config.windows, config.window, config.budget, epoch_updates(config, pair)))
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step of N optimizees gives back; arrays are ``(N, ...)``."""
+
+    observations: NDArray[np.float32]
+    rewards: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    infos: dict[str, NDArray]
+
+
+class Episodes:
+    """Runs the episodes of N optimizees.
+
+    Args:
+        config: Settings.
+        n: Number of optimizees.
+    """
+
+    def __init__(self, config: EnvConfig, n: int) -> None:
+        self.config, self.n = config, n
+        self.population = make_population(config, n)
+        self.layout = self.population.layout
+        self.rates = np.full((n, self.layout.n_layers), config.base_lr)
+        self.guidance_weights = np.full(n, config.guidance_weight)
+        self.space = observation.space_for(config, self.layout.n_layers)
+        self.previous: Measurements | None = None
+        self.observations: NDArray[np.float32] | None = None
+        self.updates_made = 0  # by all optimizees together, since the population was built
+
+    def start(self, rngs: Sequence[np.random.Generator], indices: Sequence[int], pair: str | None) -> None:
+        """Draws new episodes for some optimizees; they begin with the next :meth:`advance`.
+
+        Args:
+            rngs: One generator per optimizee; with common random numbers the first one serves for all `indices`.
+            indices: The optimizees.
+            pair: Name of the pair, one of the settings', or None to draw one.
+        """
+        common = self._draw(rngs[indices[0]], pair) if self.config.common_random_numbers else None
+        self.population.start({i: common or self._draw(rngs[i], pair) for i in indices})
+        self.rates[list(indices)] = self.config.base_lr
+
+    def _draw(self, rng: np.random.Generator, pair: str | None) -> Start:
+        names = self.config.pairs
+        drawn = int(rng.integers(len(names)))  # also for a given pair, so that it leaves the stream where it was
+        if pair is not None:
+            drawn = names.index(pair)
+        init_seed, batch_seed = (int(x) for x in rng.integers(2**62, size=2))
+        return Start(drawn, init_seed, batch_seed)
+
+    @torch.inference_mode(False)
+    @torch.enable_grad()  # whoever steps an environment may do so inside torch.no_grad()
+    def advance(
+        self,
+        rates: NDArray[np.float64],
+        fresh: NDArray[np.bool_],
+        resting: NDArray[np.bool_] | None = None,
+        guidance_weights: NDArray[np.float64] | None = None,
+    ) -> StepResult:
+        """Makes one window of every optimizee that is neither `fresh` nor `resting`.
+
+        Args:
+            rates: Physical learning rates ``(N, n_layers)``; read for the optimizees that make a window.
+            fresh: ``(N,)``; optimizees that were just started: they are measured without an update.
+            resting: ``(N,)``; optimizees that stay as they are: they keep observation and measurements, at reward 0.
+            guidance_weights: Weight of the guidance term ``(N,)``; None takes that of the settings' schedule.
+        """
+        config, population = self.config, self.population
+        resting = np.zeros_like(fresh) if resting is None else resting
+        moving = ~fresh & ~resting
+        self.rates = np.where(moving[:, None], rates, self.rates)
+        # ASG's observations are means over a window, so that its first window comes before the first action.
+        running = moving if config.windows == "fixed" else ~resting
+        lengths = np.where(running, next_windows(config, population.done, self._epochs()), 0)
+        weights = scheduled_weight(config, population.done, lengths)
+        if guidance_weights is not None:
+            weights = np.where(moving, guidance_weights, weights)
+        self.guidance_weights = np.where(resting, self.guidance_weights, weights)
+        window = population.run(self.rates, lengths, self.guidance_weights)
+        self.updates_made += int(lengths.sum())
+        if (window.diverged & fresh).any():  # in ASG's first window: the episode goes on from where it started
+            again = population.run(self.rates, np.zeros_like(lengths), self.guidance_weights)
+            window = _replaced(window, again, window.diverged & fresh)
+        diverged = window.diverged & moving
+        before = window.measurements if self.previous is None else _select(fresh, window.measurements, self.previous)
+        after = _select(diverged | resting, before, window.measurements)
+        self.previous = after
+        seen = Window(window.layers, window.head, after, diverged)
+        progress = population.done / config.budget
+        encoded = self._encode(observation.Inputs(seen, before, self.rates, progress, self.layout))
+        if self.observations is not None:
+            encoded = np.where(resting[:, None], self.observations, encoded)
+        self.observations = encoded
+        rewards = {"reward": reward(before, after, diverged, config), **reward_parts(before, after, diverged, config)}
+        rewards = {key: np.where(moving, value, 0.0) for key, value in rewards.items()}
+        return StepResult(
+            observations=encoded.copy(),
+            rewards=rewards["reward"].copy(),
+            terminated=moving & (diverged | (population.done >= config.budget)),
+            infos={**self._infos(seen), **rewards},
+        )
+
+    def _encode(self, inputs: observation.Inputs) -> NDArray[np.float32]:
+        if self.config.observation == "layers":
+            return observation.encode(inputs)
+        return observation.encode_asg(inputs, self.config.base_lr, self.space)
+
+    def _epochs(self) -> NDArray[np.int64]:
+        """Updates of an epoch ``(N,)``."""
+        indices = [0 if start is None else start.pair for start in self.population.starts]
+        return np.array([epoch_updates(self.config, self.population.pairs[index]) for index in indices])
+
+    def n_steps(self, pair: int = 0) -> int:
+        """Steps of an episode on a pair of the settings, by its index, unless it diverges."""
+        return n_steps(self.config, self.population.pairs[pair])
+
+    def _infos(self, window: Window) -> dict[str, NDArray]:
+        m = window.measurements
+        starts = [start for start in self.population.starts if start is not None]
+        infos: dict[str, NDArray] = {
+            "lr": self.rates.copy(),
+            "guidance_weight": self.guidance_weights * (self.config.guidance != "none"),
+            "value": proxy_guided_value(m, self.config),
+            # Copies, because the next reward is computed from the measurements.
+            "train_ce": m.train_ce.copy(),
+            "train_kl": m.train_kl.copy(),
+            "val_ce": m.val_ce.copy(),
+            "val_kl": m.val_kl.copy(),
+            "val_accuracy": m.val_accuracy.copy(),
+            "updates": self.population.done.copy(),
+            "diverged": window.diverged,
+            "pair": np.array([self.config.pairs[start.pair] for start in starts], dtype=object),
+            **window.layers,
+        }
+        if self.config.reward == "target_oracle":
+            infos["target_accuracy"] = m.target_accuracy.copy()
+        return infos
+
+    def accuracy(self, split: str) -> NDArray[np.float64]:
+        """Accuracy ``(N,)`` of every optimizee as it is now; see ``Population.evaluate``.
+
+        Raises:
+            ResetNeeded: If no episode was started yet.
+        """
+        if self.observations is None:
+            raise ResetNeeded("There is no optimizee to evaluate yet; call reset() first.")
+        return self.population.evaluate(split).accuracy.double().cpu().numpy()
+
+    def optimizee(self, i: int) -> Optimizee:
+        """The i-th optimizee as a network of its own; see ``Population.optimizee``.
+
+        Raises:
+            ConfigError: If the population is divided; make one of a single optimizee.
+        """
+        if not isinstance(self.population, Population):
+            raise ConfigError("The optimizees of a divided population cannot be taken out; use fewer, and workers=1.")
+        return self.population.optimizee(i)
+
+    @property
+    def data_wait(self) -> float:
+        """Share of the time of all windows so far that was spent waiting for images to be decoded, 0 to 1.
+
+        Of a population in parts, the mean over their times.
+        """
+        time = self.population.window_time()
+        return time.waiting / time.total if time.total else 0.0
+
+    def class_accuracy(self, split: str) -> NDArray[np.float64]:
+        """Accuracy (or intersection over union) of each class ``(N, n_classes)``; NaN where there are no images.
+
+        Raises:
+            ResetNeeded: If no episode was started yet.
+        """
+        if self.observations is None:
+            raise ResetNeeded("There is no optimizee to evaluate yet; call reset() first.")
+        return self.population.class_accuracy(split).cpu().numpy()
+
+    def close(self) -> None:
+        """Ends the worker processes, if no other population has them."""
+        if isinstance(self.population, ShardedPopulation):
+            self.population.close()
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything of the running episodes."""
+        return {
+            "population": self.population.get_state(),
+            "rates": self.rates.copy(),
+            "guidance_weights": self.guidance_weights.copy(),
+            "previous": self.previous,
+            "observations": None if self.observations is None else self.observations.copy(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes up a state that :meth:`get_state` returned."""
+        self.population.set_state(state["population"])
+        self.rates = state["rates"].copy()
+        self.guidance_weights = state["guidance_weights"].copy()
+        self.previous = state["previous"]
+        self.observations = deepcopy(state["observations"])
+
+
+def _select(mask: NDArray[np.bool_], yes: Measurements, no: Measurements) -> Measurements:
+    if not mask.any():  # nearly always
+        return no
+    return Measurements(*(np.where(mask, a, b) for a, b in zip(vars(yes).values(), vars(no).values(), strict=True)))
+
+
+def _replaced(window: Window, other: Window, mask: NDArray[np.bool_]) -> Window:
+    """A window with what was measured in the other one where the mask says so."""
+    return replace(
+        window,
+        layers={key: np.where(mask[:, None], other.layers[key], value) for key, value in window.layers.items()},
+        head={key: np.where(mask, other.head[key], value) for key, value in window.head.items()},
+        measurements=_select(mask, other.measurements, window.measurements),
+    )
+
+
+def generator_state(rng: np.random.Generator) -> dict[str, Any]:
+    """The state of a generator, to be restored by ``restore_generator``."""
+    return deepcopy(dict(rng.bit_generator.state))
+
+
+def restore_generator(state: dict[str, Any]) -> np.random.Generator:
+    """A generator that goes on where the state was taken.
+
+    Raises:
+        ConfigError: If the state is of another kind of generator than Gymnasium's PCG64.
+    """
+    if state.get("bit_generator") != "PCG64":
+        raise ConfigError(f"The generator state is of kind {state.get('bit_generator')!r}; expected 'PCG64'.")
+    rng = np.random.Generator(np.random.PCG64())
+    rng.bit_generator.state = state
+    return rng
+
+
+def check_render_mode(render_mode: str | None) -> None:
+    """Raises ConfigError unless the render mode is ``"rgb_array"`` or None."""
+    if render_mode not in (None, "rgb_array"):
+        raise unknown_name("render mode", render_mode, ("rgb_array",))
+
+
+def check_options(options: dict[str, Any] | None, known: Sequence[str], pairs: Sequence[str]) -> dict[str, Any]:
+    """The options of ``reset`` as a dictionary.
+
+    Args:
+        options: What came.
+        known: Names of the options that exist.
+        pairs: Names that the option ``"pair"`` may have beside None.
+
+    Raises:
+        ConfigError: If an option or the pair is unknown.
+    """
+    options = {} if options is None else options
+    for key in options:
+        if key not in known:
+            raise unknown_name("reset option", key, known)
+    if options.get("pair") is not None and options["pair"] not in pairs:
+        raise unknown_name("pair of this environment", options["pair"], pairs)
+    return options

@@ -1,0 +1,1 @@
+"""Trained policies on pairs: episodes, tables, what can be resumed, what tables and pictures say of it."""

@@ -1,0 +1,1 @@
+"""The inner loop: N optimizees, their updates, their statistics, their validation."""

@@ -1,0 +1,133 @@
+"""Makes networks by name, from a file, or by a function, and loads objects of such files."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from l2o_env.errors import ConfigError, one_line, unknown_name
+from l2o_env.models.adapted.file_modules import load_file
+
+_AUXILIARY = {
+    "GoogLeNet": ("aux1", "aux2"),
+    "Inception3": ("AuxLogits",),
+    "FCN": ("aux_classifier",),
+    "DeepLabV3": ("aux_classifier",),
+}
+"""Heads that torchvision's networks have for their first training only."""
+_INCEPTION = {"init_weights": True, "transform_input": True}
+_ARGUMENTS: dict[str, dict[str, Any]] = {"googlenet": _INCEPTION, "inception_v3": _INCEPTION}
+"""Their weights expect another normalisation than ImageNet's, which ``transform_input`` turns into theirs."""
+_OUTPUTS = ("out", "logits")
+
+
+def is_name(backbone: str | Callable[[], nn.Module]) -> bool:
+    """Whether a network is given by name: not by a function, nor as ``"FILE.py:NAME"`` of one."""
+    return isinstance(backbone, str) and ":" not in backbone
+
+
+def builder(backbone: str | Callable[[], nn.Module]) -> Callable[..., nn.Module]:
+    """What makes the network, with the global random numbers left as they were.
+
+    A network of one's own may return a mapping as torchvision's segmentation networks (``"out"``) and Hugging Face's
+    (``"logits"``) do; what is made here returns the logits alone.
+
+    Raises:
+        ConfigError: If there is no network of that name.
+    """
+    if not isinstance(backbone, str):
+        return partial(_seeded, partial(_call, backbone, getattr(backbone, "__qualname__", repr(backbone))))
+    if not is_name(backbone):
+        return partial(_seeded, partial(_call, load_object(backbone), backbone))
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if backbone not in names:
+        raise unknown_name("network", backbone, names)
+    return partial(_seeded, partial(models.get_model, backbone, weights=None, **_ARGUMENTS.get(backbone, {})))
+
+
+def _call(own: Callable[[], Any], name: str) -> nn.Module:
+    """Makes a network of one's own.
+
+    Raises:
+        ConfigError: If that fails, or makes something else.
+    """
+    expected = "expected a class or function that makes a torch.nn.Module without arguments"
+    try:
+        network = own()
+    except Exception as error:  # whatever somebody's code raises
+        raise ConfigError(f"The network {name} cannot be made ({one_line(error)}); {expected}.") from error
+    if not isinstance(network, nn.Module):
+        raise ConfigError(f"{name} made a {type(network).__name__}; {expected}.")
+    return network
+
+
+def _seeded(build: Callable[..., nn.Module], seed: int = 0, **kwargs: Any) -> nn.Module:
+    with local_seed(seed):
+        network = build(**kwargs)
+    for name in auxiliary_heads(network):
+        setattr(network, name, None)
+        if hasattr(network, "aux_logits"):
+            network.aux_logits = False  # type: ignore[assignment]
+    network.register_forward_hook(_only_logits)
+    return network
+
+
+def auxiliary_heads(network: nn.Module) -> tuple[str, ...]:
+    """Names of the heads that a network of torchvision has for its first training only."""
+    of_torchvision = type(network).__module__.startswith("torchvision.")
+    return _AUXILIARY.get(type(network).__name__, ()) if of_torchvision else ()
+
+
+def _only_logits(network: nn.Module, inputs: Any, output: Any) -> Tensor:
+    if isinstance(output, Mapping):
+        output = next((output[key] for key in _OUTPUTS if key in output), output)
+    if not isinstance(output, Tensor):
+        keys = f" with {', '.join(map(repr, output))}" if isinstance(output, Mapping) else ""
+        raise ConfigError(
+            f"{type(network).__name__} returns a {type(output).__name__}{keys}; expected a tensor of logits, or a "
+            f"mapping with them under {' or '.join(map(repr, _OUTPUTS))}."
+        )
+    return output
+
+
+@contextmanager
+def local_seed(seed: int) -> Iterator[None]:
+    """Constructors of layers draw from the global CPU generator: gives them a seed, and its state back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        yield
+
+
+def file_of(path: str) -> Path | None:
+    """The file of ``"FILE.py:NAME"``; None of ``"module:NAME"`` or a name of torchvision."""
+    source = path.rpartition(":")[0]
+    return Path(source).expanduser() if source.endswith(".py") else None
+
+
+def load_object(path: str) -> Any:
+    """The object of ``"FILE.py:NAME"`` or ``"module:NAME"``. This runs the file: give only what you trust.
+
+    Raises:
+        ConfigError: If there is no such file, module or name.
+    """
+    source, _, name = path.rpartition(":")
+    file = file_of(path)
+    try:
+        module = importlib.import_module(source) if file is None else load_file(file)
+    except (Exception, SystemExit) as error:  # whatever somebody's code raises
+        raise ConfigError(
+            f"{path!r} cannot be loaded ({one_line(error)}); expected FILE.py:NAME or module:NAME of code that can be "
+            "imported."
+        ) from error
+    if not hasattr(module, name):
+        raise unknown_name(f"name in {source}:", name, [key for key in vars(module) if not key.startswith("_")])
+    return getattr(module, name)

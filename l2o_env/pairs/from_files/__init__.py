@@ -1,0 +1,1 @@
+"""Pairs whose source is image files or a data set of torchvision."""

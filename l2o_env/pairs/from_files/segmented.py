@@ -1,0 +1,103 @@
+"""Pairs of image files with a class for every pixel: what they have in common."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from l2o_env.models.adapted.backbone import NetworkConfig
+from l2o_env.models.adapted.segmentation import classifier_below, prepare_dense, proxy_classifier
+from l2o_env.pairs.from_files.classified import (
+    ModelMaker,
+    proxy_listing,
+    proxy_test_of,
+    require_proxy_classes,
+    require_same_classes,
+    split_of,
+    train_proxy,
+)
+from l2o_env.pairs.from_files.settings import DenseSettings
+from l2o_env.pairs.images.held_out import hold_out
+from l2o_env.pairs.images.image_split import ImageSplit, Size
+from l2o_env.pairs.images.listing import Listing
+from l2o_env.pairs.images.verify import verified
+from l2o_env.pairs.pair import Pair
+
+
+def build_dense_pair(name: str, settings: DenseSettings, source: Listing, target: Listing | None) -> Pair:
+    """Assembles a pair whose metric is the mean intersection over union.
+
+    Args:
+        name: The pair's name.
+        settings: Its settings.
+        source: Synthetic images and masks; the validation images are split off from them.
+        target: Real images and masks, or None.
+
+    Raises:
+        ConfigError: If something cannot work; all files are looked at.
+    """
+    require_same_classes(source, target)
+    source = verified(source, settings.on_error)
+    target = None if target is None else verified(target, settings.on_error)
+    prepared = prepare_dense(_with_weights(settings), settings.width, settings.size)
+    strata = np.zeros(len(source), np.int64)
+    train, validation = hold_out(strata, source.groups, settings.n_validation, settings.seed, source.name)
+    fixed = ImageSplit(source, None, Size(settings.resize, settings.size), cache_bytes=settings.cache_bytes)
+    cropped = Size(settings.resize, 0 if settings.random_crop else settings.size)
+    n_classes = len(source.classes)
+    return Pair(
+        name=name,
+        train=replace(
+            fixed,
+            samples=source.take(train),
+            size=cropped,
+            augmentation=settings.augmentation(),
+            name="training images",
+        ),
+        validation=replace(fixed, samples=source.take(validation), name="validation images"),
+        target=None
+        if target is None
+        else replace(fixed, samples=target, size=Size(settings.target_resize), name=target.name),
+        proxy_test=_proxy_test_of(settings, prepared.n_proxy_classes),
+        proxy=prepared.proxy,
+        make_model=ModelMaker(prepared, n_classes, True),
+        make_random_model=ModelMaker(prepared, n_classes, False),
+        n_classes=n_classes,
+        n_proxy_classes=prepared.n_proxy_classes,
+        classes=source.classes,
+        metric="miou",
+        flip_average=settings.flip_average,
+        sliding_window=settings.sliding_window,
+    )
+
+
+def _with_weights(settings: DenseSettings) -> NetworkConfig:
+    """The network's settings, with the weights of the proxy that is trained, if it is."""
+    if settings.proxy_data is None:
+        return settings.network
+    dense = classifier_below(settings.network, settings.width) is None
+    listing = proxy_listing(settings.proxy_data, "proxy_data", settings.on_error, dense=dense)
+    n_classes = len(listing.classes)
+    if dense:
+        network, images = settings.network, _real_masks(settings, listing)
+    else:
+        network = proxy_classifier(settings.network, n_classes, settings.width)
+        images = split_of(settings)(listing, listing.name)
+    return replace(settings.network, weights=train_proxy(settings, network, images, n_classes))
+
+
+def _real_masks(settings: DenseSettings, listing: Listing) -> ImageSplit:
+    """Real images with the proxy's masks, cut from the centre in the scale of the target."""
+    size = Size(settings.target_resize, settings.size)
+    return ImageSplit(listing, None, size, cache_bytes=settings.cache_bytes, name=listing.name)
+
+
+def _proxy_test_of(settings: DenseSettings, n_classes: int) -> ImageSplit | None:
+    from l2o_env.pairs.images.folder_listings import is_dense
+
+    if settings.proxy_test is None or not is_dense(settings.proxy_test):
+        return proxy_test_of(settings, n_classes)
+    listing = proxy_listing(settings.proxy_test, "proxy_test", settings.on_error, dense=True)
+    require_proxy_classes(listing, n_classes)
+    return _real_masks(settings, listing)

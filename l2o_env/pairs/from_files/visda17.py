@@ -1,0 +1,96 @@
+"""VisDA-17: renderings of 3-D models to photographs of COCO, twelve classes (Peng et al., 2017)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l2o_env.errors import ConfigError
+from l2o_env.pairs.from_files.classified import build_pair
+from l2o_env.pairs.from_files.settings import ImageSettings
+from l2o_env.pairs.images.listing import Listing, existing_folder, read_columns
+from l2o_env.pairs.pair import Pair
+from l2o_env.pairs.spec import from_keywords
+
+CLASSES = (
+    "aeroplane", "bicycle", "bus", "car", "horse", "knife", "motorcycle", "person", "plant", "skateboard", "train",
+    "truck",
+)  # fmt: skip
+_REPOSITORY = re.compile(r"^src_\d+_")
+"""Where a 3-D model was found: in front of its name, and no part of it."""
+
+
+@dataclass(frozen=True)
+class VisdaSettings(ImageSettings):
+    """Settings of the pair ``visda17``.
+
+    Attributes:
+        root: Folder with ``train/`` (synthetic) and ``validation/`` (real), each with an ``image_list.txt`` whose lines
+            are ``class/file label``.
+        target: Folder of the real images below ``root``; None: there is no real accuracy.
+    """
+
+    backbone: Any = "resnet101"
+    root: str | Path = ""
+    target: str | None = "validation"
+
+
+def settings_of(name: str, keywords: Mapping[str, Any]) -> VisdaSettings:
+    """The pair's settings from keywords.
+
+    Raises:
+        ConfigError: If there is no such setting, or it cannot work.
+    """
+    settings = from_keywords(VisdaSettings, name, keywords)
+    if settings.root == "":
+        raise ConfigError(f"The pair {name!r} needs the folder of the data set: {name}:root=…")
+    return settings
+
+
+def build(name: str, settings: VisdaSettings) -> Pair:
+    """Builds the pair: mean per-class accuracy, averaged over the image and its mirror image.
+
+    Raises:
+        ConfigError: If folders, lists or images cannot work.
+    """
+    root = existing_folder(settings.root, "root")
+    source = read_split(root / "train", "source images")
+    target = None if settings.target is None else read_split(root / settings.target, "target images")
+    return build_pair(name, settings, source, target, metric="mean_class_accuracy", flip_average=True)
+
+
+def read_split(folder: Path, name: str) -> Listing:
+    """Reads ``image_list.txt`` of a folder.
+
+    Renderings of one 3-D model belong together: their names are alike up to a double underscore, but for a ``src_1_``
+    or ``src_2_`` in front.
+
+    Args:
+        folder: The folder.
+        name: What messages call the images.
+
+    Raises:
+        ConfigError: If the list is not there or damaged, or names an image that is not there or a label that is none.
+    """
+    rows = read_columns(existing_folder(folder, name) / "image_list.txt", (2,))
+    files = [folder / file for file, _ in rows]
+    labels = []
+    for k, (file, label) in enumerate(rows, 1):
+        if not label.isdigit() or int(label) >= len(CLASSES):
+            raise ConfigError(
+                f"Row {k} of {folder / 'image_list.txt'} gives {file} the label {label!r}; expected 0 to 11."
+            )
+        labels.append(int(label))
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        raise ConfigError(
+            f"{len(missing)} images of {folder / 'image_list.txt'} are not there, such as {missing[0]}; unpack the "
+            "whole archive or shorten the list."
+        )
+    groups = [f"{file.parent.name}/{_REPOSITORY.sub('', file.stem).split('__')[0]}" for file in files]
+    return Listing(files, np.array(labels, np.int64), CLASSES, groups if name.startswith("source") else None, name=name)

@@ -1,0 +1,160 @@
+"""Labelled images in files: listings, and reading."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2o_env.errors import ConfigError
+from l2o_env.pairs.images.image_split import UnreadableError
+from l2o_env.pairs.images.label_maps import LabelMap
+
+OnError = Literal["raise", "skip"]
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """Image files and what is known of them.
+
+    Attributes:
+        files: The images.
+        labels: The class of each; or the file of its mask.
+        classes: Names of the classes, in the order of their indices.
+        groups: What belongs together (frames of one sequence, views of one model) and must not be divided between
+            training and validation, by a name for each image; None: every image stands alone.
+        label_map: What the masks' values mean; None for one class per image.
+        name: What messages call it.
+    """
+
+    files: Sequence[Path]
+    labels: NDArray[np.int64] | Sequence[Path]
+    classes: tuple[str, ...]
+    groups: Sequence[str] | None = None
+    label_map: LabelMap | None = None
+    name: str = "images"
+
+    @property
+    def dense(self) -> bool:
+        """Whether every pixel has a class."""
+        return self.label_map is not None
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        """A PIL image and its class, or its mask as class indices with 255 for none.
+
+        Raises:
+            UnreadableError: If a file cannot be decoded or a mask does not fit.
+        """
+        image = read_image(self.files[index])
+        if self.label_map is None:
+            return image, int(np.asarray(self.labels)[index])
+        path = Path(self.labels[index])
+        mask = self.label_map.apply(read_mask(path), path)
+        if mask.shape != image.size[::-1]:
+            raise _sizes_differ(self.files[index], image.size, path, mask.shape[::-1])
+        return image, mask
+
+    def fingerprint(self) -> str:
+        """Names, sizes and times of the files, and what their labels mean."""
+        masks = [Path(path) for path in self.labels] if self.dense else []
+        found = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (*self.files, *masks)]
+        return repr((found, self.classes, self.label_map))
+
+    def take(self, indices: Sequence[int] | NDArray[np.int64]) -> Listing:
+        """The images of these indices."""
+        chosen = [int(i) for i in indices]
+        labels = [self.labels[i] for i in chosen] if self.dense else np.asarray(self.labels)[chosen]
+        groups = None if self.groups is None else [self.groups[i] for i in chosen]
+        return replace(self, files=[self.files[i] for i in chosen], labels=labels, groups=groups)
+
+
+def read_image(path: Path) -> Any:
+    """A decoded PIL image in RGB.
+
+    Raises:
+        UnreadableError: If the file cannot be decoded.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except Exception as error:  # Pillow's decoders raise many kinds
+        raise _unreadable(path, error) from error
+
+
+def read_mask(path: Path) -> NDArray[np.int64]:
+    """The values of a mask ``(height, width)``; indices of a palette, not its colours.
+
+    Raises:
+        UnreadableError: If the file cannot be decoded or has several channels.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            values = np.asarray(image)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    if values.ndim != 2:
+        raise UnreadableError(f"The mask {path} has {values.shape[-1]} channels; expected one, of label ids.")
+    return values.astype(np.int64)
+
+
+def _unreadable(path: Path, error: Exception) -> UnreadableError:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        told = "it is no image, or of a format that Pillow does not know"
+    elif isinstance(error, OSError) and error.strerror:
+        told = error.strerror
+    else:
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return UnreadableError(f"{path} cannot be decoded ({told}).")
+
+
+def _sizes_differ(image: Path, a: tuple[int, ...], mask: Path, b: tuple[int, ...]) -> UnreadableError:
+    return UnreadableError(f"{image} has {a[0]} x {a[1]} pixels, but its mask {mask} has {b[0]} x {b[1]}.")
+
+
+def existing_folder(path: str | os.PathLike[str], what: str) -> Path:
+    """The folder as a path.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    folder = Path(str(path)).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(f"{what}: there is no folder {folder}; give the folder that holds the images.")
+    return folder
+
+
+def read_columns(path: Path, n_columns: Sequence[int]) -> list[list[str]]:
+    """Rows of a text file of columns that white space separates; empty lines do not count.
+
+    Args:
+        path: The file.
+        n_columns: Numbers of columns that a row may have.
+
+    Raises:
+        ConfigError: If there is no such file, it is empty, or a line has another number of columns.
+    """
+    if not path.is_file():
+        raise ConfigError(f"There is no list {path}; expected a text file with one line per image.")
+    rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    for k, row in enumerate(rows, 1):
+        if len(row) not in n_columns:
+            expected = " or ".join(map(str, n_columns))
+            raise ConfigError(f"Row {k} of {path} is {' '.join(row)!r}; expected {expected} columns.")
+    if not rows:
+        raise ConfigError(f"The list {path} is empty; expected one line per image.")
+    return rows

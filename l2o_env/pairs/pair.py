@@ -1,0 +1,71 @@
+"""What a pair is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from l2o_env.models.base import Optimizee
+from l2o_env.models.losses import IGNORED as IGNORED
+from l2o_env.pairs.splits import Split
+
+if TYPE_CHECKING:
+    from l2o_env.pairs.images.image_split import ImageSplit
+
+
+MetricName = Literal["accuracy", "mean_class_accuracy", "miou"]
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A (source, target) pair with its proxy: all that an inner training run needs.
+
+    Attributes:
+        name: The name it is registered under.
+        train: Labelled synthetic images to train on: in memory, or decoded on demand (``ImageSplit``), like all.
+        validation: Labelled synthetic images from renderers that training never sees; V is computed here.
+        target: Labelled real images. Only evaluation (and the reward ``"target_oracle"``) reads them.
+        proxy_test: Real images with the *proxy's* labels that its pretraining never saw; the accuracy of the
+            optimizee's proxy head here is the "proxy accuracy kept". None where there are none.
+        proxy: The frozen, real-image-pretrained network; maps images to logits ``(n, n_proxy_classes)``.
+        make_model: Builds an optimizee: the proxy's backbone and frozen head, and a new head drawn from the given
+            ``torch.Generator``.
+        make_random_model: The same with a backbone drawn from the generator too (opponent "random-init").
+        n_classes: Classes of the task.
+        n_proxy_classes: Classes of the proxy.
+        classes: Names of the task's classes, in the order of their indices; empty where numbers are their names.
+        importance: What the guidance ``si`` holds the proxy's weights by: Ω by parameter name, from the proxy's own
+            training; None where only weights exist (then it is estimated from gradients).
+        metric: What "accuracy" is on the task's labels: the share that is right, its mean over the classes
+            (``"mean_class_accuracy"``), or the mean intersection over union (``"miou"``).
+        flip_average: Whether predictions on the target are averaged over the image and its mirror image.
+        sliding_window: Side of the windows that target images are cut into, in pixels; 0: not at all.
+    """
+
+    name: str
+    train: Split | ImageSplit
+    validation: Split | ImageSplit
+    target: Split | ImageSplit | None
+    proxy_test: Split | ImageSplit | None
+    proxy: nn.Module
+    make_model: Callable[[torch.Generator], Optimizee]
+    make_random_model: Callable[[torch.Generator], Optimizee]
+    n_classes: int
+    n_proxy_classes: int
+    classes: tuple[str, ...] = ()
+    importance: Callable[[], dict[str, Tensor]] | None = None
+    metric: MetricName = "accuracy"
+    flip_average: bool = False
+    sliding_window: int = 0
+
+
+def is_streamed(pair: Pair) -> bool:
+    """Whether images of a pair are decoded on demand."""
+    from l2o_env.pairs.images.image_split import ImageSplit
+
+    splits = (pair.train, pair.validation, pair.target, pair.proxy_test)
+    return any(isinstance(split, ImageSplit) for split in splits)

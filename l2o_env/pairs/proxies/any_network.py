@@ -1,0 +1,70 @@
+"""Pretrains a proxy of any network on a folder of real images, or takes it from the cache."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import asdict
+from hashlib import sha256
+
+from l2o_env.errors import ConfigError
+from l2o_env.models.adapted.backbone import NetworkConfig
+from l2o_env.models.adapted.by_name import builder, file_of, is_name, local_seed
+from l2o_env.models.adapted.heads import check_network, find_head, head_of, n_classes_of
+from l2o_env.models.base import new_generator
+from l2o_env.pairs.cache import Tensors, cached
+from l2o_env.pairs.images.image_split import ImageSplit
+from l2o_env.pairs.proxies.pretraining import ProxyTraining, fit, tell_accuracy
+from l2o_env.pairs.splits import decoded
+
+FORMAT = 2
+"""Part of the key of the cache; to be raised whenever the training changes."""
+CLIP_NORM = 1.0
+"""Norm that gradients are clipped to: a deep network without normalisation, such as VGG, diverges or dies without."""
+
+
+def trained_weights(
+    network: NetworkConfig, images: ImageSplit, n_classes: int, training: ProxyTraining, seed: int
+) -> Tensors:
+    """The weights of a proxy that was trained on real images; its batch statistics are trained too.
+
+    Args:
+        network: Which network.
+        images: Real images in one size, all of which are held in memory while it trains; with masks, the network has
+            logits for every place.
+        n_classes: Their classes.
+        training: How to train.
+        seed: Determines weights and batches.
+
+    Raises:
+        ConfigError: If the network has another number of classes or cannot take the images, or the training diverges.
+    """
+    build, dense = builder(network.backbone), images.labels is None
+    proxy = build(seed, num_classes=n_classes) if is_name(network.backbone) else build(seed)
+    head = find_head(proxy, network.head, dense=dense)
+    found = n_classes_of(head_of(proxy, head))
+    if found != n_classes:
+        raise ConfigError(
+            f"{type(proxy).__name__} has {found} classes, and proxy_data {n_classes}; make its last layer fit."
+        )
+    check_network(deepcopy(proxy).eval(), head, images.side, dense=dense)
+    name = network.backbone if isinstance(network.backbone, str) else getattr(network.backbone, "__qualname__", "")
+    settings = {"format": FORMAT, "seed": seed, "training": asdict(training), "network": f"{name}\n{proxy}"}
+    file = file_of(network.backbone) if isinstance(network.backbone, str) else None
+    if file is not None:  # whose forward pass may be another one than before
+        settings["file"] = sha256(file.read_bytes()).hexdigest()
+    settings["images"] = sha256(images.fingerprint().encode()).hexdigest()
+
+    def train() -> Tensors:
+        data = decoded(images, range(len(images)))
+        with local_seed(seed):  # for dropout, which draws from the global generator
+            fit(proxy.train(), data, new_generator(seed), training, clip_norm=CLIP_NORM)
+        tensors = {name: tensor.detach().clone() for name, tensor in proxy.state_dict().items()}
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ConfigError(
+                f"The proxy's training diverged at a proxy_learning_rate of {training.learning_rate}; give a lower one."
+            )
+        tell_accuracy(proxy.eval(), data, training.batch_size)
+        return tensors
+
+    template = {name: tensor.detach() for name, tensor in proxy.state_dict().items()}
+    return cached("proxy-own", settings, template, train)

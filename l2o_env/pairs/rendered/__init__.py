@@ -1,0 +1,1 @@
+"""Pairs whose source is drawn by this package."""

@@ -1,0 +1,156 @@
+"""The embedded pair family: rendered digits to handwritten digits over photographs.
+
+Nothing is downloaded: the real images ship with scikit-learn (UCI handwritten digits, two photographs), the fonts
+with matplotlib. All members have images of ``(3, 16, 16)``, ten classes and one network, so that a population may
+mix them; only the number of proxy classes differs (and, for transfer to another number of
+layer groups, the network of ``network="deep"``). Images are float32, ``(x - 0.5) / 0.5`` of RGB in [0, 1].
+
+The UCI file is ordered by writer: the proxy is pretrained on its first half over patches of the left halves of the
+photographs, the last writers of that half are kept for ``proxy_test``, and the target is the second half over
+patches of the right halves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from l2o_env.models.base import Optimizee
+from l2o_env.models.small import SmallNet, SmallProxy
+from l2o_env.pairs.pair import Pair
+from l2o_env.pairs.proxies.embedded import get_importance, get_proxy
+from l2o_env.pairs.rendered.glyphs_config import GlyphsConfig
+from l2o_env.pairs.rendered.uci_digits import N_CLASSES, PROXY_TEST_DIGITS, Digits, divide_by_writer, uci_halves
+from l2o_env.pairs.splits import Split, as_split
+
+if TYPE_CHECKING:
+    from l2o_env.pairs.rendered.backgrounds import Half
+
+
+INK = 0.25
+"""Where there is more ink than this, the mask of a real image says that the digit is."""
+PROXY_BLENDS, PROXY_TEST_BLENDS = 6, 2
+
+# One independent random stream per purpose; append only, since the position is the stream's key.
+_STREAMS = ("train", "validation", "target", "proxy_train", "proxy_test", "proxy_weights")
+
+
+def build(name: str, config: GlyphsConfig) -> Pair:
+    """Builds a member of the family.
+
+    Args:
+        name: The pair's name.
+        config: Its settings.
+
+    Returns:
+        The pair: 1200 training, 600 validation and 899 target images by default, 300 to test the proxy.
+    """
+    return assemble(name, config, *synthetic_splits(config), uci_target(config))
+
+
+def assemble(name: str, config: GlyphsConfig, train: Split, validation: Split, target: Split | None) -> Pair:
+    """Puts the family's proxy and network to images.
+
+    Args:
+        name: The pair's name.
+        config: Says what proxy and network are.
+        train: Training images ``(n, 3, 16, 16)`` of ten classes, like all.
+        validation: Validation images.
+        target: Target images, or None.
+    """
+    classes = np.array(config.proxy_classes())
+    n_proxy_classes = int(classes.max()) + 1
+    pretraining, held_out = divide_by_writer(uci_halves()[0])
+    proxy_training = (
+        partial(_real_split, config, pretraining, PROXY_BLENDS, "left", "proxy_train", classes),
+        n_proxy_classes,
+        _torch_seed(config.seed, "proxy_weights"),
+        config.proxy,
+        _proxy_data_settings(config, classes),
+        config.network,
+    )
+    proxy = get_proxy(*proxy_training)
+    return Pair(
+        name=name,
+        train=train,
+        validation=validation,
+        target=target,
+        proxy_test=_real_split(config, held_out, PROXY_TEST_BLENDS, "left", "proxy_test", classes),
+        proxy=proxy,
+        make_model=partial(_make_model, proxy, n_proxy_classes, True),
+        make_random_model=partial(_make_model, proxy, n_proxy_classes, False),
+        n_classes=N_CLASSES,
+        n_proxy_classes=n_proxy_classes,
+        importance=partial(get_importance, *proxy_training),
+    )
+
+
+def synthetic_splits(config: GlyphsConfig) -> tuple[Split, Split]:
+    """Rendered training and validation images."""
+    return _synthetic_split(config, 0), _synthetic_split(config, 1)
+
+
+def uci_target(config: GlyphsConfig) -> Split:
+    """UCI's digits by the writers of the second half, over the right halves of the photographs."""
+    return _real_split(config, uci_halves()[1], 1, "right", "target", np.arange(N_CLASSES))
+
+
+def _make_model(proxy: SmallProxy, n_proxy_classes: int, pretrained: bool, generator: torch.Generator) -> Optimizee:
+    model = SmallNet(N_CLASSES, n_proxy_classes, generator, proxy.network)
+    model.load_proxy(proxy, backbone=pretrained)
+    return model
+
+
+def _stream(seed: int, name: str) -> np.random.SeedSequence:
+    return np.random.SeedSequence(seed, spawn_key=(_STREAMS.index(name),))
+
+
+def _torch_seed(seed: int, name: str) -> int:
+    # 63 bits: what manual_seed takes without a sign.
+    return int(_stream(seed, name).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _synthetic_split(config: GlyphsConfig, part: int) -> Split:
+    """Training (0) or validation (1) images."""
+    from l2o_env.pairs.rendered.backgrounds import backgrounds, lay_ink, upsample
+    from l2o_env.pairs.rendered.renderers import render
+
+    rng = np.random.default_rng(_stream(config.seed, _STREAMS[part]))
+    renderer = (config.renderer, config.validation_renderer)[part]
+    per_class = (config.n_train_per_class, config.n_validation_per_class)[part]
+    labels = np.repeat(np.arange(N_CLASSES, dtype=np.int64), per_class)
+    counts = render(renderer, labels, rng, config.fonts(part) if renderer == "font" else ())
+    ink = upsample((counts / 16.0).astype(np.float32))
+    behind = backgrounds(config.background, len(ink), rng)
+    return as_split(lay_ink("paint", ink, behind, rng, config.min_contrast), labels)
+
+
+def _real_split(
+    config: GlyphsConfig, digits: Digits, blends: int, half: Half, stream: str, classes: NDArray[np.int64]
+) -> Split:
+    """Real digits on ``blends`` backgrounds each, with the labels ``classes[digit]``."""
+    from l2o_env.pairs.rendered.backgrounds import backgrounds, lay_ink
+
+    rng = np.random.default_rng(_stream(config.seed, stream))
+    ink, labels = np.tile(digits[0], (blends, 1, 1)), np.tile(digits[1], blends)
+    behind = backgrounds(config.target_background, len(ink), rng, half)
+    split = as_split(lay_ink(config.target_style, ink, behind, rng, config.min_contrast), classes[labels])
+    return replace(split, masks=torch.from_numpy(ink > INK))
+
+
+def _proxy_data_settings(config: GlyphsConfig, classes: NDArray[np.int64]) -> dict[str, Any]:
+    """All that the proxy's images depend on, and nothing else: members that share a proxy share its file."""
+    settings: dict[str, Any] = {"min_contrast": config.min_contrast} if config.target_style == "paint" else {}
+    return settings | {
+        "seed": config.seed,
+        "background": config.target_background,
+        "style": config.target_style,
+        "labels": classes.tolist(),
+        "held_out": PROXY_TEST_DIGITS,
+        "blends": PROXY_BLENDS,
+    }

@@ -1,0 +1,210 @@
+"""How training went and what came of it, as TensorBoard events."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2o_env.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+TENSORBOARD_NAMES = {
+    "return_mean": "rollout/ep_rew_mean",
+    "return_std": "rollout/ep_rew_std",
+    "value_mean": "rollout/ep_value_mean",
+    "diverged": "rollout/diverged",
+    "policy_loss": "train/policy_gradient_loss",
+    "loss": "train/loss",
+    "entropy": "train/entropy",
+    "grad_norm": "train/grad_norm",
+    "std": "train/std",
+    "episode": "time/episodes",
+    "seconds": "time/time_elapsed",
+}
+"""What a training record's keys are called in TensorBoard: Stable-Baselines3's names where it has one."""
+
+
+class TensorBoardLog:
+    """Writes training records as TensorBoard events, over training episodes, and at the end what came of it.
+
+    Args:
+        folder: Where the events go; made if it is not there.
+
+    Raises:
+        ConfigError: If the folder cannot be written to.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        # The writer works in a thread of its own, where an error would come too late and go astray.
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise ConfigError(
+                f"The TensorBoard folder {os.fspath(folder)} cannot be written to: {error.strerror or error}. "
+                "Name a folder that you may write to."
+            ) from error
+        self._writer = SummaryWriter(str(folder))
+
+    def __call__(self, record: Mapping[str, Any]) -> None:
+        """Logs a record at ``record["episode"]``.
+
+        Args:
+            record: Numbers by name, and arrays, which become histograms. Names are changed as ``TENSORBOARD_NAMES``
+                says, and ones with a slash (``lr/<layer>``) stay; any other goes under ``train/``. With a ``pair`` the
+                return is logged under ``pair/<name>`` too. What is neither is left out.
+        """
+        episode = int(record["episode"])
+        for key, value in record.items():
+            name = TENSORBOARD_NAMES.get(key, key if "/" in key else f"train/{key}")
+            if isinstance(value, np.ndarray):
+                self._writer.add_histogram(name, value, episode)
+            elif isinstance(value, int | float | np.number) and not isinstance(value, bool):
+                self._writer.add_scalar(name, float(value), episode)
+        if "pair" in record and "return_mean" in record:
+            self._writer.add_scalar(f"pair/{record['pair']}", float(record["return_mean"]), episode)
+
+    def picture(self, name: str, path: str | os.PathLike[str]) -> None:
+        """Shows a PNG under `name`."""
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            self._writer.add_image(name, np.asarray(picture.convert("RGB")), dataformats="HWC")
+
+    def results(self, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Fills a row of the tab "HPARAMS", so that runs can be compared by their settings.
+
+        Args:
+            settings: Settings by name; dictionaries among them are flattened, what is no number, text or boolean
+                becomes text.
+            metrics: Results by name.
+        """
+        hyper = {key: value if isinstance(value, bool | int | float | str) else str(value)
+                 for key, value in _flat(settings)}  # fmt: skip
+        self._writer.add_hparams(hyper, {f"hparam/{key}": float(value) for key, value in metrics.items()}, run_name=".")
+
+    def close(self) -> None:
+        """Writes what is held back."""
+        self._writer.close()
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+class LayerLog:
+    """Gathers what a population did to each layer, for the next training record.
+
+    It is called with each step of a population (``Syn2RealVectorEnv.on_step``); :meth:`take` gives the means since it
+    was last called.
+
+    Args:
+        layer_names: Names of the layer groups, from the input to the head.
+    """
+
+    def __init__(self, layer_names: Sequence[str]) -> None:
+        self._layers = tuple(layer_names)
+        self._seen: dict[str, list[NDArray[np.float64]]] = {key: [] for key in LAYER_TAGS}
+
+    def __call__(self, info: Mapping[str, Any], moving: NDArray[np.bool_]) -> None:
+        """Takes in a step.
+
+        Args:
+            info: Of the environment; what is read has the shape ``(N, n_layers)``.
+            moving: ``(N,)``; optimizees that made a window.
+        """
+        for key, seen in self._seen.items():
+            seen.append(info[key][moving])
+
+    def take(self) -> dict[str, Any]:
+        """By tag and layer, such as ``lr/head``: means, geometric for rates; and the rates for a histogram.
+
+        Empty if no step was made since the last call.
+        """
+        found: dict[str, Any] = {}
+        for key, seen in self._seen.items():
+            values = np.concatenate(seen) if seen else np.zeros((0, len(self._layers)))
+            for i, layer in enumerate(self._layers if len(values) else ()):
+                found[f"{LAYER_TAGS[key]}/{layer}"] = layer_mean(key, values[:, i])
+                if key == "lr" and (values[:, i] > 0).any():
+                    found[f"log10_lr/{layer}"] = np.log10(values[:, i][values[:, i] > 0])
+            seen.clear()
+        return found
+
+
+LAYER_TAGS = {
+    "lr": "lr",
+    "task_rms": "grad/task",
+    "guidance_rms": "grad/guidance",
+    "cosine": "grad/cosine",
+    "update_ratio": "update_ratio",
+    "drift": "drift",
+}
+"""What the columns of a recording are called in TensorBoard, where ``/<layer>`` follows."""
+
+
+def layer_mean(column: str, values: NDArray[np.float64]) -> float:
+    """Mean of a column of a recording over steps or episodes; of rates the geometric one, without those that are 0."""
+    if column != "lr":
+        return float(values.mean())
+    positive = values[values > 0]
+    return float(np.exp(np.log(positive).mean())) if len(positive) else 0.0
+
+
+def log_recording(folder: str | os.PathLike[str], rows: pd.DataFrame) -> None:
+    """Logs what one policy did to each layer, over the optimizer updates of an episode.
+
+    Args:
+        folder: Where the events go; one run of TensorBoard for each pair.
+        rows: Rows of a recording, of one policy: scalars ``lr/<layer>``, ``grad/task/<layer>``,
+            ``grad/guidance/<layer>``, ``entropy/<layer>``, …, means over episodes; and histograms of the rates.
+
+    Raises:
+        ConfigError: If the folder cannot be written to.
+    """
+    from l2o_env.pairs.spec import label
+
+    tags = LAYER_TAGS | {"entropy": "entropy", "log_prob": "log_prob"}
+    for pair, mine in rows.groupby("pair", sort=False):
+        log = TensorBoardLog(os.path.join(folder, re.sub(r"[^\w.-]", "_", label(str(pair)))))
+        for (updates, layer), group in mine.groupby(["updates", "layer"], sort=False):
+            found: dict[str, Any] = {"episode": updates}
+            for column, tag in tags.items():
+                values = group[column].dropna().to_numpy(float)
+                if len(values):
+                    found[f"{tag}/{layer}"] = layer_mean(column, values)
+            rates = group["lr"][group["lr"] > 0].to_numpy(float)
+            if len(rates):
+                found[f"log10_lr/{layer}"] = np.log10(rates)
+            log(found)
+        log.close()
+
+
+def read_scalars(folder: str | os.PathLike[str]) -> dict[str, list[tuple[int, float]]]:
+    """Scalars of a folder of TensorBoard events, ``(step, value)`` in order, by tag; empty if there are none.
+
+    Events of a run that is going on or was killed can be read too.
+    """
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    if not os.path.isdir(folder):
+        return {}
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}

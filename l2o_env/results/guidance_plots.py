@@ -1,0 +1,162 @@
+"""Pictures of learning rates against the guidance gradient."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from l2o_env.errors import ConfigError
+from l2o_env.results.plot_style import choose, layer_colours, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+
+N_BINS = 8
+N_BOOTSTRAP = 500
+MAX_POINTS = 1500
+
+
+def with_seen_guidance(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose rate answers to a guidance gradient, with that gradient's RMS as ``seen``.
+
+    A rate is chosen after the window before it was observed, so the gradient is that of the step before; the first
+    step of an episode has none. Rates and gradients of 0 are left out, because both are read in logarithms.
+    """
+    keys = ["policy", "pair", "sampled", "seed", "layer"]
+    earlier = rows.sort_values("step", kind="stable").groupby(keys, sort=False)["guidance_rms"].shift(1)
+    rows = rows.assign(seen=earlier)
+    return rows[(rows["seen"] > 0) & (rows["lr"] > 0)]
+
+
+def guidance_correlation(rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Spearman's rank correlation of a layer's rate with the guidance gradient seen before, over steps and episodes.
+
+    Below 0 the policy lowers the rate where the guidance acts.
+
+    Args:
+        rows: What :func:`with_seen_guidance` returned, of one policy.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        One row per layer, and one named ``all layers``: ``layer``, ``rho``, and ``low`` and ``high``, its 95 % interval
+        by a bootstrap over episodes; NaN for a rate that never changes.
+    """
+    rng = np.random.default_rng(seed)
+    groups = [
+        ("all layers", rows),
+        *((str(name), rows[rows["layer"] == name]) for name in dict.fromkeys(rows["layer"])),
+    ]
+    found = []
+    for name, group in groups:
+        episodes = [part[["lr", "seen"]].to_numpy() for _, part in group.groupby(["pair", "seed"], sort=False)]
+        drawn = []
+        for _ in range(N_BOOTSTRAP):
+            chosen = rng.integers(len(episodes), size=len(episodes))
+            drawn.append(_spearman(np.concatenate([episodes[k] for k in chosen])))
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        found.append({"layer": name, "rho": _spearman(np.concatenate(episodes)), "low": low, "high": high})
+    return pd.DataFrame(found)
+
+
+def _spearman(values: NDArray[np.float64]) -> float:
+    """Rank correlation of two columns; NaN if one is constant."""
+    from scipy.stats import rankdata
+
+    x, y = (rankdata(column) for column in values.T)
+    x, y = x - x.mean(), y - y.mean()
+    scale = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / scale) if scale > 0 else float("nan")
+
+
+def plot_rate_against_guidance(
+    rows: pd.DataFrame,
+    path: str | os.PathLike[str],
+    *,
+    policy: str | None = None,
+    pairs: Sequence[str] | None = None,
+) -> None:
+    """Draws rates against the guidance gradient that was seen before: does the policy slow down where the KL acts?
+
+    Left: steps of episodes as points, and the geometric mean of the rate in bins of equal counts, by layer. Right:
+    their rank correlations, with 95 % intervals by a bootstrap over episodes.
+
+    Args:
+        rows: A recording.
+        path: Where the PNG goes.
+        policy: Whose actions; None takes the first one recorded.
+        pairs: Which pairs; None takes all.
+
+    Raises:
+        ConfigError: If the policy or a pair was not recorded, or there was no guidance.
+        OSError: If the picture cannot be written; nothing is left behind then.
+    """
+    chosen = choose(rows, policy, pairs)
+    seen = with_seen_guidance(chosen)
+    if not len(seen):
+        raise ConfigError("No guidance gradient was recorded: the run had no guidance, or a single step.")
+    every = [str(name) for name in dict.fromkeys(chosen["layer"])]
+    # The colours that the layers have in the other pictures; the head has no guidance gradient.
+    colours = dict(zip(every, layer_colours(len(every)), strict=True))
+    layers = [name for name in every if name in set(seen["layer"])]
+    figure = new_figure(10.6, 4.4, layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
+    rng = np.random.default_rng(0)
+    for layer in layers:
+        colour = colours[layer]
+        mine = seen[seen["layer"] == layer]
+        points = mine.iloc[rng.permutation(len(mine))[: MAX_POINTS // len(layers)]]
+        left.plot(points["seen"], points["lr"], ".", color=colour, ms=3, alpha=0.35, mew=0)
+        x, y = binned(np.log(mine["seen"].to_numpy()), np.log(mine["lr"].to_numpy()), N_BINS)
+        left.plot(np.exp(x), np.exp(y), "o-", color=colour, ms=4, lw=1.8, label=layer, mec="white", mew=0.5)
+    left.set(xscale="log", yscale="log")
+    _few_ticks_if_narrow(left.xaxis)
+    _few_ticks_if_narrow(left.yaxis)
+    left.set_xlabel("RMS of the guidance gradient seen before (per weight, log scale)")
+    left.set_ylabel("learning rate chosen (log scale)")
+    left.grid(alpha=0.3, lw=0.5)
+    handles, labels = left.get_legend_handles_labels()
+    left.legend(handles[::-1], labels[::-1], fontsize=8, title="layer group")
+    _draw_correlations(right, guidance_correlation(seen), colours)
+    name, n = chosen["policy"].iloc[0], len(seen[["pair", "seed"]].drop_duplicates())
+    figure.suptitle(f"{name}: learning rate against guidance gradient, {n} episodes", fontsize=11)
+    save_figure(figure, path)
+
+
+def _few_ticks_if_narrow(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis of less than a decade, where labels of minor ticks would collide."""
+    from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
+
+    low, high = axis.get_view_interval()
+    if high < 10 * low:
+        axis.set_major_locator(MaxNLocator(4))
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_locator(NullLocator())
+
+
+def _draw_correlations(axis: Axes, found: pd.DataFrame, colours: Mapping[str, Any]) -> None:
+    for i, (_, row) in enumerate(found.iterrows()):
+        colour = colours.get(row["layer"], "black")
+        axis.hlines(i, row["low"], row["high"], color=colour, lw=2)
+        axis.plot([row["rho"]], [i], "o", color=colour, ms=6)
+        if np.isnan(row["rho"]):
+            axis.text(0.02, i, "constant", va="center", fontsize=8)
+    axis.axvline(0, color="0.4", lw=1, ls="--")
+    axis.set_xlim(-1, 1)
+    axis.set_yticks(range(len(found)), list(found["layer"]), fontsize=9)
+    axis.set_ylim(len(found) - 0.5, -0.5)
+    axis.set_xlabel("Spearman's rank correlation\n(left of 0: lower rate where the guidance acts)")
+    axis.grid(axis="x", alpha=0.3, lw=0.5)
+
+
+def binned(x: NDArray[np.float64], y: NDArray[np.float64], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means of x and y in `n` bins of x with equal counts (fewer if there are fewer points)."""
+    order = np.argsort(x, kind="stable")
+    parts = np.array_split(order, max(min(n, len(order)), 1))
+    return np.array([x[part].mean() for part in parts]), np.array([y[part].mean() for part in parts])

@@ -1,0 +1,160 @@
+"""The folder that a run leaves behind."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l2o_env.atomic import atomic_path
+from l2o_env.errors import ConfigError
+
+
+class WriteError(OSError):
+    """Something of a run folder could not be written; what stood there before is as it was."""
+
+
+class RunFolder:
+    """A folder of results, each of which is there as a whole or not at all.
+
+    Args:
+        path: The folder; :meth:`create` makes a new one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, out: str | os.PathLike[str] | None = None, *, root: str | os.PathLike[str] = "runs") -> RunFolder:
+        """Makes the folder of a new run, and makes sure that it can be written to.
+
+        Args:
+            out: The folder. It may exist if it is empty. None: a new one under `root`, named by date and time.
+            root: Where folders named by date and time go.
+
+        Raises:
+            ConfigError: If the folder holds something already, or cannot be made or written to.
+        """
+        path = _dated(Path(root)) if out is None else Path(out).expanduser()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise ConfigError(
+                    f"The run folder {path} exists and is not empty; name another one, "
+                    "or move away what is there, so that no two runs are mixed up."
+                )
+            with tempfile.TemporaryFile(dir=path):
+                pass
+        except OSError as error:
+            raise ConfigError(
+                f"The run folder {path} cannot be used: {_reason(error)}. Name a folder that you may write to."
+            ) from error
+        return cls(path)
+
+    def remove_if_empty(self) -> None:
+        """Takes the folder away again if nothing was written to it."""
+        with suppress(OSError):
+            self.path.rmdir()
+
+    def discard(self, *names: str) -> None:
+        """Takes away files and folders of a run that came to nothing; those that are not there are passed over."""
+        for name in names:
+            path = self.path / name
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Gives a temporary path to write one file to; it becomes `name` when the block ends well.
+
+        Raises:
+            WriteError: If the block raised an ``OSError``, such as that of a full disk.
+        """
+        with self.guard(name), atomic_path(self.path / name) as temporary:
+            yield temporary
+
+    @contextmanager
+    def guard(self, name: str) -> Iterator[Path]:
+        """Gives the path of `name` to a block that writes it atomically itself, and explains its ``OSError``.
+
+        Raises:
+            WriteError: If the block raised an ``OSError``.
+        """
+        path = self.path / name
+        try:
+            yield path
+        except WriteError:
+            raise
+        except Exception as error:
+            if not isinstance(error, OSError) and not _is_safetensors_error(error):
+                raise
+            raise WriteError(
+                f"{path} could not be written: {_reason(error)}. Nothing half-written is left of it, and what the "
+                f"run wrote before is complete in {self.path}."
+            ) from error
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a text file (UTF-8).
+
+        Raises:
+            WriteError: If it cannot be written.
+        """
+        with self.writing(name) as path:
+            path.write_text(text, encoding="utf-8")
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Writes a JSON file; NumPy values and paths become plain ones, NaN and infinities become null.
+
+        Raises:
+            WriteError: If it cannot be written.
+        """
+        self.write_text(name, json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _dated(root: Path) -> Path:
+    """A folder that is not there yet, named by the local time."""
+    name = datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    path, k = root / name, 2
+    while path.exists():  # two runs of one second
+        path, k = root / f"{name}-{k}", k + 1
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can hold it."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _is_safetensors_error(error: Exception) -> bool:
+    """Whether safetensors, which has an exception of its own for a full disk, could not write."""
+    return type(error).__module__.startswith("safetensors")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "the disk is full"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

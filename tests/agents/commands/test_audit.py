@@ -1,0 +1,133 @@
+"""Audit and reproduction: their figures, on hand-made frames and on the tiny pair."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import train_policy
+from agents.commands import reproduce
+from agents.commands.audit import random_runs, rank_correlation, top_loss, values
+from agents.commands.reproduce import Reference, fits, ordering
+from agents.opponents.schedules import Schedule
+from l2o_env import pairs
+from l2o_env.config import EnvConfig
+from tests.tiny import tiny_pair
+
+
+def _frame() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "val_ce": [0.1, 0.2, 0.3, 0.4],
+            "val_kl": [0.9, 0.5, 0.2, 0.0],
+            "validation_accuracy": [0.9, 0.8, 0.7, 0.6],
+            "real_accuracy": [0.1, 0.2, 0.3, 0.4],
+        }
+    )
+
+
+def test_rank_correlations_by_hand() -> None:
+    accuracy = _frame()["real_accuracy"]
+    found = values(_frame(), (0.0, 0.3, 1.0))
+    assert list(found) == [
+        "-(CE_val + 0 KL_val)",
+        "-(CE_val + 0.3 KL_val)",
+        "-(CE_val + 1 KL_val)",
+        "validation accuracy",
+    ]
+    ce, mixed, both, validation = found.values()
+    assert mixed.tolist() == pytest.approx([-0.37, -0.35, -0.36, -0.4])
+    assert [rank_correlation(value, accuracy) for value in (ce, both)] == [-1.0, 1.0]
+    assert rank_correlation(mixed, accuracy) == pytest.approx(-0.4)
+    assert rank_correlation(validation, accuracy) == -1.0
+    assert top_loss(ce, accuracy, 2) == pytest.approx(0.35 - 0.15)
+    assert top_loss(both, accuracy, 2) == pytest.approx(0.0)
+
+
+def test_random_runs_are_the_same_for_the_same_seed(tiny: str) -> None:
+    config = EnvConfig(pairs=(tiny,), budget=4, window=2)
+    first, again = (random_runs(config, 20, 1) for _ in range(2))
+    pd.testing.assert_frame_equal(first, again)
+    assert len(first) == 20
+    rates = first[["lr_stem", "lr_layer1", "lr_head"]].to_numpy()
+    assert config.lr_min <= rates.min() < 1e-3 < 0.03 < rates.max() <= config.lr_max
+    assert len(np.unique(rates)) == 60
+    other = random_runs(EnvConfig(pairs=(tiny,), budget=4, window=2, guidance="none"), 20, 1)
+    np.testing.assert_array_equal(other[["lr_stem", "lr_layer1", "lr_head"]], rates)
+    assert (other["val_ce"] != first["val_ce"]).any()
+
+
+def test_the_audit_prints_one_table_per_pair(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--runs 8 --kl-weights 0 20 --env budget=4 --env window=2 --device cpu"
+    assert train_policy.main(["audit", tiny, *options.split()]) == 0
+    printed = capsys.readouterr().out
+    assert "tiny: Spearman" in printed
+    assert all(value in printed for value in ("-(CE_val + 0 KL_val)", "-(CE_val + 20 KL_val)", "validation accuracy"))
+    assert train_policy.main(["audit", "tyni"]) == 2
+    assert "Did you mean 'tiny'" in capsys.readouterr().err
+
+
+def test_a_pair_without_a_target_is_told_before_any_runs(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if "untargeted" not in pairs.names():
+        pairs.register("untargeted", lambda: replace(tiny_pair(name="untargeted"), target=None))
+    options = ["--runs", "8", "--env", "budget=4", "--env", "window=2", "--device", "cpu"]
+    assert train_policy.main(["audit", tiny, "untargeted", *options]) == 2
+    printed = capsys.readouterr()
+    told = "Pair 'untargeted' has no labelled target images, so there is no accuracy on them; give it some: target=…."
+    assert printed.err.splitlines() == [f"error: {told}"]
+    assert printed.out == ""
+
+
+def test_fits_and_ordering() -> None:
+    assert fits((0.50, 0.03), (0.59, 0.04))
+    assert not fits((0.50, 0.03), (0.61, 0.04))
+    rows = tuple(
+        Reference(Schedule(name, 0.1), "kl", (accuracy, 0.0)) for name, accuracy in (("a", 0.1), ("b", 0.2), ("c", 0.3))
+    )
+    frame = pd.DataFrame({"policy": list("aabbcc"), "real_accuracy": [0.1, 0.3, 0.3, 0.5, 0.9, 1.1], "v_end": 0.0})
+    assert ordering(rows, frame) == 1.0
+    assert ordering(rows, frame.assign(real_accuracy=-frame["real_accuracy"])) == -1.0
+
+
+def test_reproduce_prints_reference_and_ours(
+    tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = (
+        Reference(Schedule("small", 1e-4), "kl", (0.3, 0.1), (-1.2, 0.1)),
+        Reference(Schedule("large", 0.2), "none", (0.999, 0.0)),
+    )
+    monkeypatch.setitem(reproduce.REFERENCES, tiny, rows)
+    monkeypatch.setattr(reproduce, "EnvConfig", lambda **kwargs: EnvConfig(budget=4, window=2, **kwargs))
+    assert train_policy.main(["reproduce", tiny, "--seeds", "8", "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "0.999 ± 0.000" in printed
+    assert "-1.200 ± 0.100" in printed
+    assert train_policy.main(["reproduce", "tinny"]) == 2
+    assert "Unknown pair with reference figures 'tinny'" in capsys.readouterr().err
+    assert train_policy.main(["reproduce", "glyphs-digits", "--seeds", "2"]) == 2
+    assert "expected an integer >= 8" in capsys.readouterr().err
+
+
+def test_the_reference_table_is_complete() -> None:
+    rows = reproduce.REFERENCES["glyphs-digits"]
+    assert len(rows) == 10
+    assert len({row.rates.name for row in rows}) == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--runs 7", "--runs is 7; expected an integer >= 8"),
+        ("glyphs-digit", "Did you mean 'glyphs-digits'?"),
+        ("--kl-weights 1 -2", "--kl-weights has -2.0; expected finite numbers >= 0"),
+        ("--env kl_weight=2", "--env sets kl_weight, which this command has options of its own for"),
+    ],
+)
+def test_bad_options_of_the_audit_are_one_line(options: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train_policy.main(["audit", *options.split()]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1

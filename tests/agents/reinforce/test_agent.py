@@ -1,0 +1,261 @@
+"""REINFORCE: its log-probabilities, advantages, learning, saving and loading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agents.algorithms.reinforce_config import PRESETS, ReinforceConfig
+from agents.base import Agent
+from agents.reinforce.agent import Reinforce
+from agents.reinforce.population_learner import Segment
+from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError
+from l2o_env.models.base import new_generator
+from l2o_env.observation import N_FEATURES
+from l2o_env.vector_env import Syn2RealVectorEnv
+
+CONFIG = EnvConfig(pairs=("tiny",), budget=12, window=3, batch_size=8, common_random_numbers=True)
+
+
+@pytest.fixture
+def venv(tiny: str) -> Syn2RealVectorEnv:
+    venv = Syn2RealVectorEnv(8, pairs=tiny, budget=12, window=3, batch_size=8, common_random_numbers=True)
+    venv.reset(seed=0)
+    return venv
+
+
+def _observations(n: int = 2, n_layers: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(n, n_layers * N_FEATURES)).astype(np.float32)
+
+
+def test_is_an_agent() -> None:
+    assert isinstance(Reinforce(CONFIG), Agent)
+
+
+def test_log_prob_is_that_of_the_joint_gaussian() -> None:
+    agent = Reinforce(CONFIG, ReinforceConfig(noise_std=0.4, noise_correlation=0.8))
+    generator = new_generator(0)
+    actions, outputs = torch.randn(5, 1, 1, generator=generator), torch.randn(5, 1, 1, 1, generator=generator)
+    covariance = 0.4**2 * torch.tensor([[0.8 ** abs(i - j) for j in range(5)] for i in range(5)])
+    joint = torch.distributions.MultivariateNormal(outputs.flatten().tanh(), covariance)
+    log_prob, entropy, _ = agent.log_prob(actions, outputs, None)
+    torch.testing.assert_close(log_prob.sum(), joint.log_prob(actions.flatten()), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(entropy.sum(), joint.entropy(), rtol=1e-4, atol=1e-4)
+
+
+def test_log_prob_of_a_stretch_goes_on_from_the_noise_before_it() -> None:
+    agent = Reinforce(CONFIG)
+    generator = new_generator(0)
+    actions, outputs = torch.randn(6, 2, 3, generator=generator), torch.randn(6, 2, 3, 1, generator=generator)
+    whole, _, _ = agent.log_prob(actions, outputs, None)
+    first, _, noise = agent.log_prob(actions[:4], outputs[:4], None)
+    second, _, _ = agent.log_prob(actions[4:], outputs[4:], noise)
+    torch.testing.assert_close(torch.cat([first, second]), whole)
+
+
+def test_exploration_noise_has_the_stated_spread_and_correlation() -> None:
+    agent = Reinforce(CONFIG, ReinforceConfig(noise_std=0.3, noise_correlation=0.9), seed=1)
+    observations = np.zeros((2000, 3 * N_FEATURES), np.float32)
+    first, state = agent.act(observations, None, deterministic=False)
+    second, _ = agent.act(observations, state, deterministic=False)
+    assert first.std() == pytest.approx(0.3, rel=0.05)
+    assert second.std() == pytest.approx(0.3, rel=0.05)
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] == pytest.approx(0.9, abs=0.02)
+
+
+class _Bandit(Syn2RealVectorEnv):
+    """Rewards actions for being close to 0.5, whatever the optimizees do."""
+
+    def step(self, actions: Any) -> Any:
+        observations, _, terminated, truncated, info = super().step(actions)
+        return observations, -np.square(actions - 0.5).sum(-1), terminated, truncated, info
+
+
+def test_learns_what_is_rewarded(tiny: str) -> None:
+    venv = _Bandit(16, pairs=tiny, budget=4, window=1, batch_size=4, common_random_numbers=True)
+    observations, _ = venv.reset(seed=0)
+    agent = Reinforce(venv.config, seed=0)
+    before = np.abs(agent.act(observations, None, deterministic=True)[0] - 0.5).mean()
+    agent.learn(venv, 16 * 25)
+    after = np.abs(agent.act(observations, None, deterministic=True)[0] - 0.5).mean()
+    assert before > 0.4
+    assert after < 0.12
+
+
+def test_an_update_keeps_to_its_divergence(venv: Syn2RealVectorEnv) -> None:
+    def divergences(target: float | None) -> list[float]:
+        records: list[dict[str, Any]] = []
+        config = ReinforceConfig(learning_rate=0.1, target_kl=target)
+        Reinforce(CONFIG, config, seed=1).learn(venv, 24, callback=records.append)
+        return [r["approx_kl"] for r in records]
+
+    assert max(divergences(None)) > 0.05
+    assert max(divergences(0.01)) < 0.015
+
+
+def test_training_ends_with_the_mean_of_the_last_weights(venv: Syn2RealVectorEnv) -> None:
+    agent, seen = Reinforce(CONFIG, ReinforceConfig(averaged_share=0.5), seed=1), []
+    agent.learn(venv, 8 * 4, callback=lambda record: seen.append(agent.policy.heads.detach().clone()))
+    torch.testing.assert_close(agent.policy.heads.detach(), (seen[2] + seen[3]) / 2)
+    assert not torch.equal(seen[2], seen[3])
+
+
+def test_mirrored_noise_cancels_over_the_halves_of_a_population() -> None:
+    agent = Reinforce(CONFIG, ReinforceConfig(mirror_noise=True))
+    torch.nn.init.zeros_(agent.policy.heads)
+    state = None
+    for _ in range(3):
+        actions, state = agent.act(_observations(n=6), state, deterministic=False)
+        np.testing.assert_allclose(actions[3:], -actions[:3], atol=1e-6)
+
+
+def test_training_is_deterministic_and_reports_each_batch(venv: Syn2RealVectorEnv, tiny: str) -> None:
+    def trained() -> tuple[Reinforce, list[dict[str, Any]]]:
+        venv.reset(seed=3)
+        records: list[dict[str, Any]] = []
+        return Reinforce(CONFIG, seed=5).learn(venv, 24, pairs=[tiny], callback=records.append), records
+
+    (a, records), (b, others) = trained(), trained()
+    assert all(torch.equal(x, y) for x, y in zip(a.policy.parameters(), b.policy.parameters(), strict=True))
+    assert [r["episode"] for r in records] == [8, 16, 24]
+    assert [r["return_mean"] for r in records] == [r["return_mean"] for r in others]
+    assert {r["pair"] for r in records} == {tiny}
+
+
+def test_the_reported_return_is_the_improvement_of_v(venv: Syn2RealVectorEnv) -> None:
+    records: list[dict[str, Any]] = []
+    venv.reset(seed=3)
+    start = venv.episodes.previous
+    assert start is not None
+    Reinforce(CONFIG, ReinforceConfig(noise_std=1e-6), seed=5).learn(venv, 8, callback=records.append)
+    assert records[0]["return_std"] == pytest.approx(0, abs=1e-3)
+    assert records[0]["diverged"] == 0
+
+
+@pytest.mark.parametrize(("action", "preset"), [("log", "default"), ("discrete", "default"), ("discrete", "asg")])
+def test_save_and_load_give_the_same_actions(tiny: str, tmp_path: Path, action: str, preset: str) -> None:
+    config = EnvConfig(pairs=(tiny,), action=action)  # type: ignore[arg-type]
+    agent = Reinforce(config, PRESETS[preset], seed=2, n_layers=3)
+    agent.policy.normaliser.update(torch.randn(10, N_FEATURES, generator=new_generator(0)))
+    agent.save(tmp_path / "policy")
+    loaded = Reinforce.load(tmp_path / "policy")
+    observations = _observations()
+    state, other = None, None
+    for _ in range(3):
+        actions, state = agent.act(observations, state, deterministic=True)
+        same, other = loaded.act(observations, other, deterministic=True)
+        assert np.array_equal(actions, same)
+    assert loaded.config == agent.config
+    assert sorted(path.name for path in (tmp_path / "policy").iterdir()) == ["policy.json", "policy.safetensors"]
+
+
+def test_acting_leaves_the_normaliser_alone(venv: Syn2RealVectorEnv) -> None:
+    agent = Reinforce(CONFIG).learn(venv, 8)
+    before = agent.policy.normaliser.mean.clone()
+    agent.act(_observations(), None, deterministic=True)
+    assert torch.equal(agent.policy.normaliser.mean, before)
+    assert agent.policy.normaliser.count > 0
+
+
+def test_predict_forgets_rows_that_start_an_episode() -> None:
+    agent = Reinforce(CONFIG)
+    torch.nn.init.normal_(agent.policy.heads, generator=new_generator(0))
+    observations = _observations()
+    first, state = agent.predict(observations, deterministic=True)
+    again, _ = agent.predict(observations, state, np.array([True, False]), deterministic=True)
+    np.testing.assert_allclose(again[0], first[0], rtol=1e-5)
+    assert not np.allclose(again[1], first[1])
+    single, _ = agent.predict(observations[0], deterministic=True)
+    np.testing.assert_allclose(single, first[0], rtol=1e-5)
+
+
+def test_loading_from_a_folder_without_a_policy_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"holds no policy \(policy\.json is missing\)"):
+        Reinforce.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["policy.json", "policy.safetensors"])
+def test_loading_a_damaged_policy_says_so(tmp_path: Path, name: str) -> None:
+    Reinforce(CONFIG).save(tmp_path)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:40])
+    with pytest.raises(ConfigError, match="is damaged"):
+        Reinforce.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"features": 3}'])
+def test_loading_a_policy_with_another_description_says_so(tmp_path: Path, text: str) -> None:
+    Reinforce(CONFIG).save(tmp_path)
+    (tmp_path / "policy.json").write_text(text)
+    with pytest.raises(ConfigError, match="is damaged"):
+        Reinforce.load(tmp_path)
+
+
+def test_loading_a_policy_for_other_features_says_so(tmp_path: Path) -> None:
+    Reinforce(CONFIG).save(tmp_path)
+    description = json.loads((tmp_path / "policy.json").read_text())
+    (tmp_path / "policy.json").write_text(json.dumps({**description, "features": ["lr"]}))
+    with pytest.raises(ConfigError, match="expects the features"):
+        Reinforce.load(tmp_path)
+
+
+def test_an_environment_with_other_actions_is_refused() -> None:
+    agent = Reinforce(CONFIG)
+    agent.check_env(CONFIG)
+    with pytest.raises(ConfigError, match="was trained with"):
+        agent.check_env(EnvConfig(pairs=("tiny",), action="discrete"))
+
+
+def test_heads_per_layer_refuse_another_number_of_layers() -> None:
+    agent = Reinforce(CONFIG, ReinforceConfig(per_layer_heads=True), n_layers=4)
+    with pytest.raises(ConfigError, match="heads for 4 layer groups and got 3"):
+        agent.act(_observations(n_layers=3), None, deterministic=True)
+
+
+def test_bad_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="noise_correlation"):
+        ReinforceConfig(noise_correlation=1.0)
+    for key, value in {"hidden_size": 0, "n_steps": 0, "n_knots": 1, "ent_coef": -0.1, "averaged_share": 2}.items():
+        with pytest.raises(ConfigError, match=key):
+            ReinforceConfig(**{key: value})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="n_layers"):
+        Reinforce(CONFIG, PRESETS["asg"])
+
+
+def test_it_can_set_the_weight_of_the_guidance(make_vec: Callable[..., Syn2RealVectorEnv], tmp_path: Path) -> None:
+    venv = make_vec(4, action="log+guidance")
+    observations, _ = venv.reset(seed=0)
+    agent = Reinforce(venv.config, ReinforceConfig(learning_rate=0.05), seed=1)
+    first, _ = agent.act(observations, None, deterministic=True)
+    assert first.shape == (4, 4)
+    np.testing.assert_allclose(first[:, -1], 0.0, atol=1e-6)  # the middle of the range
+    agent.learn(venv, 24)
+    learned, state = agent.act(observations, None, deterministic=True)
+    assert np.abs(learned[:, -1]).max() > 1e-3
+    assert agent.describe(observations, None, learned)["log_prob"].shape == (4, 4)
+    agent.save(tmp_path)
+    again = Reinforce.load(tmp_path)
+    np.testing.assert_allclose(again.act(observations, None, True)[0], learned, rtol=1e-6)
+    with pytest.raises(ConfigError, match="was trained with"):
+        again.check_env(make_vec(2, action="log").config)
+    kept = agent.forget(state, np.array([True, False, False, False]))
+    assert not kept.hidden[0].any() and kept.hidden[1].any()
+
+
+def test_it_learns_a_weight_that_pays(make_vec: Callable[..., Syn2RealVectorEnv]) -> None:
+    """Rewarded for the last number of the action alone."""
+    venv = make_vec(16, action="log+guidance", budget=3, window=3)
+    observations, _ = venv.reset(seed=0)
+    agent = Reinforce(venv.config, ReinforceConfig(learning_rate=0.1, target_kl=None), seed=1)
+    for _ in range(20):
+        actions, _ = agent.act(observations, None, deterministic=False)
+        rewards = actions[:, -1].astype(np.float64)
+        agent._update(Segment(None, [observations], [actions], [np.ones(16, np.bool_)], [rewards]))
+    learned, _ = agent.act(observations, None, deterministic=True)
+    assert learned[:, -1].min() > 0.3

@@ -1,0 +1,91 @@
+"""Networks and functions of files: told apart, sent to other processes, and everything that can be wrong with them."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from l2o_env.errors import ConfigError
+from l2o_env.models.adapted.by_name import builder, load_object
+
+NET = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear({n}, 2)
+"""
+
+
+def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for n, folder in ((3, "a"), (4, "b")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "net.py").write_text(NET.format(n=n))
+    first, second = (load_object(f"{tmp_path / folder}/net.py:Net") for folder in "ab")
+    assert (first().fc.in_features, second().fc.in_features) == (3, 4)
+    for kind, n in ((first, 3), (second, 4)):
+        assert pickle.loads(pickle.dumps(kind)) is kind
+        assert pickle.loads(pickle.dumps(kind())).fc.in_features == n
+    assert load_object(f"{tmp_path}/a/net.py:Net") is first
+    assert "net" not in sys.modules
+
+
+def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "net.py"
+    for n in (3, 40):
+        file.write_text(NET.format(n=n))
+        assert load_object(f"{file}:Net")().fc.in_features == n
+
+
+@pytest.mark.parametrize("name", ["net.py", "my net-2.0ä.py"])
+def test_another_process_finds_the_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(NET.format(n=3))
+    data = pickle.dumps(load_object(f"{tmp_path}/{name}:Net"))
+    code = f"import pickle; print(pickle.loads({data!r})().fc.in_features)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "3\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("def Net(:", r"cannot be loaded \(SyntaxError: .*line 1\)\); expected FILE\.py:NAME"),
+        ("raise ValueError('first\\nsecond')", r"cannot be loaded \(ValueError: first\)"),
+        ("raise KeyError", r"cannot be loaded \(KeyError\)"),
+        ("import sys; sys.exit(3)", r"cannot be loaded \(SystemExit: 3\)"),
+        (
+            "import nowhere_to_be_found",
+            r"cannot be loaded \(ModuleNotFoundError: No module named 'nowhere_to_be_found'",
+        ),
+        ("class Other: pass", r"Unknown name in .*net\.py: 'Net'.*Known: 'Other'"),
+        (
+            "def Net(n): pass",
+            r"The network .*net\.py:Net cannot be made \(TypeError: .*'n'\); expected a class or function",
+        ),
+        ("def Net(): raise OSError('no file')", r"net\.py:Net cannot be made \(OSError: no file\)"),
+        ("Net = 3", r"net\.py:Net cannot be made \(TypeError: 'int' object is not callable\)"),
+        ("def Net(): return 3", r"net\.py:Net made a int; expected a class or function that makes a torch\.nn\.Module"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_one_error(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "net.py").write_text(text)
+    before = set(sys.modules)
+    with pytest.raises(ConfigError, match=told):
+        builder(f"{tmp_path}/net.py:Net")()
+    if "cannot be loaded" in told:
+        assert not {name for name in set(sys.modules) - before if "net_" in name}
+
+
+def test_a_network_that_cannot_be_made_leaves_the_random_numbers_alone() -> None:
+    def failing() -> torch.nn.Module:
+        torch.rand(3)
+        raise RuntimeError("no")
+
+    state = torch.get_rng_state()
+    with pytest.raises(ConfigError, match=r"The network .*failing cannot be made \(RuntimeError: no\)"):
+        builder(failing)()
+    assert torch.equal(torch.get_rng_state(), state)

@@ -1,0 +1,147 @@
+"""Every image is decoded once before a training starts, and what was found is remembered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from l2o_env.errors import ConfigError
+from l2o_env.pairs.images import verify
+from l2o_env.pairs.images.folder_listings import list_classes, list_masks
+from l2o_env.pairs.images.image_split import UnreadableError
+from l2o_env.pairs.images.listing import Listing
+from l2o_env.pairs.images.verify import verified
+from tests.image_trees import class_folders, mask_folders, save
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder."""
+    monkeypatch.setenv("L2O_ENV_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by the index of each image that is decoded."""
+    found: list[int] = []
+    decode = Listing.__getitem__
+
+    def noting(self: Listing, index: int) -> tuple[Any, Any]:
+        found.append(index)
+        return decode(self, index)
+
+    monkeypatch.setattr(Listing, "__getitem__", noting)
+    return found
+
+
+def _listing(root: Path) -> Listing:
+    return list_classes(class_folders(root / "images", n=3), "source images")
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])  # its header is whole
+
+
+def test_whole_images_are_decoded_once(tmp_path: Path, decoded: list[int]) -> None:
+    listing = _listing(tmp_path)
+    assert verified(listing, "raise") is listing
+    assert sorted(decoded) == list(range(6))
+    assert verified(listing, "raise") is verified(listing, "skip") is listing
+    assert len(decoded) == 6
+    os.utime(listing.files[2], ns=(1, 1))
+    verified(listing, "raise")
+    assert len(decoded) == 12
+
+
+def test_what_was_left_out_is_remembered_and_looked_at_again(
+    tmp_path: Path, decoded: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    listing = _listing(tmp_path)
+    _truncate(listing.files[4])
+    for _ in range(2):
+        caplog.clear()
+        kept = verified(listing, "skip")
+        assert kept.files == [*listing.files[:4], listing.files[5]]
+        assert np.asarray(kept.labels).tolist() == [0, 0, 0, 1, 1]
+        assert "1 of 6 source images cannot be used and are skipped" in caplog.text
+    assert decoded[6:] == [4]
+    with pytest.raises(UnreadableError, match=rf"{listing.files[4]} cannot be decoded \(image file is truncated\)"):
+        verified(listing, "raise")
+    assert decoded[6:] == [4, 4]
+
+
+def test_a_label_outside_the_map_is_found_in_any_mask(tmp_path: Path) -> None:
+    folder = mask_folders(tmp_path / "masks", n=8)
+    mask = np.zeros((16, 20), np.uint8)
+    mask[3, 3] = 7
+    save(mask, folder / "masks" / "7.png")
+    with pytest.raises(
+        UnreadableError, match=r"1 of 8 target images .*7\.png holds the label ids \[7\].*on_error=skip"
+    ):
+        verified(list_masks(folder, "target images"), "raise")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[0.5]", "[6]", '["a"]'])
+def test_a_damaged_verdict_counts_for_nothing(tmp_path: Path, cache: Path, decoded: list[int], text: str) -> None:
+    listing = _listing(tmp_path)
+    verified(listing, "raise")
+    (verdict,) = cache.iterdir()
+    verdict.write_text(text)
+    verified(listing, "raise")
+    assert len(decoded) == 12
+    assert verdict.read_text() == "[]"
+
+
+def test_without_a_cache_folder_everything_is_decoded_each_time(
+    tmp_path: Path, cache: Path, decoded: list[int]
+) -> None:
+    cache.write_text("not a folder")
+    listing = _listing(tmp_path)
+    for n in (6, 12):
+        assert verified(listing, "raise") is listing
+        assert len(decoded) == n
+
+
+def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    listing = _listing(tmp_path)
+    listing.files[1].unlink()
+    with pytest.raises(UnreadableError, match=rf"{listing.files[1]} cannot be decoded \(No such file or directory\)"):
+        verified(listing, "raise")
+
+
+def test_many_images_are_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "l2o_env")
+    monkeypatch.setattr(verify, "MANY", 5)
+    listing = _listing(tmp_path)
+    verified(listing.take(range(5)), "raise")
+    assert not caplog.messages
+    for _ in range(2):
+        verified(listing, "raise")
+    assert caplog.messages == ["Looking at 6 source images once; the next start is quick."]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "on_error", "told"),
+    [
+        (None, "pass", "Unknown on_error 'pass'"),
+        (lambda path: path.write_text("x"), "skip", "6 of 6 source images cannot be used.* And 1 more"),
+        (lambda path: path.write_text("x"), "raise", "it is no image, or of a format that Pillow does not know"),
+    ],
+)
+def test_what_cannot_be_used_at_all(
+    tmp_path: Path, spoil: Callable[[Path], None] | None, on_error: Any, told: str
+) -> None:
+    listing = _listing(tmp_path)
+    for path in listing.files if spoil is not None else ():
+        assert spoil is not None
+        spoil(path)
+    with pytest.raises(ConfigError, match=told):
+        verified(listing, on_error)
