@@ -17,8 +17,6 @@ from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.guidance.weight import scheduled_weight
 from l2o_env.inner.build import make_population
-from l2o_env.inner.population import Population
-from l2o_env.inner.sharded import ShardedPopulation
 from l2o_env.inner.window import Measurements, Start, Window
 from l2o_env.models.base import Optimizee
 from l2o_env.reward import proxy_guided_value, reward, reward_parts
@@ -102,31 +100,31 @@ class Episodes:
             guidance_weights: Weight of the guidance term ``(N,)``; None takes that of the settings' schedule.
         """
         config, population = self.config, self.population
+        # 1. Who moves: acts, makes a window and is rewarded for it. The others were just started, or rest.
         resting = np.zeros_like(fresh) if resting is None else resting
         moving = ~fresh & ~resting
         self.rates = np.where(moving[:, None], rates, self.rates)
-        # ASG's observations are means over a window, so that its first window comes before the first action.
+        # 2. The window. ASG's observations are means over one, so that its first comes before the first action.
         running = moving if config.windows == "fixed" else ~resting
         lengths = np.where(running, next_windows(config, population.done, self._epochs()), 0)
         weights = scheduled_weight(config, population.done, lengths)
         if guidance_weights is not None:
             weights = np.where(moving, guidance_weights, weights)
         self.guidance_weights = np.where(resting, self.guidance_weights, weights)
-        window = population.run(self.rates, lengths, self.guidance_weights)
-        self.updates_made += int(lengths.sum())
-        if (window.diverged & fresh).any():  # in ASG's first window: the episode goes on from where it started
-            again = population.run(self.rates, np.zeros_like(lengths), self.guidance_weights)
-            window = _replaced(window, again, window.diverged & fresh)
+        window = self._run(lengths, fresh)
+        # 3. Before and after: a start is compared with itself, and what diverged or rests stays as it was.
         diverged = window.diverged & moving
         before = window.measurements if self.previous is None else _select(fresh, window.measurements, self.previous)
         after = _select(diverged | resting, before, window.measurements)
         self.previous = after
+        # 4. What is observed. Who rests would see the statistics of another batch: it keeps what it saw.
         seen = Window(window.layers, window.head, after, diverged)
         progress = population.done / config.budget
         encoded = self._encode(observation.Inputs(seen, before, self.rates, progress, self.layout))
         if self.observations is not None:
             encoded = np.where(resting[:, None], self.observations, encoded)
         self.observations = encoded
+        # 5. What it was worth.
         rewards = {"reward": reward(before, after, diverged, config), **reward_parts(before, after, diverged, config)}
         rewards = {key: np.where(moving, value, 0.0) for key, value in rewards.items()}
         return StepResult(
@@ -135,6 +133,16 @@ class Episodes:
             terminated=moving & (diverged | (population.done >= config.budget)),
             infos={**self._infos(seen), **rewards},
         )
+
+    def _run(self, lengths: NDArray[np.int64], fresh: NDArray[np.bool_]) -> Window:
+        """Makes a window of so many updates ``(N,)``."""
+        window = self.population.run(self.rates, lengths, self.guidance_weights)
+        self.updates_made += int(lengths.sum())
+        lost = window.diverged & fresh  # in ASG's first window: no action is to blame, and the episode goes on
+        if lost.any():
+            again = self.population.run(self.rates, np.zeros_like(lengths), self.guidance_weights)
+            window = _replaced(window, again, lost)
+        return window
 
     def _encode(self, inputs: observation.Inputs) -> NDArray[np.float32]:
         if self.config.observation == "layers":
@@ -183,13 +191,11 @@ class Episodes:
         return self.population.evaluate(split).accuracy.double().cpu().numpy()
 
     def optimizee(self, i: int) -> Optimizee:
-        """The i-th optimizee as a network of its own; see ``Population.optimizee``.
+        """The i-th optimizee as a network of its own; see ``Optimizees.optimizee``.
 
         Raises:
             ConfigError: If the population is divided; make one of a single optimizee.
         """
-        if not isinstance(self.population, Population):
-            raise ConfigError("The optimizees of a divided population cannot be taken out; use fewer, and workers=1.")
         return self.population.optimizee(i)
 
     @property
@@ -213,8 +219,7 @@ class Episodes:
 
     def close(self) -> None:
         """Ends the worker processes, if no other population has them."""
-        if isinstance(self.population, ShardedPopulation):
-            self.population.close()
+        self.population.close()
 
     def get_state(self) -> dict[str, Any]:
         """Everything of the running episodes."""

@@ -18,7 +18,7 @@ from l2o_env.errors import ConfigError
 from l2o_env.guidance import kl_divergence
 from l2o_env.inner.looped import LoopedPopulation
 from l2o_env.inner.population import Population, batch_order
-from l2o_env.inner.rules import RateInMomentumSGD
+from l2o_env.inner.rules.rate_in_momentum import RateInMomentumSGD
 from l2o_env.inner.stacked import StackedPopulation
 from l2o_env.inner.window import Start
 from l2o_env.models.base import new_generator
@@ -156,7 +156,7 @@ def test_after_a_first_window_that_diverges_smaller_rates_work(tiny: str, implem
     env = ASGEnv(**{**SHORT, "base_lr": 1e30, "implementation": implementation})
     _, info = env.reset(seed=0)
     assert all(np.isfinite(info[key]).all() for key in ("drift", "update_ratio", "task_rms"))
-    assert not env.get_state()["episodes"]["population"]["momentum"].any()
+    assert not env.get_state()["episodes"]["population"]["rule"]["momentum_buffer"].any()
     _, _, terminated, _, info = env.step(np.array([0, 0, 0]))
     assert not terminated and not info["diverged"] and (info["drift"] == 0).all()
 

@@ -50,13 +50,19 @@ class DeviceData:
         """The training images of these indices."""
         return Batch(self.train.images[index], self.train.labels[index], self.train_probs[index])
 
+    def whole(self, name: str) -> Batch:
+        """All images of a split; with the proxy's outputs for the validation images."""
+        if name == "validation":
+            return Batch(self.validation.images, self.validation.labels, self.validation_probs)
+        split = self.evaluation_split(name)
+        return Batch(split.images, split.labels, None)
+
     def chunks(self, name: str) -> Iterator[Batch]:
-        """All images of a split in order, in parts; with the proxy's outputs for the validation images."""
-        split, probs = (self.validation, self.validation_probs) if name == "validation" else (None, None)
-        split = split or self.evaluation_split(name)
-        for start in range(0, len(split), EVALUATION_CHUNK):
+        """:meth:`whole` in parts."""
+        images, labels, probs = self.whole(name)
+        for start in range(0, len(labels), EVALUATION_CHUNK):
             part = slice(start, start + EVALUATION_CHUNK)
-            yield Batch(split.images[part], split.labels[part], None if probs is None else probs[part])
+            yield Batch(images[part], labels[part], None if probs is None else probs[part])
 
     def evaluation_split(self, name: str) -> Split:
         """The target or the proxy's test images, moved when they are first asked for."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l2o_env.config import EnvConfig
+from l2o_env.guidance.weight import GuidanceWeight
 from l2o_env.inner.cuda_graph import GraphedCall
-from l2o_env.inner.population import Gradients, Population
+from l2o_env.inner.population import Gradients
 from l2o_env.inner.stacked import StackedPopulation
+from l2o_env.inner.update import clipped, masked_step
 from l2o_env.inner.window import Window
 from l2o_env.pairs.pair import Pair
 
@@ -31,21 +32,15 @@ class GraphedPopulation(StackedPopulation):
     def __init__(self, pairs: Sequence[Pair], n: int, config: EnvConfig, dtype: torch.dtype = torch.float32) -> None:
         super().__init__(pairs, n, config, dtype, kernels=False)
         self._rates = torch.zeros_like(self.weights)
-        self._guidance_weights = torch.zeros(n, device=self.device, dtype=dtype)
+        self.guidance_weight = GuidanceWeight(config, self.weights, n, in_place=True)
         self._losses_and_gradients = {flag: GraphedCall(partial(self._outputs, flag)) for flag in (False, True)}
-        self._sgd = GraphedCall(self._updated, changes=(self.weights, self._velocity))
+        self._step = GraphedCall(self._stepped, changes=(self.weights, *self.state.values()))
 
-    def run(self, *args: Any, **kwargs: Any) -> Window:
-        """See ``Population``; the buffers outlive the window."""
-        return Population.run(self, *args, **kwargs)
+    def _end_window(self, window: Window) -> None:
+        """Nothing is let go of: the graphs go on with these buffers."""
 
     def _set_rates(self, rates: Tensor) -> None:
         self._rates.copy_(self.layout.expand(rates.to(self.device, self.dtype)))
-
-    def _set_weights(self, weights: NDArray[np.float64] | None) -> None:
-        super()._set_weights(weights)
-        self._guidance_weights.copy_(torch.as_tensor(self._weights))
-        self._weight = self._guidance_weights
 
     def _gradients(self, index: Tensor, *, separate: bool) -> Gradients:
         if self.guidance.beyond_kl:
@@ -60,8 +55,9 @@ class GraphedPopulation(StackedPopulation):
         return (total, ce, kl, scale) if guidance is None else (total, ce, kl, scale, guidance)
 
     def _update(self, active: NDArray[np.bool_], mask: Tensor) -> None:
-        self._sgd(self._gradient, mask)
+        self._step(self._gradient, mask)
 
-    def _updated(self, gradient: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        self._update_masked(gradient, mask[:, None])
+    def _stepped(self, gradient: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        gradient = clipped(gradient, self.config.clip_norm)
+        masked_step(self.rule, self.weights, gradient, self._rates, self.state, mask[:, None])
         return ()

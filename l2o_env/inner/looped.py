@@ -18,7 +18,6 @@ from l2o_env.guidance import TermInputs, kl_divergence
 from l2o_env.guidance.base import captured, feature_map
 from l2o_env.inner.device_data import EVALUATION_CHUNK
 from l2o_env.inner.population import Gradients, Population
-from l2o_env.inner.rules import RateInMomentumSGD
 from l2o_env.inner.window import Start, Window, WindowTime
 from l2o_env.models.base import Optimizee
 from l2o_env.models.losses import as_rows, task_loss
@@ -39,11 +38,11 @@ def _collect(params: Sequence[nn.Parameter], gradients: Iterable[Tensor | None])
 
 
 class LoopedPopulation(Population):
-    """Each optimizee is a module with its own ``torch.optim.SGD``.
+    """Each optimizee is a module with its own optimizer, such as ``torch.optim.SGD``.
 
     With constant rates an optimizee is, bit for bit on a CPU, what a plain PyTorch loop with parameter groups makes
-    of it. The parameters and gradients of the modules are views of ``(N, n_weights)`` tensors, so that statistics
-    are computed by the same code as for a stacked population.
+    of it. The parameters and gradients of the modules, and the optimizers' buffers, are views of ``(N, n_weights)``
+    tensors, so that statistics are computed by the same code as for a stacked population.
     """
 
     def __init__(self, pairs: Sequence[Pair], n: int, config: EnvConfig, dtype: torch.dtype = torch.float32) -> None:
@@ -56,20 +55,17 @@ class LoopedPopulation(Population):
         self._ahead = np.zeros((n, 0), np.int64)
         self._step = 0
         self._time = WindowTime(0.0, 0.0)
+        self._at_begin: tuple[float, float, list[list[Tensor]]] = (0.0, 0.0, [])
 
-    def run(
-        self,
-        rates: NDArray[np.float64],
-        n_updates: NDArray[np.int64],
-        guidance_weights: NDArray[np.float64] | None = None,
-    ) -> Window:
-        """See ``Population``."""
-        started, waited, before = time.perf_counter(), self._waited(), self._buffers()
-        window = super().run(rates, n_updates, guidance_weights)
-        self._restore(before, window.diverged)
+    def _begin_window(self) -> None:
+        self._at_begin = time.perf_counter(), self._waited(), self._buffers()
+
+    def _end_window(self, window: Window) -> None:
+        started, waited, buffers = self._at_begin
+        self._restore(buffers, window.diverged)
+        self._at_begin = (0.0, 0.0, [])
         total, waiting = self._time
         self._time = WindowTime(total + time.perf_counter() - started, waiting + self._waited() - waited)
-        return window
 
     def window_time(self) -> WindowTime:
         """See ``Population``."""
@@ -113,20 +109,12 @@ class LoopedPopulation(Population):
         self._models[i] = model
         self._params[i] = [named[name] for name in self.layout.names]
         _collect(self._params[i], self.layout.unflatten(self._grads[i]).values())
-        kind: Any = RateInMomentumSGD
-        if self.config.update_rule == "sgd":
-            # On a GPU one launch for all parameters of a group. On a CPU it would not be bit for bit the plain loop.
-            kind = partial(torch.optim.SGD, fused=self.device.type == "cuda")
-        optimizer: torch.optim.Optimizer = kind(
-            [{"params": [named[name] for name in group]} for group in model.layer_groups().values()],
-            lr=0.0,
-            momentum=self.config.momentum,
-            weight_decay=self.config.weight_decay,
-        )
+        groups = [{"params": [named[name] for name in group]} for group in model.layer_groups().values()]
+        # On a GPU one launch for all parameters of a group. On a CPU it would not be bit for bit the plain loop.
+        optimizer = self.rule.optimizer(groups, fused=self.device.type == "cuda")
+        views = {name: list(self.layout.unflatten(buffer[i]).values()) for name, buffer in self.state.items()}
+        self.rule.share(optimizer, self._params[i], views)
         self._optimizers[i] = optimizer
-        self._velocity[i] = 0
-        for name, view in self.layout.unflatten(self._velocity[i]).items():
-            optimizer.state[named[name]]["momentum_buffer"] = view
 
     def _set_rates(self, rates: Tensor) -> None:
         for optimizer, row in zip(self._optimizers, rates.tolist(), strict=True):
@@ -141,7 +129,7 @@ class LoopedPopulation(Population):
         losses = [self._backward(i, index[i], guidance) for i in range(self.n)]
         self._step += 1
         ce, kl, term = (torch.stack(column) for column in zip(*losses, strict=True))
-        return Gradients(self._grads, guidance, ce, kl, self._scale(term))
+        return Gradients(self._grads, guidance, ce, kl, self.guidance_weight.scale(term))
 
     def _backward(self, i: int, index: Tensor, guidance: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         start = self.starts[i]
@@ -164,8 +152,7 @@ class LoopedPopulation(Population):
             _collect(params, self.layout.unflatten(guidance[i]).values())
             term.backward(retain_graph=True)
             _collect(params, total)
-        weight = self._weight if isinstance(self._weight, float) else self._weight[i]
-        (ce + self._weighted(term, weight) if guided else ce).backward()
+        (ce + self.guidance_weight.counted(term, i) if guided else ce).backward()
         return ce.detach(), kl.detach(), term.detach()
 
     def _term(self, i: int, images: Tensor, proxy_logits: Tensor, probs: Tensor, features: list[Tensor]) -> Tensor:

@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +22,9 @@ from torch.utils._pytree import tree_leaves
 from l2o_env import pairs
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError
-from l2o_env.inner.build import block_sizes, make_population
+from l2o_env.inner.build import Plan, make_population
+from l2o_env.inner.optimizees import STAGES
+from l2o_env.inner.population import Population
 from l2o_env.inner.stacked import StackedPopulation
 from l2o_env.inner.statistics import FUSED
 from l2o_env.inner.window import Start
@@ -34,9 +35,6 @@ PROBES = (2, 16)
 """Least and largest size of the smaller population that is measured."""
 STEP = 4
 """By how many optimizees the other one is larger."""
-STAGES = ("start", "_gradients", "_update", "evaluate")
-"""Methods of a population whose peaks are extrapolated one by one, beside what is between them. Each grows linearly,
-but not all alike: one large network takes most for its activations, many for the statistics of their weights."""
 HEADROOM = 1.6
 """On a CPU tensors are counted, and this factor is for the rest: what operations take inside (up to 16 % was seen),
 what NumPy takes, and what malloc keeps of freed tensors (half as much again, where they are of some MiB)."""
@@ -135,51 +133,51 @@ def measured_need(config: EnvConfig, device: torch.device) -> Need:
     return Need(
         held=Line.through(n, small.held, large.held),
         stages=tuple(Line.through(n, *sizes) for sizes in passing),
-        at_a_time=lambda n: max(block_sizes(large.kind, n, device)),
+        at_a_time=lambda n: max(Plan("stacked" if large.stacked else "looped", n, config).block_sizes()),
         headroom=1.0 if device.type == "cuda" else HEADROOM,
     )
 
 
 class _Probe(NamedTuple):
-    """Bytes that a population kept after a window, and took at the peak of each stage; and its implementation."""
+    """Bytes that a population kept after a window, and took at the peak of each stage; and whether it was stacked.
+
+    Stages are extrapolated one by one. Each grows linearly, but not all alike: one large network takes most for its
+    activations, many for the statistics of their weights.
+    """
 
     held: int
     peaks: dict[str, int]
-    kind: str
+    stacked: bool
 
 
 def _probe(config: EnvConfig, device: torch.device, n: int) -> _Probe:
     with CudaMeter(device) if device.type == "cuda" else CpuMeter() as meter:
         population = make_population(config, n)
-        with _by_stage(population, meter) as peaks:
-            population.start({i: Start(0, i, i) for i in range(n)})
-            population.run(np.full((n, population.n_layers), config.base_lr), np.full(n, min(2, config.window)))
-        return _Probe(meter.now, peaks, "stacked" if isinstance(population, StackedPopulation) else "looped")
+        assert isinstance(population, Population)  # so few are never divided
+        peaks = _watch(population, meter)
+        population.start({i: Start(0, i, i) for i in range(n)})
+        population.run(np.full((n, population.n_layers), config.base_lr), np.full(n, min(2, config.window)))
+        peaks["between"] = max(peaks["between"], meter.take_peak())
+        return _Probe(meter.now, peaks, isinstance(population, StackedPopulation))
 
 
-@contextmanager
-def _by_stage(population: Any, meter: CpuMeter | CudaMeter) -> Iterator[dict[str, int]]:
-    """Peaks of the stages of a population, and of what is between them, while the block runs."""
+def _watch(population: Population, meter: CpuMeter | CudaMeter) -> dict[str, int]:
+    """Peaks of the stages of a population, and of what is between them; they grow as it runs."""
     peaks = dict.fromkeys(("between", *STAGES), 0)
 
     def note(stage: str) -> None:
         peaks[stage] = max(peaks[stage], meter.take_peak())
 
-    def measured(stage: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    @contextmanager
+    def measured(stage: str) -> Iterator[None]:
         note("between")
         try:
-            return method(*args, **kwargs)
+            yield
         finally:
             note(stage)
 
-    for stage in STAGES:
-        setattr(population, stage, partial(measured, stage, getattr(population, stage)))
-    try:
-        yield peaks
-    finally:
-        note("between")
-        for stage in STAGES:  # they refer to the population, which would not be freed
-            delattr(population, stage)
+    population.stage = measured
+    return peaks
 
 
 class CpuMeter(TorchDispatchMode):

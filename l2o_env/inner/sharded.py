@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError
 from l2o_env.inner.metrics import Evaluation
 from l2o_env.inner.population import Population
 from l2o_env.inner.window import Measurements, Start, Window, WindowTime
-from l2o_env.models.base import new_generator
+from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.models.layout import Layout
 from l2o_env.pairs.pair import Pair
 
@@ -103,9 +104,14 @@ class ShardedPopulation:
             self.starts[i] = start
             self.done[i] = 0
 
-    def run(self, rates: NDArray[np.float64], n_updates: NDArray[np.int64], *others: Any) -> Window:
-        """See ``Population``; `others` are ``(N, ...)`` too, or None."""
-        windows = self._call("run", rates, n_updates, *others)
+    def run(
+        self,
+        rates: NDArray[np.float64],
+        n_updates: NDArray[np.int64],
+        guidance_weights: NDArray[np.float64] | None = None,
+    ) -> Window:
+        """See ``Population``."""
+        windows = self._call("run", rates, n_updates, guidance_weights)
         self.done += n_updates
         return Window(
             layers=_joined([window.layers for window in windows]),
@@ -117,6 +123,14 @@ class ShardedPopulation:
     def window_time(self) -> WindowTime:
         """See ``Population``: the sum over all shards, which may have run side by side."""
         return WindowTime(*(sum(column) for column in zip(*self._call_all("window_time"), strict=True)))
+
+    def optimizee(self, i: int) -> Optimizee:
+        """Divided optimizees cannot be taken out.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError("The optimizees of a divided population cannot be taken out; use fewer, and workers=1.")
 
     def evaluate(self, split: str) -> Evaluation:
         """See ``Population``; the results are on the host."""

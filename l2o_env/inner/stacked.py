@@ -17,6 +17,7 @@ from l2o_env.guidance import TermInputs, kl_divergence
 from l2o_env.guidance.base import captured
 from l2o_env.inner.device_data import EVALUATION_CHUNK, DeviceData
 from l2o_env.inner.population import Gradients, Population
+from l2o_env.inner.update import clipped, masked_step
 from l2o_env.inner.window import Window
 from l2o_env.models.base import BatchedKernels, Optimizee
 from l2o_env.models.losses import as_rows, task_loss
@@ -29,7 +30,7 @@ _NO_CLASS = -1e4
 class StackedPopulation(Population):
     """All optimizees in one graph, batched with ``torch.func.vmap``.
 
-    Weights, gradients and momentum are ``(N, n_weights)`` tensors, so that clipping, SGD and statistics are a few
+    Weights, gradients and momentum are ``(N, n_weights)`` tensors, so that clipping, updates and statistics are a few
     operations however many parameters there are. Networks that bring their own batched kernels use those on a CPU.
 
     Args:
@@ -104,18 +105,14 @@ class StackedPopulation(Population):
     def _load_model(self, i: int, model: Optimizee) -> None:
         params = {name: p.detach() for name, p in model.named_parameters()}
         self.weights[i] = self.layout.flatten(params)
-        self._velocity[i] = 0
         for name, stacked in self._frozen.items():
             stacked[i] = self._padded(name, params[name])
         start = self.starts[i]
         assert start is not None
         self._offset[i] = int(self._first[start.pair])
 
-    def run(self, *args: Any, **kwargs: Any) -> Window:
-        """See ``Population``."""
-        window = super().run(*args, **kwargs)
+    def _end_window(self, window: Window) -> None:
         self._rates = self._gradient = self.weights.new_zeros(0)
-        return window
 
     def _set_rates(self, rates: Tensor) -> None:
         self._rates = self.layout.expand(rates.to(self.device, self.dtype))
@@ -136,13 +133,13 @@ class StackedPopulation(Population):
             self._labels.numpy(),
             self._probs.numpy(),
             index.numpy(),
-            self._weights,
+            self.guidance_weight.values,
             separate=separate and self.config.guidance == "kl",
         )
         if separate and guidance is None:
             guidance = np.zeros_like(total)
         found = (None if x is None else torch.from_numpy(x) for x in (total, guidance, ce, kl))
-        return Gradients(*found, scale=self._scale(torch.empty(0)))  # type: ignore[arg-type, misc]
+        return Gradients(*found, scale=self.guidance_weight.scale(torch.empty(0)))  # type: ignore[arg-type, misc]
 
     def _proxy_head(self, rows: list[int] | slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return self._frozen["proxy_head.weight"][rows].numpy(), self._frozen["proxy_head.bias"][rows].numpy()
@@ -153,14 +150,14 @@ class StackedPopulation(Population):
         others = (leaf, self.reference, self._extras(batch[0])) if self.guidance.beyond_kl else ()
         ce, kl, term = vmap(self._losses)(self.layout.unflatten(leaf), self._frozen, *batch, *others)
         guided = self.config.guidance != "none"
-        loss = (ce + self._weighted(term, self._weight) if guided else ce).sum()
+        loss = (ce + self.guidance_weight.counted(term) if guided else ce).sum()
         guidance = None
         if separate:
             guidance = torch.zeros_like(self.weights)
             if guided:
                 (guidance,) = torch.autograd.grad(term.sum(), leaf, retain_graph=True)
         (total,) = torch.autograd.grad(loss, leaf)
-        return Gradients(total, guidance, ce.detach(), kl.detach(), self._scale(term.detach()))
+        return Gradients(total, guidance, ce.detach(), kl.detach(), self.guidance_weight.scale(term.detach()))
 
     def _losses(
         self,
@@ -203,37 +200,11 @@ class StackedPopulation(Population):
         return found
 
     def _update(self, active: NDArray[np.bool_], mask: Tensor) -> None:
-        if active.all():
-            gradient, rates = self._clipped(self._gradient)
-            self._velocity.mul_(self.config.momentum).add_(gradient)
-            self.weights.addcmul_(rates, self._velocity, value=-1)
+        gradient = clipped(self._gradient, self.config.clip_norm)
+        if active.all():  # the common case, without copies
+            self.rule.step(self.weights, gradient, self._rates, self.state)
         else:
-            self._update_masked(self._gradient, mask[:, None])
-
-    def _clipped(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """What is added to the momentum, clipped and with the weight decay, and the rates ``(N, n_weights)`` or 1."""
-        config = self.config
-        if config.clip_norm is None:
-            gradient = gradient.add(self.weights, alpha=config.weight_decay)
-        else:
-            norm = gradient.square().sum(-1, keepdim=True).sqrt()
-            gradient = gradient * (config.clip_norm / (norm + 1e-6)).clamp(max=1)
-            gradient.add_(self.weights, alpha=config.weight_decay)
-        if config.update_rule == "rate_in_momentum":
-            return gradient.mul_(self._rates), torch.ones_like(self._rates[:1, :1])
-        return gradient, self._rates
-
-    def _update_masked(self, gradient: Tensor, rows: Tensor) -> None:
-        """The update of the optimizees in `rows` ``(N, 1)``.
-
-        By the operations of the update of all, so that an optimizee goes the same way, bit for bit, whatever the
-        others do.
-        """
-        gradient, rates = self._clipped(gradient)
-        velocity = self._velocity.mul(self.config.momentum).add_(gradient)
-        weights = self.weights.addcmul(rates, velocity, value=-1)
-        self._velocity.copy_(torch.where(rows, velocity, self._velocity))
-        self.weights.copy_(torch.where(rows, weights, self.weights))
+            masked_step(self.rule, self.weights, gradient, self._rates, self.state, mask[:, None])
 
     def _logits(self, rows: list[int], images: Tensor) -> tuple[Tensor, Tensor]:
         weights = self.weights[rows]

@@ -78,6 +78,10 @@ class GradientSums(NamedTuple):
     gradient2: Tensor
     aligned: Tensor
 
+    def replaced(self, other: GradientSums, mask: Tensor) -> GradientSums:
+        """These sums, and those of another batch for the optimizees in `mask` ``(N,)``."""
+        return GradientSums(*(torch.where(mask[:, None], b, a) for a, b in zip(self, other, strict=True)))
+
 
 def gradient_sums(
     layout: Layout, *, gradient: Tensor, guidance_gradient: Tensor, guidance_weight: float | Tensor, momentum: Tensor

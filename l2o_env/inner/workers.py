@@ -18,13 +18,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.inner.shared_memory import dump_pair
 from l2o_env.pairs.pair import Pair
 
-Builder = Callable[..., Any]
-"""Makes a population in the worker: ``l2o_env.inner.build.build``, which is sent by its name."""
+Builder = Callable[[Sequence[Pair]], Any]
+"""Makes a population of pairs, in the worker; it is pickled: ``l2o_env.inner.build.Plan``."""
 
 
 class WorkerError(RuntimeError):
@@ -167,27 +166,20 @@ class WorkerShard:
     """A part of a population in a worker process; see ``l2o_env.inner.sharded.Shard``.
 
     The population is being built when the constructor returns; ``result`` waits for that.
+
+    Args:
+        worker: Where it runs.
+        build: Makes the population.
+        pairs: Its pairs.
+        threads: Threads that it computes with.
     """
 
     _count = 0
 
-    def __init__(
-        self,
-        worker: Worker,
-        build: Builder,
-        kind: str,
-        members: Sequence[Pair],
-        n: int,
-        config: EnvConfig,
-        dtype: torch.dtype,
-        threads: int,
-    ) -> None:
+    def __init__(self, worker: Worker, build: Builder, pairs: Sequence[Pair], threads: int) -> None:
         WorkerShard._count += 1
         self._worker, self._id = worker, WorkerShard._count
-        keys = worker.send_pairs(members)
-        self._ticket = worker.ask(
-            self._id, "build", build, kind, keys, n, config, str(dtype).removeprefix("torch."), threads
-        )
+        self._ticket = worker.ask(self._id, "build", build, worker.send_pairs(pairs), threads)
         worker.populations += 1
 
     def submit(self, method: str, *args: Any) -> None:
@@ -281,7 +273,7 @@ def _answer(order: _Order, pairs: dict[int, bytes | Pair], populations: dict[int
 
 
 def _build(order: _Order, pairs: dict[int, bytes | Pair]) -> Any:
-    build, kind, keys, n, config, dtype, threads = order.args
+    build, keys, threads = order.args
     torch.set_num_threads(threads)
     members = []
     for key in keys:
@@ -289,4 +281,4 @@ def _build(order: _Order, pairs: dict[int, bytes | Pair]) -> Any:
         if isinstance(pair, bytes):
             pair = pairs[key] = pickle.loads(pair)
         members.append(pair)
-    return build(kind, members, n, config, getattr(torch, dtype))
+    return build(members)

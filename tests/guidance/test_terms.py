@@ -326,7 +326,7 @@ def test_gradients_are_those_of_the_formula(kind: type[Population], guidance: st
 
 def _gradients(population: Population) -> Gradients:
     """Those of the next update, with the guidance term's own."""
-    population._set_weights(None)
+    population.guidance_weight.set(None)
     return population._gradients(population._batches(np.arange(1))[:, 0], separate=True)
 
 
@@ -399,8 +399,8 @@ def test_the_cap_takes_the_gradient_away_beyond_it() -> None:
     torch.testing.assert_close(after(guidance_weight=3.0, guidance_cap=1e-12).weights, unguided, rtol=1e-6, atol=1e-8)
     assert (free - unguided).abs().max() > 1e-3
     population = after(guidance_weight=3.0, guidance_cap=0.3)
-    population._weight = 3.0
-    scale = population._scale(torch.tensor([0.05, 0.2], dtype=torch.float64))
+    population.guidance_weight.set(np.full(2, 3.0))
+    scale = population.guidance_weight.scale(torch.tensor([0.05, 0.2], dtype=torch.float64))
     assert isinstance(scale, Tensor)
     assert scale.flatten().tolist() == [3.0, 0.0]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
-from l2o_env.inner.build import build, make_population
+from l2o_env.inner.build import Plan, make_population
 from l2o_env.inner.cuda_graph import GraphedCall
 from l2o_env.inner.graphed import GraphedPopulation
 from l2o_env.inner.looped import LoopedPopulation
@@ -64,19 +64,19 @@ def test_graphed_and_stacked_go_the_same_way(changes: dict[str, Any]) -> None:
     config = _config(**changes)
     graphed, stacked = GraphedPopulation(TINIES, 3, config), StackedPopulation(TINIES, 3, config, kernels=False)
     weights = [None, np.array([0.1, 0.5, 0.3]), np.full(3, 0.2), None]
-    pointers = [tensor.data_ptr() for tensor in (graphed.weights, graphed._velocity, graphed._rates)]
+    pointers = [tensor.data_ptr() for tensor in (graphed.weights, graphed.state["momentum_buffer"], graphed._rates)]
     for population in (graphed, stacked):
         population.start(STARTS)
     for lengths, guidance_weights in zip(LENGTHS, weights, strict=True):
         a, b = (p.run(RATES, lengths, guidance_weights) for p in (graphed, stacked))
         assert torch.equal(graphed.weights, stacked.weights)
-        assert torch.equal(graphed._velocity, stacked._velocity)
+        assert torch.equal(graphed.state["momentum_buffer"], stacked.state["momentum_buffer"])
         for name, value in a.layers.items():
             np.testing.assert_array_equal(value, b.layers[name], err_msg=name)
         np.testing.assert_array_equal(a.measurements.train_kl, b.measurements.train_kl)
     assert (graphed.weights - graphed.reference).norm() > 0.1
     # What a graph has recorded stays where it is.
-    assert pointers == [tensor.data_ptr() for tensor in (graphed.weights, graphed._velocity, graphed._rates)]
+    assert pointers == [tensor.data_ptr() for tensor in (graphed.weights, graphed.state["momentum_buffer"], graphed._rates)]
     state = graphed.get_state()
     graphed.run(RATES, LENGTHS[2])
     graphed.set_state(state)
@@ -101,7 +101,7 @@ def test_one_that_diverges_leaves_the_others_alone() -> None:
 def test_graphs_are_taken_on_a_gpu_unless_they_are_switched_off(
     tinies: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not isinstance(build("stacked", TINIES, 2, _config()), GraphedPopulation)
+    assert not isinstance(Plan("stacked", 2, _config())(TINIES), GraphedPopulation)
     # The populations themselves are of the CPU here.
     monkeypatch.setattr("l2o_env.inner.build.resolve_device", lambda name: torch.device("cuda"))
     for n in (1, 40):

@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 from l2o_env import pairs
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
-from l2o_env.inner import memory
+from l2o_env.inner import build, memory
 from l2o_env.inner.build import make_population
 from l2o_env.inner.looped import LoopedPopulation
 from l2o_env.inner.memory import CpuMeter, Line, Need, measured_need
@@ -183,6 +183,7 @@ def test_a_gpu_is_measured_with_two_small_populations(tiny: str, monkeypatch: py
         "mem_get_info": lambda device: (650_000, 10**9),
     }.items():
         monkeypatch.setattr(memory.torch.cuda, name, value)
-    monkeypatch.setattr(memory, "resolve_device", lambda name: memory.torch.device("cuda"))
+    for module in (memory, build):
+        monkeypatch.setattr(module, "resolve_device", lambda name: memory.torch.device("cuda"))
     assert _fitting(share=1.0) == 200
     assert asked == [16, 20]

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from l2o_env.config import EnvConfig
-from l2o_env.inner.metrics import _places, class_accuracy, evaluate_chunks, make_metric, predictions, slide
+from l2o_env.inner.metrics import SplitJudge, make_metric, slide, window_starts
 from l2o_env.inner.stacked import StackedPopulation
 from l2o_env.inner.stream_data import Batch
 from l2o_env.inner.window import Start
@@ -26,7 +26,7 @@ IMAGES = torch.randn(5, 3, 6, 6, generator=GENERATOR, dtype=torch.float64)
 MASKS = torch.randint(3, (5, 6, 6), generator=GENERATOR)
 MASKS[:, 0] = IGNORED
 PROBS = torch.rand(5, 2, 3, 3, generator=GENERATOR, dtype=torch.float64).softmax(1)
-PAIR = dataclasses.replace(tiny_pair(), metric="miou")
+PAIR = dataclasses.replace(tiny_pair(), metric="miou", n_proxy_classes=2)
 
 
 def _dense(rows: list[int], images: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,8 +48,8 @@ def test_dense_losses_are_means_over_labelled_pixels() -> None:
 def test_parts_add_up_to_the_whole() -> None:
     whole = [Batch(IMAGES, MASKS, PROBS)]
     parts = [Batch(IMAGES[p], MASKS[p], PROBS[p]) for p in (slice(0, 2), slice(2, 5))]
-    found = evaluate_chunks(_dense, PAIR, [0, 1], "validation", parts, 2)
-    for mine, theirs in zip(found, evaluate_chunks(_dense, PAIR, [0, 1], "validation", whole, 2), strict=True):
+    found = SplitJudge(_dense, PAIR, [0, 1], "validation").evaluate(parts)
+    for mine, theirs in zip(found, SplitJudge(_dense, PAIR, [0, 1], "validation").evaluate(whole), strict=True):
         torch.testing.assert_close(mine, theirs)
     torch.testing.assert_close(found.ce, torch.stack([task_loss(k * IMAGES, MASKS) for k in (1, 2)]))
     log_q = (2 * IMAGES[:, :2, ::2, ::2]).log_softmax(1)
@@ -73,9 +73,9 @@ def test_metrics_are_those_of_the_confusion_matrix() -> None:
             metric.update(predicted[k : k + 1], MASKS[k : k + 1])
         assert float(metric.compute()) == pytest.approx(float(value), rel=1e-6), name
         pair = dataclasses.replace(PAIR, metric=name)
-        found = evaluate_chunks(_dense, pair, [0], "target", [Batch(IMAGES, MASKS, None)], 2)
+        found = SplitJudge(_dense, pair, [0], "target").evaluate([Batch(IMAGES, MASKS, None)])
         assert float(found.accuracy) == pytest.approx(float(value), rel=1e-6), name
-        of_classes = class_accuracy(_dense, pair, [0], "target", [Batch(IMAGES, MASKS, None)], 4)
+        of_classes = SplitJudge(_dense, pair, [0], "target").class_accuracy([Batch(IMAGES, MASKS, None)], 4)
         union = matrix.sum(1) if name != "miou" else matrix.sum(0) + matrix.sum(1) - hits
         torch.testing.assert_close(of_classes[0, :3], hits / union)
         assert of_classes[0, 3].isnan()
@@ -83,10 +83,10 @@ def test_metrics_are_those_of_the_confusion_matrix() -> None:
 
 def test_the_proxys_answers_are_averaged_over_an_image_or_enlarged_to_a_mask() -> None:
     labels = (IMAGES[:, :2, ::2, ::2].mean((-2, -1))).argmax(1)
-    found = evaluate_chunks(_dense, PAIR, [0], "proxy_test", [Batch(IMAGES, labels, None)], 2)
+    found = SplitJudge(_dense, PAIR, [0], "proxy_test").evaluate([Batch(IMAGES, labels, None)])
     assert found.accuracy == 1
     large = F.interpolate(IMAGES[:, :2, ::2, ::2], (6, 6), mode="bilinear", align_corners=False)
-    found = evaluate_chunks(_dense, PAIR, [0], "proxy_test", [Batch(IMAGES, large.argmax(1), None)], 2)
+    found = SplitJudge(_dense, PAIR, [0], "proxy_test").evaluate([Batch(IMAGES, large.argmax(1), None)])
     assert found.accuracy == 1
     torch.testing.assert_close(found.ce[0], F.cross_entropy(large, large.argmax(1)))
 
@@ -98,21 +98,21 @@ def _one(scores: Callable[[Tensor], Tensor]) -> Callable[[list[int], Tensor], tu
 def test_predictions_are_averaged_with_those_of_the_mirror_image() -> None:
     pair = dataclasses.replace(PAIR, flip_average=True)
     images = 2 * torch.randn(200, 3, 6, 6, generator=new_generator(1), dtype=torch.float64)
-    found = predictions(_one(lambda images: images[:, :, 0, 0]), pair, [0, 1], "target", images)
+    found = SplitJudge(_one(lambda images: images[:, :, 0, 0]), pair, [0, 1], "target").predictions(images)
     left, right = images[:, :, 0, 0], images[:, :, 0, -1]
     assert torch.equal(found, (left.sigmoid() + right.sigmoid()).argmax(1).expand(2, -1))
     for other in (left.softmax(1) + right.sigmoid(), left.sigmoid() + right.softmax(1), left + right):
         assert not torch.equal(found[0], other.argmax(1))
     # A class per pixel: what is said of the mirror image is not the mirror image of what is said.
     bias = 2 * torch.randn(3, 6, 6, generator=new_generator(2), dtype=torch.float64)
-    dense = predictions(_one(lambda images: images + bias), pair, [0], "target", images)
+    dense = SplitJudge(_one(lambda images: images + bias), pair, [0], "target").predictions(images)
     left, right = images + bias, images + bias.flip(-1)
     assert torch.equal(dense[0], (left.softmax(1) + right.softmax(1)).argmax(1))
     for other in (left.softmax(1) + right.sigmoid(), left.sigmoid() + right.softmax(1), left + right):
         assert not torch.equal(dense[0], other.argmax(1))
-    plain = predictions(_one(lambda images: images[:, :, 0, 0]), pair, [0], "validation", IMAGES)
+    plain = SplitJudge(_one(lambda images: images[:, :, 0, 0]), pair, [0], "validation").predictions(IMAGES)
     assert torch.equal(plain[0], IMAGES[:, :, 0, 0].argmax(1))
-    found_ce = evaluate_chunks(_one(lambda x: x), pair, [0], "target", [Batch(IMAGES, MASKS, None)], 2).ce
+    found_ce = SplitJudge(_one(lambda x: x), pair, [0], "target").evaluate([Batch(IMAGES, MASKS, None)]).ce
     assert found_ce.isnan().all()
 
 
@@ -138,8 +138,8 @@ def test_a_class_without_labels_does_not_count() -> None:
 
 
 def test_windows_cover_an_image_and_are_averaged() -> None:
-    assert _places(20, 6) == [0, 5, 10, 14]
-    assert _places(6, 6) == [0]
+    assert window_starts(20, 6) == [0, 5, 10, 14]
+    assert window_starts(6, 6) == [0]
     image = torch.arange(2 * 3 * 11 * 14, dtype=torch.float64).reshape(2, 3, 11, 14)
     torch.testing.assert_close(slide(lambda x: x, image, 6), image)
     torch.testing.assert_close(slide(lambda x: x, image, 64), image)

@@ -16,7 +16,7 @@ from l2o_env import ConfigError, pairs
 from l2o_env.config import EnvConfig
 from l2o_env.env import Syn2RealEnv
 from l2o_env.inner import stream_data
-from l2o_env.inner.build import in_workers, make_population
+from l2o_env.inner.build import Plan, in_workers, make_population
 from l2o_env.inner.looped import LoopedPopulation
 from l2o_env.inner.population import Population
 from l2o_env.inner.stacked import StackedPopulation
@@ -199,7 +199,7 @@ def test_streams_are_looped_and_never_stacked(tree: Path) -> None:
 
 def test_the_time_that_worker_processes_wait_for_images_is_known(tree: Path) -> None:
     pair = _pair(tree)
-    population = in_workers("looped", [pair], 3, EnvConfig(**{**SETTINGS, "pairs": pair.name, "workers": 2}))
+    population = in_workers(Plan("looped", 3, EnvConfig(**{**SETTINGS, "pairs": pair.name, "workers": 2})), [pair])
     try:
         assert population.window_time() == (0, 0)
         population.start({i: Start(0, i, i) for i in range(3)})

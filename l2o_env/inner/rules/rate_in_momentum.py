@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from l2o_env.inner.rules.base import Rule
+
+
+class RateInMomentum(Rule):
+    """v ← ρ v + lr (g + wd θ); θ ← θ − v.
+
+    SGD multiplies by the rate after the buffer. As long as a rate stays as it is, both go the same way; here a rate of
+    0 does not stop a layer at once, and a new rate acts on new gradients alone.
+    """
+
+    name = "rate_in_momentum"
+    buffers = ("momentum_buffer",)
+    momentum = "momentum_buffer"
+
+    def step(self, weights: Tensor, gradient: Tensor, rates: Tensor, state: Mapping[str, Tensor]) -> None:
+        """See ``Rule``."""
+        velocity = state["momentum_buffer"]
+        gradient.add_(weights, alpha=self.config.weight_decay).mul_(rates)
+        velocity.mul_(self.config.momentum).add_(gradient)
+        weights.sub_(velocity)
+
+    def optimizer(self, groups: Sequence[dict[str, Any]], *, fused: bool) -> torch.optim.Optimizer:
+        """See ``Rule``; it has no fused form."""
+        return RateInMomentumSGD(groups, momentum=self.config.momentum, weight_decay=self.config.weight_decay)
+
 
 class RateInMomentumSGD(torch.optim.Optimizer):
-    """SGD with the rate inside the momentum buffer: v ← ρ v + lr (g + wd θ); θ ← θ − v.
-
-    ``torch.optim.SGD`` multiplies by the rate after the buffer. As long as a rate stays as it is, both go the same
-    way; here a rate of 0 does not stop a layer at once, and a new rate acts on new gradients alone.
+    """:class:`RateInMomentum` as an optimizer.
 
     Args:
         params: Parameters or parameter groups, as ``torch.optim.SGD`` takes them.
