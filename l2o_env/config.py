@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 
-from l2o_env.errors import ConfigError, UnknownSettingError, unknown_name
+from l2o_env.errors import ConfigError, UnknownSettingError, require_integer, unknown_name
 
 ObservationForm = Literal["layers", "asg"]
 WindowForm = Literal["fixed", "asg", "asg_intended"]
@@ -113,68 +116,14 @@ class EnvConfig:
     """Torch device; `auto` takes a GPU if there is one."""
 
     def __post_init__(self) -> None:
-        given: object = self.pairs
-        names = (given,) if isinstance(given, str) else given
-        if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
-            raise ConfigError(f"pairs is {given!r}; expected the name of at least one pair.")
-        object.__setattr__(self, "pairs", tuple(names))
-        for kind, name, known in (
-            ("action form", self.action, get_args(ActionForm)),
-            ("window form", self.windows, get_args(WindowForm)),
-            ("observation form", self.observation, get_args(ObservationForm)),
-            ("update rule", self.update_rule, get_args(UpdateRule)),
-            ("learning rate curve", self.lr_curve, get_args(Curve)),
-            ("reward", self.reward, get_args(RewardName)),
-            ("guidance", self.guidance, get_args(GuidanceName)),
-            ("guidance schedule", self.guidance_schedule, get_args(GuidanceSchedule)),
-            ("implementation", self.implementation, get_args(Implementation)),
-            ("precision", self.precision, get_args(Precision)),
-        ):
-            if name not in known:
-                raise unknown_name(kind, name, known)
-        for key in ("budget", "window", "batch_size", "workers", "csg_dim", "csg_queue", "lr_warmup"):
-            _require_integer(key, getattr(self, key))
-        if self.epoch_updates is not None:
-            _require_integer("epoch_updates", self.epoch_updates)
-        for key in ("common_random_numbers", "random_init", "cuda_graphs"):
-            if not isinstance(getattr(self, key), bool):
-                raise ConfigError(f"{key} is {getattr(self, key)!r}; expected True or False.")
-        if self.window > self.budget:
-            raise ConfigError(
-                f"window {self.window} is larger than the budget of {self.budget} updates; "
-                "choose a window of at most the budget."
-            )
-        for key in ("kl_weight", "divergence_penalty", "guidance_weight", "weight_decay", "l2sp_head"):
-            _require(key, getattr(self, key), "a finite number >= 0", lambda x: x >= 0)
-        positive = ("lr_min", "lr_max", "base_lr", "guidance_weight_min", "guidance_weight_max")
-        optional = [key for key in ("clip_norm", "guidance_cap") if getattr(self, key) is not None]
-        for key in (*positive, "csg_temperature", *optional):
-            _require(key, getattr(self, key), "a finite number > 0", lambda x: x > 0)
-        _require("momentum", self.momentum, "a number in [0, 1)", lambda x: 0 <= x < 1)
-        _require("relative_scale", self.relative_scale, "a finite number > 1", lambda x: x > 1)
-        if self.windows != "fixed" and self.window == self.budget:
-            raise ConfigError(
-                f"The windows {self.windows!r} begin with one of {self.window} updates before the first action, and "
-                "the budget is no more than that; give a larger budget or a smaller window."
-            )
-        if self.lr_min >= self.lr_max:
-            raise ConfigError(f"lr_min {self.lr_min} must be smaller than lr_max {self.lr_max}.")
-        if self.guidance_weight_min >= self.guidance_weight_max:
-            raise ConfigError(
-                f"guidance_weight_min {self.guidance_weight_min} must be smaller than guidance_weight_max "
-                f"{self.guidance_weight_max}."
-            )
-        if self.action == "log+guidance" and self.guidance == "none":
-            raise ConfigError("The action form 'log+guidance' sets the weight of a guidance term; guidance is 'none'.")
-
-    @property
-    def n_steps(self) -> int:
-        """Environment steps of an episode; the last window is shorter if the budget is no multiple of it.
-
-        Of ASG's windows, which depend on the pair's images, it is the number that fixed ones would make; see
-        ``l2o_env.episodes.n_steps`` for theirs.
-        """
-        return -(-self.budget // self.window)
+        """Checks each setting by the table below, and then those that have to fit each other."""
+        object.__setattr__(self, "pairs", _names(self.pairs))
+        for field in fields(self):
+            if field.name != "pairs":
+                object.__setattr__(self, field.name, _RULES[field.name](field.name, getattr(self, field.name)))
+        for fits, message in _TOGETHER:
+            if not fits(self):
+                raise ConfigError(message.format(**vars(self)))
 
     @property
     def kl_loss_weight(self) -> float:
@@ -190,6 +139,106 @@ class EnvConfig:
                 hint = unknown_name("setting", key, known)
                 raise UnknownSettingError(f"{hint} (Got an unexpected keyword argument {key!r}.)")
         return cls(**kwargs)
+
+
+# --- what values settings may have -----------------------------------------------------------------------------------
+
+_Rule = Callable[[str, Any], Any]
+"""Takes a setting's name and value; returns the value as it is kept, or raises ``ConfigError``."""
+
+
+def _names(value: object) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, Sequence) or not names or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"pairs is {value!r}; expected the name of at least one pair.")
+    return tuple(names)
+
+
+def _one_of(kind: str, form: Any) -> _Rule:
+    """A name of a ``Literal``; `kind` is what messages call it."""
+
+    def rule(key: str, value: object) -> Any:
+        if value not in get_args(form):
+            raise unknown_name(kind, value, get_args(form))
+        return value
+
+    return rule
+
+
+def _number(expected: str, accepts: Callable[[float], bool]) -> _Rule:
+    def rule(key: str, value: object) -> Any:
+        # NumPy's numbers are numbers: settings come from sweeps and tables.
+        known = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+        if not known or not math.isfinite(value) or not accepts(value):  # type: ignore[arg-type]
+            raise ConfigError(f"{key} is {value!r}; expected {expected}.")
+        return value.item() if isinstance(value, np.generic) else value
+
+    return rule
+
+
+def _flag(key: str, value: object) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise ConfigError(f"{key} is {value!r}; expected True or False.")
+    return bool(value)
+
+
+def _or_none(rule: _Rule) -> _Rule:
+    return lambda key, value: None if value is None else rule(key, value)
+
+
+def _text(key: str, value: object) -> Any:
+    return value  # `resolve_device` says what devices there are, when one is needed
+
+
+_NOT_NEGATIVE = _number("a finite number >= 0", lambda x: x >= 0)
+_POSITIVE = _number("a finite number > 0", lambda x: x > 0)
+_RULES: dict[str, _Rule] = {
+    **dict.fromkeys(
+        ("budget", "window", "batch_size", "workers", "csg_dim", "csg_queue", "lr_warmup"), require_integer
+    ),
+    "epoch_updates": _or_none(require_integer),
+    **dict.fromkeys(("common_random_numbers", "random_init", "cuda_graphs"), _flag),
+    **dict.fromkeys(("kl_weight", "divergence_penalty", "guidance_weight", "weight_decay", "l2sp_head"), _NOT_NEGATIVE),
+    **dict.fromkeys(("lr_min", "lr_max", "base_lr", "csg_temperature"), _POSITIVE),
+    **dict.fromkeys(("guidance_weight_min", "guidance_weight_max"), _POSITIVE),
+    **dict.fromkeys(("clip_norm", "guidance_cap"), _or_none(_POSITIVE)),
+    "momentum": _number("a number in [0, 1)", lambda x: 0 <= x < 1),
+    "relative_scale": _number("a finite number > 1", lambda x: x > 1),
+    "action": _one_of("action form", ActionForm),
+    "windows": _one_of("window form", WindowForm),
+    "observation": _one_of("observation form", ObservationForm),
+    "update_rule": _one_of("update rule", UpdateRule),
+    "lr_curve": _one_of("learning rate curve", Curve),
+    "reward": _one_of("reward", RewardName),
+    "guidance": _one_of("guidance", GuidanceName),
+    "guidance_schedule": _one_of("guidance schedule", GuidanceSchedule),
+    "implementation": _one_of("implementation", Implementation),
+    "precision": _one_of("precision", Precision),
+    "device": _text,
+}
+"""What each setting may be."""
+
+_TOGETHER: tuple[tuple[Callable[[EnvConfig], bool], str], ...] = (
+    (
+        lambda c: c.window <= c.budget,
+        "window {window} is larger than the budget of {budget} updates; choose a window of at most the budget.",
+    ),
+    (
+        lambda c: c.windows == "fixed" or c.window < c.budget,
+        "The windows {windows!r} begin with one of {window} updates before the first action, and the budget is no more "
+        "than that; give a larger budget or a smaller window.",
+    ),
+    (lambda c: c.lr_min < c.lr_max, "lr_min {lr_min} must be smaller than lr_max {lr_max}."),
+    (
+        lambda c: c.guidance_weight_min < c.guidance_weight_max,
+        "guidance_weight_min {guidance_weight_min} must be smaller than guidance_weight_max {guidance_weight_max}.",
+    ),
+    (
+        lambda c: c.action != "log+guidance" or c.guidance != "none",
+        "The action form 'log+guidance' sets the weight of a guidance term; guidance is 'none'.",
+    ),
+)
+"""Which settings fit each other, and what is said where they do not."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -209,13 +258,3 @@ def resolve_device(name: str) -> torch.device:
             f"Device {name!r} is not there; this machine has {', '.join(found)}. Use one of them or 'auto'."
         ) from error
     return device
-
-
-def _require_integer(key: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{key} is {value!r}; expected an integer >= 1.")
-
-
-def _require(key: str, value: object, expected: str, accepts: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not accepts(value):
-        raise ConfigError(f"{key} is {value!r}; expected {expected}.")

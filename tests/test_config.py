@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections import UserList
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,9 +20,22 @@ def test_one_name_is_taken_as_one_pair() -> None:
     assert EnvConfig(pairs=["a", "b"]).pairs == ("a", "b")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("budget", "window", "steps"), [(300, 15, 20), (10, 3, 4), (10, 10, 1), (1, 1, 1)])
-def test_the_last_window_is_shorter_if_the_budget_is_no_multiple(budget: int, window: int, steps: int) -> None:
-    assert EnvConfig(budget=budget, window=window).n_steps == steps
+def test_numbers_of_numpy_are_numbers_and_any_sequence_names_pairs() -> None:
+    config = EnvConfig(
+        pairs=UserList(["a", "b"]),  # type: ignore[arg-type]
+        budget=np.int64(30),  # type: ignore[arg-type]
+        base_lr=np.float32(0.5),  # type: ignore[arg-type]
+        random_init=np.bool_(True),  # type: ignore[arg-type]
+    )
+    assert config == EnvConfig(pairs=("a", "b"), budget=30, base_lr=0.5, random_init=True)
+    assert [type(value) for value in (config.budget, config.base_lr, config.random_init)] == [int, float, bool]
+
+
+def test_every_setting_has_a_rule() -> None:
+    for field in dataclasses.fields(EnvConfig):
+        if field.name not in ("pairs", "device"):
+            with pytest.raises(ConfigError, match=rf"{field.name.replace('_', '.')}|Unknown"):
+                EnvConfig(**{field.name: object()})  # type: ignore[arg-type]
 
 
 def test_the_kl_term_of_the_loss_has_no_weight_without_guidance() -> None:
@@ -71,6 +86,10 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"lr_min": 0.5, "lr_max": 0.3}, ["lr_min 0.5", "smaller than", "lr_max 0.3"]),
     ({"common_random_numbers": "no"}, ["common_random_numbers is 'no'", "True or False"]),
     ({"random_init": 1}, ["random_init is 1", "True or False"]),
+    ({"momentum": True}, ["momentum is True", "[0, 1)"]),
+    ({"windows": "asg", "window": 10, "budget": 10}, ["'asg'", "10 updates before the first action"]),
+    ({"guidance_weight_min": 2.0, "guidance_weight_max": 1.0}, ["guidance_weight_min 2.0", "guidance_weight_max 1.0"]),
+    ({"action": "log+guidance", "guidance": "none"}, ["'log+guidance'", "guidance is 'none'"]),
     ({"buget": 10}, ["setting", "'buget'", "'budget'?", "'window'"]),
 ]
 

@@ -85,7 +85,7 @@ class SB3Agent(Predictor):
     def _new_policy(self, n_layers: int) -> BasePolicy:
         bare = Spaces(self.env_config, n_layers, self.shared_factor)
         with self.randomness():
-            return build(self.algorithm, self.config, bare, self.env_config.n_steps).policy
+            return build(self.algorithm, self.config, bare, -(-self.env_config.budget // self.env_config.window)).policy
 
     def act(self, observations: NDArray[np.float32], state: Any, deterministic: bool) -> tuple[NDArray[Any], Any]:
         """Chooses actions ``(N, ...)`` for observations ``(N, n_layers * n_features)``; see ``agents.base``.

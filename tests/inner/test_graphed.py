@@ -64,7 +64,8 @@ def test_graphed_and_stacked_go_the_same_way(changes: dict[str, Any]) -> None:
     config = _config(**changes)
     graphed, stacked = GraphedPopulation(TINIES, 3, config), StackedPopulation(TINIES, 3, config, kernels=False)
     weights = [None, np.array([0.1, 0.5, 0.3]), np.full(3, 0.2), None]
-    pointers = [tensor.data_ptr() for tensor in (graphed.weights, graphed.state["momentum_buffer"], graphed._rates)]
+    kept = (graphed.weights, graphed.state["momentum_buffer"], graphed._rates)
+    pointers = [tensor.data_ptr() for tensor in kept]
     for population in (graphed, stacked):
         population.start(STARTS)
     for lengths, guidance_weights in zip(LENGTHS, weights, strict=True):
@@ -76,7 +77,9 @@ def test_graphed_and_stacked_go_the_same_way(changes: dict[str, Any]) -> None:
         np.testing.assert_array_equal(a.measurements.train_kl, b.measurements.train_kl)
     assert (graphed.weights - graphed.reference).norm() > 0.1
     # What a graph has recorded stays where it is.
-    assert pointers == [tensor.data_ptr() for tensor in (graphed.weights, graphed.state["momentum_buffer"], graphed._rates)]
+    assert pointers == [
+        tensor.data_ptr() for tensor in (graphed.weights, graphed.state["momentum_buffer"], graphed._rates)
+    ]
     state = graphed.get_state()
     graphed.run(RATES, LENGTHS[2])
     graphed.set_state(state)
