@@ -40,6 +40,7 @@ class RawLoop:
         recipe: Settings.
         device: Where it runs.
         channels_last: Whether images and weights are stored channels last; None: on a GPU.
+        compile: Whether the network is compiled.
         dtype: Floating-point type.
     """
 
@@ -50,9 +51,11 @@ class RawLoop:
         device: torch.device | str = "cpu",
         *,
         channels_last: bool | None = None,
+        compile: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.pair, self.recipe, self.device, self.dtype = pair, recipe, torch.device(device), dtype
+        self.compile = compile
         last = self.device.type == "cuda" if channels_last is None else channels_last
         self.format = torch.channels_last if last else torch.contiguous_format
         train, validation = in_memory(pair.train), in_memory(pair.validation)
@@ -71,6 +74,8 @@ class RawLoop:
         model = self.pair.make_model(torch.Generator().manual_seed(seed))
         self.model: nn.Module = model.to(self.device, self.dtype).to(memory_format=self.format).eval()
         named = dict(self.model.named_parameters())
+        if self.compile:
+            self.model.compile(dynamic=False)
         self.params = [p for p in named.values() if p.requires_grad]
         self.optimizer = torch.optim.SGD(
             [{"params": [named[name] for name in group], "lr": 0.0} for group in model.layer_groups().values()],

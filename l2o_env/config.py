@@ -108,6 +108,9 @@ class EnvConfig:
     """How a population runs: `stacked` (one batched graph), `looped` (any network), or `auto`."""
     precision: Precision = "float32"
     """What a network computes in: `bf16` (mixed precision; weights stay float32) is for large networks on a GPU."""
+    compile: bool = False
+    """Compile networks with ``torch.compile``, where they have no kernels of their own and the guidance reads no
+    feature map: half a minute and more, once in each process. docs/performance.md says when that pays."""
     cuda_graphs: bool = True
     """On a GPU, record the updates of a stacked population as CUDA graphs."""
     workers: int = 1
@@ -197,7 +200,7 @@ _RULES: dict[str, _Rule] = {
         ("budget", "window", "batch_size", "workers", "csg_dim", "csg_queue", "lr_warmup"), require_integer
     ),
     "epoch_updates": _or_none(require_integer),
-    **dict.fromkeys(("common_random_numbers", "random_init", "cuda_graphs"), _flag),
+    **dict.fromkeys(("common_random_numbers", "random_init", "compile", "cuda_graphs"), _flag),
     **dict.fromkeys(("kl_weight", "divergence_penalty", "guidance_weight", "weight_decay", "l2sp_head"), _NOT_NEGATIVE),
     **dict.fromkeys(("lr_min", "lr_max", "base_lr", "csg_temperature"), _POSITIVE),
     **dict.fromkeys(("guidance_weight_min", "guidance_weight_max"), _POSITIVE),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import backbone, scaling, speed
+from benchmarks import backbone, compiled, scaling, speed
 from benchmarks.contenders import Setting, Spec
 from benchmarks.measure import Timing, measure, peak_memory
 from benchmarks.raw_loop import RawLoop, Recipe
@@ -262,6 +262,23 @@ def test_the_backbone_benchmark_runs(
     assert capsys.readouterr().out.count("1.00 GiB") == 6
     assert backbone.main(["--networks", "fcn9s", "--device", "cpu", "--no-memory"]) == 2
     assert "'fcn9s'" in capsys.readouterr().err
+
+
+def test_the_compiled_benchmark_runs(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("l2o_env.inner.compiled.BACKEND", "aot_eager")
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda model, dynamic: None)
+    data = tmp_path / "compiled.json"
+    command = ["--quick", "--cases", f"{tiny}*1", f"{tiny}*2", "--device", "cpu", "--json", str(data)]
+    assert compiled.main(command) == 0
+    rows = json.loads(data.read_text())["rows"]
+    assert [(row["case"], row["loop"]) for row in rows] == [
+        (f"{tiny}*{n}", loop) for n in (1, 2) for loop in compiled.LOOPS
+    ]
+    assert [row["ratio"] for row in rows if row["loop"] == "raw"] == [[1.0, 1.0, 1.0]] * 2
+    assert all(row["start"] > 0 and row["ratio"][0] > 0 for row in rows)
+    assert "pays after" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

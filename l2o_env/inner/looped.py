@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from l2o_env.config import EnvConfig
 from l2o_env.guidance import TermInputs, kl_divergence
 from l2o_env.guidance.base import captured, feature_map
+from l2o_env.inner.compiled import compiled, graphs_kept
 from l2o_env.inner.device_data import EVALUATION_CHUNK
 from l2o_env.inner.population import Gradients, Population
 from l2o_env.inner.window import Start, Window, WindowTime
@@ -29,6 +31,10 @@ def _in_bf16(forward: Callable[[Tensor], tuple[Tensor, Tensor]], images: Tensor)
     with torch.autocast(images.device.type, torch.bfloat16):
         logits, proxy_logits = forward(images.contiguous(memory_format=torch.channels_last))
     return logits.float(), proxy_logits.float()
+
+
+def _forward(model: Optimizee, images: Tensor) -> tuple[Tensor, Tensor]:
+    return model(images)
 
 
 def _collect(params: Sequence[nn.Parameter], gradients: Iterable[Tensor | None]) -> None:
@@ -51,6 +57,10 @@ class LoopedPopulation(Population):
         self._params: list[list[nn.Parameter]] = [[] for _ in range(n)]
         self._optimizers: list[torch.optim.Optimizer | None] = [None] * n
         self._grads = torch.zeros_like(self.weights)
+        self._forward: Callable[[Optimizee, Tensor], tuple[Tensor, Tensor]] = _forward
+        self._kept: Callable[[], AbstractContextManager[Any]] = nullcontext
+        if config.compile and not self.guidance.needs_feature_layer:
+            self._forward, self._kept = compiled(_forward), graphs_kept
         self._before: list[list[Tensor]] = []
         self._ahead = np.zeros((n, 0), np.int64)
         self._step = 0
@@ -140,7 +150,7 @@ class LoopedPopulation(Population):
         assert probs is not None
         model.train_batch_statistics(True)
         with captured(model, self.guidance.needs_features) as features:
-            logits, proxy_logits = model(images)
+            logits, proxy_logits = self._forward(model, images)
         model.train_batch_statistics(False)
         ce = task_loss(logits, batch.labels)
         kl = kl_divergence(as_rows(proxy_logits), as_rows(probs))
@@ -150,7 +160,8 @@ class LoopedPopulation(Population):
             params = self._params[i]
             total = [p.grad for p in params]
             _collect(params, self.layout.unflatten(guidance[i]).values())
-            term.backward(retain_graph=True)
+            with self._kept():
+                term.backward(retain_graph=True)
             _collect(params, total)
         (ce + self.guidance_weight.counted(term, i) if guided else ce).backward()
         return ce.detach(), kl.detach(), term.detach()
@@ -180,7 +191,7 @@ class LoopedPopulation(Population):
 
     def _logits(self, rows: list[int], images: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            parts = [[self._models[i](chunk) for chunk in images.split(EVALUATION_CHUNK)] for i in rows]
+            parts = [[self._forward(self._models[i], chunk) for chunk in images.split(EVALUATION_CHUNK)] for i in rows]
         return (
             torch.stack([torch.cat([a for a, _ in row]) for row in parts]),
             torch.stack([torch.cat([b for _, b in row]) for row in parts]),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,13 +15,15 @@ from torch.func import functional_call, vmap
 
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
-from l2o_env.guidance import TermInputs, kl_divergence
+from l2o_env.guidance import Guidance, TermInputs, kl_divergence
 from l2o_env.guidance.base import captured
+from l2o_env.inner.compiled import compiled, graphs_kept
 from l2o_env.inner.device_data import EVALUATION_CHUNK, DeviceData
 from l2o_env.inner.population import Gradients, Population
 from l2o_env.inner.update import clipped, masked_step
 from l2o_env.inner.window import Window
 from l2o_env.models.base import BatchedKernels, Optimizee
+from l2o_env.models.layout import Layout
 from l2o_env.models.losses import as_rows, task_loss
 from l2o_env.pairs.pair import Pair
 
@@ -87,6 +91,11 @@ class StackedPopulation(Population):
             for name, p in self._template.named_parameters()
             if not p.requires_grad
         }
+        self._losses_of_all, self._logits_of_all = _losses_of_all, _logits_of_all
+        self._kept: Callable[[], AbstractContextManager[Any]] = nullcontext
+        if config.compile and not self.guidance.needs_feature_layer:
+            self._losses_of_all, self._logits_of_all = compiled(_losses_of_all), compiled(_logits_of_all)
+            self._kept = graphs_kept
         usable = kernels and self.device.type == "cpu" and dtype == torch.float32
         self._kernels: BatchedKernels | None = None
         if usable:
@@ -148,45 +157,19 @@ class StackedPopulation(Population):
         leaf = self.weights.detach().requires_grad_()
         batch = (self._images[index], self._labels[index], self._probs[index])
         others = (leaf, self.reference, self._extras(batch[0])) if self.guidance.beyond_kl else ()
-        ce, kl, term = vmap(self._losses)(self.layout.unflatten(leaf), self._frozen, *batch, *others)
+        ce, kl, term = self._losses_of_all(
+            self._template, self.guidance, self.layout, leaf, self._frozen, *batch, *others
+        )
         guided = self.config.guidance != "none"
         loss = (ce + self.guidance_weight.counted(term) if guided else ce).sum()
         guidance = None
         if separate:
             guidance = torch.zeros_like(self.weights)
             if guided:
-                (guidance,) = torch.autograd.grad(term.sum(), leaf, retain_graph=True)
+                with self._kept():
+                    (guidance,) = torch.autograd.grad(term.sum(), leaf, retain_graph=True)
         (total,) = torch.autograd.grad(loss, leaf)
         return Gradients(total, guidance, ce.detach(), kl.detach(), self.guidance_weight.scale(term.detach()))
-
-    def _losses(
-        self,
-        params: dict[str, Tensor],
-        frozen: dict[str, Tensor],
-        images: Tensor,
-        labels: Tensor,
-        probs: Tensor,
-        *others: Any,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Cross-entropy, KL divergence and guidance term of one optimizee.
-
-        If the term is more than the KL divergence, the optimizee's weights, reference and extras follow.
-        """
-
-        def encode(views: Tensor) -> Tensor:
-            with captured(self._template) as features:
-                functional_call(self._template, {**params, **frozen}, (views,))
-            return features[0]
-
-        with captured(self._template, self.guidance.needs_features) as features:
-            logits, proxy_logits = functional_call(self._template, {**params, **frozen}, (images,))
-        ce, kl = task_loss(logits, labels), kl_divergence(as_rows(proxy_logits), as_rows(probs))
-        if not self.guidance.beyond_kl:
-            return ce, kl, kl
-        weights, reference, extras = others
-        found = features[0] if features else None
-        inputs = TermInputs(proxy_logits, probs, weights, reference, found, extras, encode)
-        return ce, kl, self.guidance.loss(inputs)
 
     def _extras(self, images: Tensor) -> dict[str, Tensor]:
         """What the guidance term needs besides, each ``(N, ...)``, for batches ``(N, batch, ...)``."""
@@ -213,10 +196,55 @@ class StackedPopulation(Population):
             found = self._kernels.logits(weights.numpy(), *self._proxy_head(rows), images.numpy())
             return torch.from_numpy(found[0]), torch.from_numpy(found[1])
 
-        def forward(params: dict[str, Tensor], chunk: Tensor) -> tuple[Tensor, Tensor]:
-            return functional_call(self._template, params, (chunk,))
-
         params = {**self.layout.unflatten(weights), **frozen}
         with torch.no_grad():
-            parts = [vmap(forward, (0, None))(params, chunk) for chunk in images.split(EVALUATION_CHUNK)]
+            parts = [self._logits_of_all(self._template, params, chunk) for chunk in images.split(EVALUATION_CHUNK)]
         return torch.cat([a for a, _ in parts], 1), torch.cat([b for _, b in parts], 1)
+
+
+# --- what runs for each optimizee: functions of tensors, which torch.func batches and PyTorch can compile -----------
+
+
+def _losses_of_all(
+    template: Optimizee, guidance: Guidance, layout: Layout, weights: Tensor, *stacked: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`_losses` of N optimizees: each of the further arguments has a first dimension of N, as each result has.
+
+    The weights come in one piece ``(N, n_weights)``, of which PyTorch's compiler knows that gradients end there.
+    """
+    return vmap(partial(_losses, template, guidance))(layout.unflatten(weights), *stacked)
+
+
+def _logits_of_all(template: Optimizee, params: dict[str, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+    """Both heads' logits ``(N, n_images, ...)`` of N optimizees on the same images."""
+    return vmap(lambda own: functional_call(template, own, (images,)))(params)
+
+
+def _losses(
+    template: Optimizee,
+    guidance: Guidance,
+    params: dict[str, Tensor],
+    frozen: dict[str, Tensor],
+    images: Tensor,
+    labels: Tensor,
+    probs: Tensor,
+    *others: Any,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cross-entropy, KL divergence and guidance term of one optimizee.
+
+    If the term is more than the KL divergence, the optimizee's weights, reference and extras follow.
+    """
+
+    def encode(views: Tensor) -> Tensor:
+        with captured(template) as features:
+            functional_call(template, {**params, **frozen}, (views,))
+        return features[0]
+
+    with captured(template, guidance.needs_features) as features:
+        logits, proxy_logits = functional_call(template, {**params, **frozen}, (images,))
+    ce, kl = task_loss(logits, labels), kl_divergence(as_rows(proxy_logits), as_rows(probs))
+    if not guidance.beyond_kl:
+        return ce, kl, kl
+    weights, reference, extras = others
+    last_map = features[0] if features else None
+    return ce, kl, guidance.loss(TermInputs(proxy_logits, probs, weights, reference, last_map, extras, encode))
