@@ -34,7 +34,7 @@ def make_learner(name: str, env_config: EnvConfig, config: AlgorithmConfig, seed
         from agents.asg.agent import AsgAgent
 
         assert isinstance(config, ReinforceConfig)
-        recipe = ("base_lr", "window", "update_rule", "clip_norm", "lr_curve")  # ASG's own recipes differ in these
+        recipe = ("base_lr", "window", "optimizer", "clip_norm", "lr_curve")  # ASG's own recipes differ in these
         return AsgAgent(n_layers, {key: getattr(env_config, key) for key in recipe}, config, seed)
     if isinstance(config, ReinforceConfig):
         from agents.reinforce.agent import Reinforce

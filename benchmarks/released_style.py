@@ -38,7 +38,7 @@ class ReleasedStyle:
         self.losses: list[float] = []
         self._momenta: list[Tensor] = []
         self._update: Callable[[], object] = self._rate_in_momentum
-        if config.update_rule == "sgd":
+        if config.optimizer == "sgd":
             self._update = torch.optim.SGD(
                 self.params, config.base_lr, config.momentum, weight_decay=config.weight_decay
             ).step

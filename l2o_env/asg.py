@@ -18,7 +18,7 @@ ASG: dict[str, Any] = {
     "action": "discrete",
     "windows": "asg",
     "window": 10,
-    "update_rule": "rate_in_momentum",
+    "optimizer": "rate_in_momentum",
     "clip_norm": None,
     "base_lr": 0.1,
 }
@@ -36,7 +36,7 @@ The number is given, because images that are held out for V would make the epoch
 GTA5: dict[str, Any] = {
     **ASG,
     "window": 20,
-    "update_rule": "sgd",
+    "optimizer": "sgd",
     "lr_curve": "warmup_poly",
     "base_lr": 1e-3,
     "batch_size": 6,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from numbers import Real
 from typing import Any, Literal, get_args
 
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from l2o_env.errors import ConfigError, UnknownSettingError, require_integer, unknown_name
+from l2o_env.optimizers import RULES, Defaults
 
 ObservationForm = Literal["layers", "asg"]
 WindowForm = Literal["fixed", "asg", "asg_intended"]
-UpdateRule = Literal["sgd", "rate_in_momentum"]
 Curve = Literal["none", "warmup_poly"]
 ActionForm = Literal["log", "relative", "discrete", "log+guidance"]
 RewardName = Literal["proxy_guided", "val_loss", "val_accuracy", "train_loss", "target_oracle"]
@@ -79,25 +79,29 @@ class EnvConfig:
     """Views of other images that `csg` compares with; at most as many as the pair has training images."""
     batch_size: int = 32
     """Images per update."""
+    optimizer: str = "sgd"
+    """What makes the updates: `adamw`, `sgd` and `lion` as known, `rate_in_momentum` as ASG does for classification (it
+    sums up gradients that are multiplied by the rate of their time already)."""
     momentum: float = 0.9
-    """Momentum of the inner SGD."""
-    weight_decay: float = 5e-4
-    """Weight decay of the inner SGD."""
+    """Momentum of SGD; β₁ of AdamW and Lion."""
+    beta2: float | None = None
+    """β₂ of AdamW and Lion. None: 0.999, 0.99."""
+    weight_decay: float = None  # type: ignore[assignment] # a number once settings are made, like the rates below
+    """Weight decay; decoupled in AdamW and Lion. None: what suits the optimizer (5e-4 of SGD, 0.01 of AdamW, 0.1 of
+    Lion)."""
     clip_norm: float | None = 5.0
     """Gradients of an optimizee are scaled down to this norm; None: never."""
-    update_rule: UpdateRule = "sgd"
-    """`sgd` multiplies the momentum buffer by the rate, as torch.optim.SGD does; `rate_in_momentum` sums up gradients
-    that are multiplied by the rate of their time already, as ASG does for classification."""
     lr_curve: Curve = "none"
     """A factor of the rates at each update, beside what actions set: ASG's warm-up and polynomial decay, or none."""
     lr_warmup: int = 100
     """Updates that the warm-up of `lr_curve` takes."""
-    lr_min: float = 1e-4
-    """Smallest learning rate of the `log` and `relative` action forms."""
-    lr_max: float = 0.3
-    """Largest learning rate of the `log` and `relative` action forms."""
-    base_lr: float = 0.02
-    """Rate at the start of an episode, and the rate that `discrete` factors multiply."""
+    lr_min: float = None  # type: ignore[assignment]
+    """Smallest learning rate of the `log` and `relative` action forms. None: what suits the optimizer (1e-4 of SGD,
+    1e-5 of AdamW, 1e-6 of Lion)."""
+    lr_max: float = None  # type: ignore[assignment]
+    """Largest learning rate of the `log` and `relative` action forms. None: 0.3, 3e-2, 3e-3."""
+    base_lr: float = None  # type: ignore[assignment]
+    """Rate at the start of an episode, and the rate that `discrete` factors multiply. None: 0.02, 1e-3, 1e-4."""
     relative_scale: float = 2.0
     """Largest factor by which one `relative` action can change a rate."""
     common_random_numbers: bool = False
@@ -121,12 +125,26 @@ class EnvConfig:
     def __post_init__(self) -> None:
         """Checks each setting by the table below, and then those that have to fit each other."""
         object.__setattr__(self, "pairs", _names(self.pairs))
+        if self.optimizer not in RULES:
+            raise unknown_name("optimizer", self.optimizer, RULES)
+        for key, value in RULES[self.optimizer].defaults._asdict().items():
+            if getattr(self, key) is None:
+                object.__setattr__(self, key, value)
         for field in fields(self):
-            if field.name != "pairs":
+            if field.name not in ("pairs", "optimizer"):
                 object.__setattr__(self, field.name, _RULES[field.name](field.name, getattr(self, field.name)))
         for fits, message in _TOGETHER:
             if not fits(self):
                 raise ConfigError(message.format(**vars(self)))
+
+    def with_optimizer(self, name: str, **changes: Any) -> EnvConfig:
+        """The same settings with another optimizer, and the rates and the decay that suit it.
+
+        Args:
+            name: The optimizer.
+            **changes: Other settings to change.
+        """
+        return replace(self, **{"optimizer": name, **dict.fromkeys(Defaults._fields), **changes})
 
     @property
     def kl_loss_weight(self) -> float:
@@ -206,11 +224,11 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("guidance_weight_min", "guidance_weight_max"), _POSITIVE),
     **dict.fromkeys(("clip_norm", "guidance_cap"), _or_none(_POSITIVE)),
     "momentum": _number("a number in [0, 1)", lambda x: 0 <= x < 1),
+    "beta2": _or_none(_number("a number in [0, 1)", lambda x: 0 <= x < 1)),
     "relative_scale": _number("a finite number > 1", lambda x: x > 1),
     "action": _one_of("action form", ActionForm),
     "windows": _one_of("window form", WindowForm),
     "observation": _one_of("observation form", ObservationForm),
-    "update_rule": _one_of("update rule", UpdateRule),
     "lr_curve": _one_of("learning rate curve", Curve),
     "reward": _one_of("reward", RewardName),
     "guidance": _one_of("guidance", GuidanceName),

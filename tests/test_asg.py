@@ -18,10 +18,10 @@ from l2o_env.errors import ConfigError
 from l2o_env.guidance import kl_divergence
 from l2o_env.inner.looped import LoopedPopulation
 from l2o_env.inner.population import Population, batch_order
-from l2o_env.inner.rules.rate_in_momentum import RateInMomentumSGD
 from l2o_env.inner.stacked import StackedPopulation
 from l2o_env.inner.window import Start
 from l2o_env.models.base import new_generator
+from l2o_env.optimizers.rate_in_momentum import RateInMomentumSGD
 from l2o_env.schedule import warmup_poly
 from tests.tiny import TINY, TinyNet, tiny_pair
 
@@ -32,7 +32,7 @@ SHORT = {**TINY, "budget": 10}
 
 def _config(**changes: Any) -> EnvConfig:
     settings = {"pairs": ("tiny",), "budget": 12, "window": 4, "batch_size": 8, "device": "cpu"}
-    return EnvConfig(**{**settings, "update_rule": "rate_in_momentum", "clip_norm": None, **changes})
+    return EnvConfig(**{**settings, "optimizer": "rate_in_momentum", "clip_norm": None, **changes})
 
 
 def test_the_rate_inside_the_momentum_by_hand() -> None:
@@ -164,11 +164,11 @@ def test_after_a_first_window_that_diverges_smaller_rates_work(tiny: str, implem
 def test_the_recipes_are_the_published_ones() -> None:
     both = {"observation": "asg", "action": "discrete", "windows": "asg", "clip_norm": None}
     visda17 = {
-        "window": 10, "update_rule": "rate_in_momentum", "base_lr": 1e-4, "batch_size": 32,
+        "window": 10, "optimizer": "rate_in_momentum", "base_lr": 1e-4, "batch_size": 32,
         "epoch_updates": 152_397 // 32, "budget": 30 * (152_397 // 32), "guidance_weight": 0.1,
     }  # fmt: skip
     gta5 = {
-        "window": 20, "update_rule": "sgd", "lr_curve": "warmup_poly", "base_lr": 1e-3, "batch_size": 6,
+        "window": 20, "optimizer": "sgd", "lr_curve": "warmup_poly", "base_lr": 1e-3, "batch_size": 6,
         "epoch_updates": 2000, "budget": 100_000, "guidance_weight": 75.0, "guidance_cap": 9.0,
     }  # fmt: skip
     assert both | visda17 == VISDA17
@@ -197,7 +197,7 @@ def test_recipes_decide_as_often_as_the_released_code_on_any_number_of_images(
     [
         ({"windows": "agg"}, "Unknown window form 'agg'. Did you mean 'asg'?"),
         ({"observation": "layer"}, "Unknown observation form 'layer'. Did you mean 'layers'?"),
-        ({"update_rule": "sdg"}, "Unknown update rule 'sdg'. Did you mean 'sgd'?"),
+        ({"optimizer": "sdg"}, "Unknown optimizer 'sdg'. Did you mean 'sgd'?"),
         ({"lr_curve": "poly"}, "Unknown learning rate curve 'poly'."),
         ({"windows": "asg", "window": 12}, "before the first action, and the budget is no more than that"),
         ({"epoch_updates": 0}, "epoch_updates is 0; expected an integer >= 1"),

@@ -217,7 +217,7 @@ def test_the_released_style_trains_as_ours_does(network: str, changes: dict[str,
 
 def test_networks_have_their_own_size_batch_and_recipe() -> None:
     args = backbone.BackboneArgs(networks=("resnet101", "fcn8s", "deeplabv3_resnet50"), device="cpu")
-    found = [(c.size, c.width, c.config.batch_size, c.config.update_rule) for c in backbone.cases(args)]
+    found = [(c.size, c.width, c.config.batch_size, c.config.optimizer) for c in backbone.cases(args)]
     dense = (512, 1.0, 6, "sgd")
     assert found == [(224, 1.0, 32, "rate_in_momentum"), dense, dense]
     chosen = backbone.cases(dataclasses.replace(args, networks=(), size=96, batch=3))

@@ -23,7 +23,7 @@ from l2o_env.errors import ConfigError
 from l2o_env.models.base import new_generator
 from l2o_env.vector_env import Syn2RealVectorEnv
 
-MECHANISM = ("observation", "action", "windows", "update_rule", "clip_norm", "lr_curve", "base_lr")
+MECHANISM = ("observation", "action", "windows", "optimizer", "clip_norm", "lr_curve", "base_lr")
 """Settings of the environment that give the policy's observations and actions their meaning."""
 
 

@@ -122,7 +122,9 @@ class LoopedPopulation(Population):
         groups = [{"params": [named[name] for name in group]} for group in model.layer_groups().values()]
         # On a GPU one launch for all parameters of a group. On a CPU it would not be bit for bit the plain loop.
         optimizer = self.rule.optimizer(groups, fused=self.device.type == "cuda")
-        views = {name: list(self.layout.unflatten(buffer[i]).values()) for name, buffer in self.state.items()}
+        views = {name: list(self.layout.unflatten(self.state[name][i]).values()) for name in self.rule.buffers}
+        if self.rule.counts_updates:
+            views["step"] = list(self.state["step"][i].unbind())
         self.rule.share(optimizer, self._params[i], views)
         self._optimizers[i] = optimizer
 

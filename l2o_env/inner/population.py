@@ -20,7 +20,6 @@ from l2o_env.guidance import Context, make_guidance
 from l2o_env.guidance.weight import GuidanceWeight
 from l2o_env.inner.device_data import DeviceData
 from l2o_env.inner.optimizees import Optimizees
-from l2o_env.inner.rules import make_rule
 from l2o_env.inner.statistics import (
     HEAD_FIELDS,
     LAYER_FIELDS,
@@ -33,6 +32,7 @@ from l2o_env.inner.statistics import (
 from l2o_env.inner.stream_data import StreamData
 from l2o_env.inner.window import Measurements, Start, Window, WindowTime
 from l2o_env.models.base import new_generator
+from l2o_env.optimizers import RULES
 from l2o_env.pairs.pair import Pair
 from l2o_env.schedule import warmup_poly
 
@@ -61,8 +61,8 @@ class Population(Optimizees):
         data: The pairs' images on the device, if another population has them already.
 
     Attributes:
-        rule: The update rule.
-        state: Its buffers by name, ``(N, n_weights)`` each.
+        rule: The optimizer of the inner loop.
+        state: Its buffers by name, ``(N, n_weights)`` each, and what it counts.
         order: Indices of the training images of all updates of the episodes, ``(N, budget, batch)``.
         guidance: The term that keeps optimizees close to their proxy.
         guidance_weight: Its weight.
@@ -78,8 +78,8 @@ class Population(Optimizees):
         data: Sequence[DeviceData | StreamData] | None = None,
     ) -> None:
         super().__init__(pairs, n, config, dtype, data=data)
-        self.rule = make_rule(config)
-        self.state = self.rule.new_state(self.weights)
+        self.rule = RULES[config.optimizer](config.momentum, config.weight_decay, config.beta2)
+        self.state = self.rule.new_state(self.weights, len(self.layout.names))
         self.order = torch.zeros((n, config.budget, config.batch_size), dtype=torch.int32, device=self.device)
         self.guidance = make_guidance(Context(n, config, self.layout, self.pairs, self.device, dtype))
         self.guidance_weight = GuidanceWeight(config, self.weights, n)
@@ -182,7 +182,7 @@ class Population(Optimizees):
             gradient=gradients.total,
             guidance_gradient=gradients.guidance,
             guidance_weight=gradients.scale,
-            momentum=self.state[self.rule.momentum],
+            momentum=self.state[self.rule.momentum_buffer],
         )
         return sums if before is None else before.replaced(sums, mask)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from l2o_env.inner.rules import Rule
+from l2o_env.optimizers import UpdateRule
 
 _TINY = 1e-6
 """As ``torch.nn.utils.clip_grad_norm_`` has it."""
@@ -22,7 +22,7 @@ def clipped(gradient: Tensor, max_norm: float | None) -> Tensor:
 
 
 def masked_step(
-    rule: Rule, weights: Tensor, gradient: Tensor, rates: Tensor, state: Mapping[str, Tensor], rows: Tensor
+    rule: UpdateRule, weights: Tensor, gradient: Tensor, rates: Tensor, state: Mapping[str, Tensor], rows: Tensor
 ) -> None:
     """``rule.step`` of the optimizees in `rows` ``(N, 1)`` alone, in place.
 

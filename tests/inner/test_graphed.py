@@ -55,7 +55,7 @@ def test_a_call_has_the_same_buffers_each_time() -> None:
         {},
         {"guidance": "none"},
         {"guidance_cap": 0.05},
-        {"update_rule": "rate_in_momentum", "clip_norm": None},
+        {"optimizer": "rate_in_momentum", "clip_norm": None},
         {"guidance": "l2sp"},
     ],
     ids=str,

@@ -327,7 +327,7 @@ def test_a_checkpoint_becomes_a_policy(tmp_path: Path, kind: str, capsys: pytest
     agent = load(out)
     assert isinstance(agent, AsgAgent)
     assert agent.policy.memoryless and agent.policy.n_groups == 7
-    assert agent.config_overrides["update_rule"] == "sgd"
+    assert agent.config_overrides["optimizer"] == "sgd"
     assert (agent.config_overrides["base_lr"], agent.config_overrides["window"]) == (1e-3, 20)
     assert "guidance_weight" not in agent.config_overrides
     assert agent.policy.state_dict()["lstms.4.bias_hh_l0"].unique().tolist() == [4.0]
@@ -337,8 +337,8 @@ def test_a_checkpoint_becomes_a_policy(tmp_path: Path, kind: str, capsys: pytest
     agent = load(out)
     assert isinstance(agent, AsgAgent)
     assert not agent.policy.memoryless and AsgAgent(7).policy.memoryless
-    found = {key: agent.config_overrides[key] for key in ("update_rule", "base_lr", "window")}
-    assert found == {"update_rule": "rate_in_momentum", "base_lr": 0.5, "window": 10}
+    found = {key: agent.config_overrides[key] for key in ("optimizer", "base_lr", "window")}
+    assert found == {"optimizer": "rate_in_momentum", "base_lr": 0.5, "window": 10}
 
 
 class _Evil:
@@ -369,6 +369,6 @@ def test_it_is_trained_by_either_recipe(tiny: str) -> None:
         assert isinstance(agent, AsgAgent)
         agent.check_env(config)
         agent.check_env(replace(EnvConfig(), **agent.config_overrides))
-        assert agent.config_overrides["update_rule"] == recipe["update_rule"]
+        assert agent.config_overrides["optimizer"] == recipe["optimizer"]
     with pytest.raises(ConfigError, match="lr_curve is 'none' and not 'warmup_poly'"):
         agent.check_env(replace(config, lr_curve="none"))

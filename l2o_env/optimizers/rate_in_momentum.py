@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from l2o_env.inner.rules.base import Rule
+from l2o_env.optimizers.base import Defaults, UpdateRule
 
 
-class RateInMomentum(Rule):
+class RateInMomentum(UpdateRule):
     """v ← ρ v + lr (g + wd θ); θ ← θ − v.
 
     SGD multiplies by the rate after the buffer. As long as a rate stays as it is, both go the same way; here a rate of
@@ -19,19 +19,20 @@ class RateInMomentum(Rule):
     """
 
     name = "rate_in_momentum"
+    defaults = Defaults(lr_min=1e-4, lr_max=0.3, base_lr=0.02, weight_decay=5e-4)
     buffers = ("momentum_buffer",)
-    momentum = "momentum_buffer"
+    momentum_buffer = "momentum_buffer"
 
     def step(self, weights: Tensor, gradient: Tensor, rates: Tensor, state: Mapping[str, Tensor]) -> None:
-        """See ``Rule``."""
+        """See ``UpdateRule``."""
         velocity = state["momentum_buffer"]
-        gradient.add_(weights, alpha=self.config.weight_decay).mul_(rates)
-        velocity.mul_(self.config.momentum).add_(gradient)
+        gradient.add_(weights, alpha=self.weight_decay).mul_(rates)
+        velocity.mul_(self.momentum).add_(gradient)
         weights.sub_(velocity)
 
     def optimizer(self, groups: Sequence[dict[str, Any]], *, fused: bool) -> torch.optim.Optimizer:
-        """See ``Rule``; it has no fused form."""
-        return RateInMomentumSGD(groups, momentum=self.config.momentum, weight_decay=self.config.weight_decay)
+        """See ``UpdateRule``; it has no fused form."""
+        return RateInMomentumSGD(groups, momentum=self.momentum, weight_decay=self.weight_decay)
 
 
 class RateInMomentumSGD(torch.optim.Optimizer):

@@ -8,24 +8,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from l2o_env.inner.rules.base import Rule
+from l2o_env.optimizers.base import Defaults, UpdateRule
 
 
-class SGD(Rule):
+class SGD(UpdateRule):
     """v ← ρ v + g + wd θ; θ ← θ − lr v."""
 
     name = "sgd"
+    defaults = Defaults(lr_min=1e-4, lr_max=0.3, base_lr=0.02, weight_decay=5e-4)
     buffers = ("momentum_buffer",)
-    momentum = "momentum_buffer"
+    momentum_buffer = "momentum_buffer"
 
     def step(self, weights: Tensor, gradient: Tensor, rates: Tensor, state: Mapping[str, Tensor]) -> None:
-        """See ``Rule``."""
+        """See ``UpdateRule``."""
         velocity = state["momentum_buffer"]
-        gradient.add_(weights, alpha=self.config.weight_decay)
-        velocity.mul_(self.config.momentum).add_(gradient)
+        gradient.add_(weights, alpha=self.weight_decay)
+        velocity.mul_(self.momentum).add_(gradient)
         weights.addcmul_(rates, velocity, value=-1)
 
     def optimizer(self, groups: Sequence[dict[str, Any]], *, fused: bool) -> torch.optim.Optimizer:
-        """See ``Rule``."""
-        config = self.config
-        return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay, fused=fused)
+        """See ``UpdateRule``."""
+        return torch.optim.SGD(groups, lr=0.0, momentum=self.momentum, weight_decay=self.weight_decay, fused=fused)
