@@ -10,6 +10,7 @@ from agents.algorithms.reinforce_config import ReinforceConfig
 from agents.algorithms.table import AlgorithmConfig, find
 from agents.base import Agent
 from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.results.run_folder import BEST_POLICY, CONFIG_FILE, POLICY
 
 if TYPE_CHECKING:
     from agents.base import Learner
@@ -46,10 +47,10 @@ def make_learner(name: str, env_config: EnvConfig, config: AlgorithmConfig, seed
 
 
 Selection = Literal["last", "best"]
-POLICY_FOLDERS: dict[Selection, str] = {"last": "policy", "best": "policy-best"}
+"""Which of the policies of a run folder is meant."""
+POLICY_FOLDERS: dict[Selection, str] = {"last": POLICY, "best": BEST_POLICY}
 """Folders of a run that hold its policies: the one that training ended with, and the one of its checkpoints with the
 highest V on the held-out synthetic images of the training pairs."""
-CONFIG_FILE = "config.json"
 _LEARNED, _SCHEDULE = "policy.json", "schedule.json"
 
 

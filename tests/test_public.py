@@ -20,7 +20,8 @@ PUBLIC = {
     "agents": ["ALGORITHMS", "Selection", "configure", "load", "make_learner", "trained_on"],
     "l2o_env": [
         "ASG", "ASGEnv", "ASGVectorEnv", "ConfigError", "EnvConfig", "FEATURE_NAMES", "GTA5", "Optimizee", "Pair",
-        "Split", "Syn2RealEnv", "Syn2RealVectorEnv", "VISDA17", "WorkerError", "WriteError", "episode_seeds", "evaluate",
+        "Split", "Syn2RealEnv", "Syn2RealVectorEnv", "VISDA17", "WorkerError", "WriteError", "episode_seeds",
+        "evaluate",
         "evaluate_in_parts", "fitting_num_envs", "pairs", "read_recording", "run_episodes", "split_layers", "summarise",
     ],
 }  # fmt: skip

@@ -7,34 +7,30 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from tyro.conf import Positional, arg
 
 from agents.algorithms.table import configure
 from agents.base import Agent
 from agents.commands.console import Reporter, steps
 from agents.commands.contestants import common_settings, find_policy, given_settings
-from agents.commands.paper_rows import BY_KEY, CLAIMS, ROWS, Finding, Row, agent_of, check_claims
-from agents.commands.printed_tables import mean_and, metric_note
-from agents.factory import load, make_learner
+from agents.commands.paper_rows import BY_KEY, ROWS, Finding, Row, RowAgents, check_claims
+from agents.commands.printed_tables import claim_lines, paper_cells, paper_table
+from agents.factory import load, make_learner, trained_on
 from agents.options import EnvAssignments
 from l2o_env import pairs as pair_registry
 from l2o_env.action import ACTION_SETTINGS
 from l2o_env.config import EnvConfig, GuidanceName
 from l2o_env.errors import ConfigError, unknown_name
-from l2o_env.evaluation.evaluate import check_runs, evaluate, summarise
+from l2o_env.evaluation.evaluate import check_runs, evaluate
+from l2o_env.evaluation.intervals import summarise
 from l2o_env.evaluation.rollout import episode_seeds
-from l2o_env.pairs.spec import parse
-from l2o_env.results.run_folder import RunFolder
+from l2o_env.results.run_folder import POLICY, RunFolder
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.table import Table
 
 
-PUBLISHED_ON = "visda17"
-"""The pair that the published figures are of."""
 TRAINING_ENVS = 16
 """Fine-tuning runs that train side by side when a policy is trained on the spot."""
 
@@ -119,6 +115,21 @@ class TableArgs:
         }
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What the rows came to.
+
+    Attributes:
+        frame: One line per row and seed, as ``l2o_env.evaluate`` has it.
+        policy: The learned policy; None if no row needs one.
+        origin: Where it comes from, in words.
+    """
+
+    frame: pd.DataFrame
+    policy: Agent | None
+    origin: str
+
+
 def table_command(args: TableArgs, reporter: Reporter | None = None) -> int:
     """Measures and prints the table; returns the exit status.
 
@@ -130,9 +141,9 @@ def table_command(args: TableArgs, reporter: Reporter | None = None) -> int:
     reporter = reporter or Reporter()
     folder = None if args.out is None else RunFolder.create(args.out)
     try:
-        frame, told, policy = measure(args, reporter)
-        summary, findings = summarise(frame), check_claims(frame)
-        reporter.out.print(table(args.pair, summary))
+        measured = measure(args, reporter)
+        summary, findings = summarise(measured.frame), check_claims(measured.frame)
+        reporter.out.print(paper_table(args.pair, summary))
         for line in claim_lines(findings):
             reporter.out.print(line, markup=False)
         if summary["proxy_accuracy"].isna().all():
@@ -140,68 +151,61 @@ def table_command(args: TableArgs, reporter: Reporter | None = None) -> int:
                 "There is no proxy accuracy: the pair has no images with the proxy's labels; give it some: "
                 "proxy_test=FOLDER."
             )
-        reporter.say(told)
+        reporter.say(measured.origin)
         if folder is not None:
-            _write(folder, args, frame, summary, findings, told)
-            if args.policy is None and policy is not None:
-                with folder.guard("policy") as path:
-                    policy.save(path)
+            _write(folder, args, measured, summary, findings)
     finally:
         if folder is not None:
             folder.remove_if_empty()
     return 0
 
 
-def measure(args: TableArgs, reporter: Reporter) -> tuple[pd.DataFrame, str, Agent | None]:
+def measure(args: TableArgs, reporter: Reporter) -> Measured:
     """Runs the rows, all on the same seeds.
-
-    Returns:
-        One line per row and seed, as ``l2o_env.evaluate`` has it, where the policy comes from, and itself.
 
     Raises:
         ConfigError: If a setting cannot work.
     """
     rows = [row for row in ROWS if args.rows is None or row.key in args.rows]
-    config, policy, told = settings_and_policy(args, rows, reporter)
-    share = config.window / config.budget
-    agents = {row.label: agent_of(row, args.lr, args.weights, share, policy) for row in rows}
+    config, agents, origin = prepare_rows(args, rows, reporter)
+    by_label = {row.label: agents.of(row) for row in rows}
     with reporter.stage(f"Rows on {pair_registry.label(args.pair)}", 1, "steps") as update:
-        frame = evaluate(agents, [args.pair], args.seeds, config, seed=args.seed, progress=steps(update))
-    return frame, told, policy
+        frame = evaluate(by_label, [args.pair], args.seeds, config, seed=args.seed, progress=steps(update))
+    return Measured(frame, agents.policy, origin)
 
 
-def settings_and_policy(args: TableArgs, rows: Sequence[Row], reporter: Reporter) -> tuple[EnvConfig, Any, str]:
-    """The settings of all rows, the learned policy, and where it comes from in words.
+def prepare_rows(args: TableArgs, rows: Sequence[Row], reporter: Reporter) -> tuple[EnvConfig, RowAgents, str]:
+    """The settings of all rows, what sets their rates, and where the learned policy comes from, in words.
 
     Raises:
         ConfigError: Before a policy is trained, if a row cannot be run on the pair.
     """
-    config, policy, told = _settings_and_saved_policy(args)
-    share = config.window / config.budget
-    known = [row for row in rows if row.profile != "policy" or policy is not None]
-    check_runs({row.label: agent_of(row, args.lr, args.weights, share, policy) for row in known}, [args.pair], config)
+    config, saved = _settings_and_saved_policy(args)
+    agents = RowAgents(args.lr, args.weights, config.window / config.budget, saved)
+    known = [row for row in rows if row.profile != "policy" or saved is not None]
+    check_runs({row.label: agents.of(row) for row in known}, [args.pair], config)
     if args.policy is not None:
-        return config, policy, told
+        trained = ", ".join(trained_on(args.policy)) or "pairs that its folder does not name"
+        return config, agents, f"The policy is that of {args.policy}, trained on {trained}."
     if known == list(rows):
-        return config, None, "No policy was needed."
-    agent = _train(args, config, reporter)
-    return config, agent, f"The policy was trained on {args.pair} for {args.episodes} episodes."
+        return config, agents, "No policy was needed."
+    agents = replace(agents, policy=_train(args, config, reporter))
+    return config, agents, f"The policy was trained on {args.pair} for {args.episodes} episodes."
 
 
-def _settings_and_saved_policy(args: TableArgs) -> tuple[EnvConfig, Any, str]:
+def _settings_and_saved_policy(args: TableArgs) -> tuple[EnvConfig, Agent | None]:
     lengths = {"budget": args.budget, "window": args.window}
     overrides = given_settings(args.env, args.device, guidance="kl", guidance_weight=args.guidance_weight, **lengths)
     overrides["pairs"] = (args.pair,)
     if args.policy is None:
-        return EnvConfig(**overrides), None, ""
-    found = find_policy(str(args.policy))
-    config = common_settings([found], overrides)
-    if found.config is not None:
-        config = replace(config, **{key: getattr(found.config, key) for key in ACTION_SETTINGS})
+        return EnvConfig(**overrides), None
+    trained = find_policy(str(args.policy))
+    config = common_settings([trained], overrides)
+    if trained.config is not None:
+        config = replace(config, **{key: getattr(trained.config, key) for key in ACTION_SETTINGS})
     else:
         config = replace(config, **getattr(load(args.policy), "action_settings", {}))
-    trained = ", ".join(found.trained_on) or "pairs that its folder does not name"
-    return config, load(args.policy), f"The policy is that of {args.policy}, trained on {trained}."
+    return config, load(args.policy)
 
 
 def _train(args: TableArgs, config: EnvConfig, reporter: Reporter) -> Agent:
@@ -219,75 +223,22 @@ def _train(args: TableArgs, config: EnvConfig, reporter: Reporter) -> Agent:
     return agent
 
 
-def table(pair: str, summary: pd.DataFrame) -> Table:
-    """The printed table: ours, and the published figures beside them where the pair is theirs.
-
-    Args:
-        pair: The pair's name.
-        summary: What :func:`l2o_env.evaluation.evaluate.summarise` returned.
-    """
-    from rich.table import Table
-
-    n_seeds = int(summary["n_seeds"].max())
-    label = pair_registry.label(pair)
-    title = f"{label}: mean ± 95 % confidence interval over {n_seeds} seeds; V in nats, accuracies in %"
-    printed = Table(title=title, caption=metric_note([pair]) or None)
-    headings, rows = cells(pair, summary)
-    for k, heading in enumerate(headings):
-        printed.add_column(heading, justify="left" if k < 2 else "right", no_wrap=k == 1)
-    for row in rows:
-        printed.add_row(*row)
-    return printed
-
-
-def cells(pair: str, summary: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of the table."""
-    published = parse(pair)[0] == PUBLISHED_ON
-    headings = ["#", "model", "real accuracy", "proxy accuracy kept", "V at the end", "diverged"]
-    headings += ["published: VisDA-17", "ImageNet"] if published else []
-    by_label: dict[str, dict[str, Any]] = {str(line["policy"]): line for line in summary.to_dict("records")}  # type: ignore[misc]
-    rows = []
-    for row in ROWS:
-        if row.label not in by_label:
-            continue
-        found = by_label[row.label]
-        line = [row.key if row.key.isdigit() else "", row.model]
-        line += [_percent(found["real_accuracy"], found["real_accuracy_ci"])]
-        line += [_percent(found["proxy_accuracy"], found["proxy_accuracy_ci"])]
-        line += [mean_and(found["v_end"], found["v_end_ci"]), f"{found['diverged']}/{found['n_seeds']}"]
-        line += ["-" if x is None else f"{x:g}" for x in row.published] if published else []
-        rows.append(line)
-    return headings, rows
-
-
-def _percent(mean: float, half_width: float) -> str:
-    if np.isnan(mean):
-        return "-"
-    return f"{100 * mean:.1f}" if np.isnan(half_width) else f"{100 * mean:.1f} ± {100 * half_width:.1f}"
-
-
-def claim_lines(findings: list[Finding]) -> list[str]:
-    """What the paper claims, line by line, and how it came out here."""
-    lines = []
-    for claim, difference, half_width, verdict in findings:
-        what = "real accuracy" if claim.column == "real_accuracy" else "proxy accuracy"
-        interval = f"{100 * difference:+z.1f} ± {100 * half_width:.1f} points of {what}"
-        lines.append(f"{claim.text}: {verdict} ({interval})")
-    missing = len(CLAIMS) - len(findings)
-    return [*lines, f"{missing} claims could not be checked: rows or accuracies are missing."] if missing else lines
-
-
 def _write(
-    folder: RunFolder, args: TableArgs, frame: pd.DataFrame, summary: pd.DataFrame, findings: list[Finding], told: str
+    folder: RunFolder, args: TableArgs, measured: Measured, summary: pd.DataFrame, findings: list[Finding]
 ) -> None:
     with folder.writing("table.csv") as path:
-        frame.to_csv(path, index=False)
-    headings, rows = cells(args.pair, summary)
+        measured.frame.to_csv(path, index=False)
+    headings, rows = paper_cells(args.pair, summary)
     lines = [f"| {' | '.join(line)} |" for line in (headings, ["---"] * len(headings), *rows)]
     claims = [f"- {line}" for line in claim_lines(findings)]
-    folder.write_text("table.md", "\n".join([*lines, "", *claims, "", told, ""]))
-    claims_json = [{**f.claim._asdict(), **f._asdict(), "claim": f.claim.text} for f in findings]
-    folder.write_json(
-        "table.json",
-        {"arguments": asdict(args), "policy": told, "summary": summary.to_dict("records"), "claims": claims_json},
-    )
+    folder.write_text("table.md", "\n".join([*lines, "", *claims, "", measured.origin, ""]))
+    content = {
+        "arguments": asdict(args),
+        "policy": measured.origin,
+        "summary": summary.to_dict("records"),
+        "claims": [{**each.claim._asdict(), **each._asdict(), "claim": each.claim.text} for each in findings],
+    }
+    folder.write_json("table.json", content)
+    if args.policy is None and measured.policy is not None:
+        with folder.guard(POLICY) as path:
+            measured.policy.save(path)

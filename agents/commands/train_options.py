@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
+import torch
 from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
+import l2o_env
 from agents.algorithms.table import ALGORITHMS, AlgorithmConfig, configure, find
 from agents.options import EnvAssignments, environment_settings, parse_assignments, read_file
 from l2o_env import pairs as pair_registry
@@ -222,3 +226,25 @@ class Plan:
     """Evaluation seeds of each policy on each pair."""
     opponents: tuple[str, ...] | None
     """Hand-made opponents by name; None: all."""
+
+    def description(self) -> dict[str, Any]:
+        """All that the run depends on, for ``config.json``."""
+        return {
+            "command": sys.argv,
+            "arguments": asdict(self.args),
+            "environment": asdict(self.env),
+            "trained_on": self.env.pairs,
+            "algorithm": {"name": self.args.algo, **asdict(self.settings)},
+            "episodes": self.episodes,
+            "checkpoints": self.checkpoints,
+            "updates_per_episode": self.env.budget,
+            "tuning_episodes": self.tuning_episodes,
+            "eval_pairs": self.eval_pairs,
+            "eval_seeds": self.eval_seeds,
+            "versions": {
+                "l2o-env": l2o_env.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+            "threads": torch.get_num_threads(),
+        }
