@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from l2o_env import pairs
-from l2o_env.models.adapted.backbone import NetworkConfig, Prepared, prepare
 from l2o_env.models.adapted.by_name import builder, local_seed
 from l2o_env.models.adapted.fcn8s import FCN8sProxy
-from l2o_env.models.adapted.segmentation import prepare_dense
+from l2o_env.models.adapted.network_config import NetworkConfig
+from l2o_env.models.adapted.prepare import Prepared, prepare
+from l2o_env.models.adapted.prepare_dense import prepare_dense
 from l2o_env.models.base import Optimizee, new_generator
-from l2o_env.models.small import initialise
+from l2o_env.models.blocks import initialise
 from l2o_env.pairs.from_files.classified import ModelMaker
 
 N_CLASSES, N_PROXY_CLASSES, CHANNELS = 10, 5, 8

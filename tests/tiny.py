@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from l2o_env import pairs
 from l2o_env.models.base import Optimizee, new_generator
-from l2o_env.models.small import initialise
+from l2o_env.models.blocks import initialise
 
 N_CLASSES = 3
 N_PROXY_CLASSES = 2

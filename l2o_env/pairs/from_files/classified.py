@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from l2o_env.errors import ConfigError
-from l2o_env.models.adapted.backbone import NetworkConfig, Prepared, prepare
+from l2o_env.models.adapted.network_config import NetworkConfig
+from l2o_env.models.adapted.prepare import Prepared, prepare
 from l2o_env.models.base import Optimizee
 from l2o_env.pairs.from_files.settings import ImageSettings
 from l2o_env.pairs.images.held_out import hold_out

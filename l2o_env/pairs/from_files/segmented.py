@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from l2o_env.models.adapted.backbone import NetworkConfig
-from l2o_env.models.adapted.segmentation import classifier_below, prepare_dense, proxy_classifier
+from l2o_env.models.adapted.network_config import NetworkConfig
+from l2o_env.models.adapted.prepare_dense import classifier_below, prepare_dense, proxy_classifier
 from l2o_env.pairs.from_files.classified import (
     ModelMaker,
     proxy_listing,

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from l2o_env.errors import ConfigError
-from l2o_env.models.adapted.backbone import NetworkConfig
+from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.pairs.augmentation import Augmentation
 from l2o_env.pairs.images.listing import OnError
 

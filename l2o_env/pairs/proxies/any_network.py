@@ -7,9 +7,9 @@ from dataclasses import asdict
 from hashlib import sha256
 
 from l2o_env.errors import ConfigError
-from l2o_env.models.adapted.backbone import NetworkConfig
 from l2o_env.models.adapted.by_name import builder, file_of, is_name, local_seed
 from l2o_env.models.adapted.heads import check_network, find_head, head_of, n_classes_of
+from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.models.base import new_generator
 from l2o_env.pairs.cache import Tensors, cached
 from l2o_env.pairs.images.image_split import ImageSplit

@@ -18,10 +18,11 @@ from torchvision import models
 
 from l2o_env import ConfigError
 from l2o_env.guidance.base import feature_map
-from l2o_env.models.adapted.backbone import NetworkConfig, prepare
 from l2o_env.models.adapted.by_name import builder, local_seed
 from l2o_env.models.adapted.groups import choose_groups, find_groups
 from l2o_env.models.adapted.heads import find_head
+from l2o_env.models.adapted.network_config import NetworkConfig
+from l2o_env.models.adapted.prepare import prepare
 from l2o_env.models.adapted.weights import read_weights
 from l2o_env.models.base import check_layer_groups, new_generator
 from tests.image_trees import MicroNet, save_weights

@@ -9,9 +9,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from l2o_env import ConfigError
 from l2o_env.models.adapted.by_name import builder
+from l2o_env.models.adapted.feature_layers import find_feature_map
 from l2o_env.models.adapted.heads import (
     check_network,
-    find_feature_map,
     find_head,
     head_inputs,
     n_classes_of,

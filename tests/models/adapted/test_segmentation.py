@@ -15,10 +15,11 @@ from torchvision import models
 
 from l2o_env import ConfigError
 from l2o_env.guidance.base import feature_map
-from l2o_env.models.adapted.backbone import HIDDEN, BatchNormMode, NetworkConfig, batch_norms
+from l2o_env.models.adapted.backbone import HIDDEN, batch_norms
 from l2o_env.models.adapted.by_name import builder
 from l2o_env.models.adapted.fcn8s import FCN8s, FCN8sProxy, from_vgg
-from l2o_env.models.adapted.segmentation import prepare_dense
+from l2o_env.models.adapted.network_config import BatchNormMode, NetworkConfig
+from l2o_env.models.adapted.prepare_dense import prepare_dense
 from l2o_env.models.adapted.weights import load_weights
 from l2o_env.models.base import check_layer_groups, new_generator
 from l2o_env.models.layout import Layout
