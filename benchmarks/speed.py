@@ -150,10 +150,8 @@ def _is_plain_population(name: str) -> bool:
 
 def _described(setting: Setting) -> dict[str, Any]:
     from l2o_env import pairs
-    from l2o_env.models.base import new_generator
-    from l2o_env.models.layout import Layout
 
-    n_weights = Layout.of(pairs.make(setting.pair).make_model(new_generator(0))).n_weights
+    n_weights = pairs.make(setting.pair).layout.n_weights
     return {"pair": setting.pair, **setting.recipe._asdict(), "n_weights": n_weights}
 
 

@@ -22,7 +22,7 @@ from l2o_env.atomic import atomic_path
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.evaluation.contestant import Contestant, Mode, SelectionRule, folder_digest
-from l2o_env.evaluation.resumable import n_layers, pair_digest
+from l2o_env.evaluation.resumable import pair_digest
 from l2o_env.evaluation.rollout import Progress
 from l2o_env.results.run_folder import CHECKPOINTS, CONFIG_FILE
 
@@ -229,7 +229,7 @@ def tuned_opponents(
         folder: Where they are kept; made if it is not there.
         progress: Called with the steps made and planned of each of the two searches.
     """
-    settings = {"pair": pair, "episodes": episodes, "seed": seed, "layers": n_layers(pair)}
+    settings = {"pair": pair, "episodes": episodes, "seed": seed, "layers": pair_registry.make(pair).layout.n_layers}
     settings |= {key: value for key, value in vars(config).items() if key not in _NOT_OF_RESULTS}
     settings |= {"images": pair_digest(pair_registry.make(pair))}
     text = json.dumps(settings, sort_keys=True)

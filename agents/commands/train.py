@@ -23,7 +23,6 @@ from l2o_env import pairs as pair_registry
 from l2o_env.evaluation.evaluate import check_runs, evaluate
 from l2o_env.evaluation.intervals import SUMMARISED, summarise
 from l2o_env.evaluation.rollout import AgentLike, Progress, episode_seeds
-from l2o_env.models.base import new_generator
 from l2o_env.results.event_log import LayerLog, TensorBoardLog, log_recording
 from l2o_env.results.rate_plots import plot_actions
 from l2o_env.results.record import StepRecorder, read_recording, recording
@@ -150,7 +149,7 @@ class _Run:
             self.agent.save(path)
 
     def _evaluate(self) -> None:
-        names = {name: _layer_names(name) for name in self.plan.eval_pairs}
+        names = {name: pair_registry.make(name).layout.group_names for name in self.plan.eval_pairs}
         with (
             self._timed("evaluate"),
             self.folder.guard(RECORDING) as path,
@@ -253,7 +252,3 @@ def episodes_of(episodes: int, budget: int, updates: int) -> str:
         return f"{counted(episodes, 'episode')} of {budget}"
     more = ", and parts of others" if updates > episodes * budget else ""
     return f"{counted(episodes, 'episode')} of up to {budget}{more}"
-
-
-def _layer_names(pair: str) -> tuple[str, ...]:
-    return tuple(pair_registry.make(pair).make_model(new_generator(0)).layer_groups())

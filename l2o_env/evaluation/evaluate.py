@@ -164,7 +164,7 @@ def check_runs(agents: Mapping[str, AgentLike], pairs: Sequence[str], config: En
                 models[maker] = maker(new_generator(0))
             model = models[maker]
             check_pair(built, model, settings)
-            check_agent(policy, agent, settings, len(model.layer_groups()), pair)
+            check_agent(policy, agent, settings, built.layout.n_layers, pair)
             runs.append(Run(pair, policy, agent, settings, n_steps(settings, built)))
     return runs
 

@@ -22,7 +22,6 @@ from l2o_env.evaluation.contestant import Contestant, Mode
 from l2o_env.evaluation.evaluate import check_runs, evaluate
 from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, Progress, episode_seeds
 from l2o_env.evaluation.summary import target_oracle, tidy
-from l2o_env.models.base import new_generator
 from l2o_env.pairs import Split
 from l2o_env.pairs.images.image_split import ImageSplit
 from l2o_env.results.record import merge_recordings, recording
@@ -182,11 +181,6 @@ def _twice(names: Iterable[Any]) -> Any:
     return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
 
 
-def n_layers(pair: str) -> int:
-    """Number of layer groups of a pair's network."""
-    return len(pair_registry.make(pair).make_model(new_generator(0)).layer_groups())
-
-
 def pair_digest(pair: Pair) -> str:
     """SHA-256 of a pair's images (of files: names, sizes and times), labels and proxy."""
     digest = hashlib.sha256()
@@ -227,7 +221,7 @@ class _Store:
         import pyarrow.parquet as pq
 
         contestant = part.contestant
-        names = tuple(pair_registry.make(part.pair).make_model(new_generator(0)).layer_groups())
+        names = pair_registry.make(part.pair).layout.group_names
         started = time.perf_counter()
         with recording(self.recording_of(part), {part.pair: names}) as recorder:
             frame = evaluate(
