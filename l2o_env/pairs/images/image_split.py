@@ -144,6 +144,7 @@ class ImageSplit:
         """
         sample = self._cache.get(index)
         if sample is None:
+            # Without the lock, so that threads decode side by side; seldom two of them the same image.
             sample = self._decode(index)
             n_bytes = sample.image.nbytes + sample.label.nbytes
             with self._lock:
@@ -182,8 +183,8 @@ class ImageSplit:
             return sample
         mask = sample.label if sample.label.dim() else None
         scale, place = (1.0, np.full(2, 0.5)) if draws is None else (float(draws.scale[k]), draws.place[k])
-        found = crop(sample.image, mask, self.augmentation.crop, scale, place)
-        return Sample(found[0], sample.label if mask is None else found[1])
+        image, mask = crop(sample.image, mask, self.augmentation.crop, scale, place)
+        return Sample(image, sample.label if mask is None else mask)
 
     def finish(
         self, images: Tensor, labels: Tensor, dtype: torch.dtype, draws: Draws | None = None
