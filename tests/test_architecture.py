@@ -48,8 +48,9 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "l2o_env.models": (
         ("l2o_env.models.adapted", "l2o_env.models.small", "l2o_env.models.small_seg"),
-        ("l2o_env.models.kernels",),
-        ("l2o_env.models.base", "l2o_env.models.layout", "l2o_env.models.losses", "l2o_env.models.importance"),
+        ("l2o_env.models.blocks", "l2o_env.models.kernels"),
+        ("l2o_env.models.layout", "l2o_env.models.importance"),
+        ("l2o_env.models.base", "l2o_env.models.losses"),
     ),
 }
 """Floors within a room that has rooms of its own."""

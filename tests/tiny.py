@@ -68,6 +68,19 @@ class TinyNet(Optimizee):
         return {**groups, "head": ["head.weight", "head.bias"]}
 
 
+class TwoLayers(Optimizee):
+    """A body of one weight and a bias, and a head matrix of two weights; groups are not in the order of definition."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(2, 1, bias=False)
+        self.body = nn.Linear(1, 1)
+
+    def layer_groups(self) -> dict[str, list[str]]:
+        """The groups ``body`` and ``head``."""
+        return {"body": ["body.weight", "body.bias"], "head": ["head.weight"]}
+
+
 class TinyProxy(nn.Module):
     """The proxy: the same network, of which only the proxy head is read."""
 

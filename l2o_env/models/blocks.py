@@ -13,6 +13,8 @@ from torch.nn import functional as F  # noqa: N812
 
 GROUPS = 4
 """Groups of every GroupNorm."""
+FEATURES = 32
+"""Channels of the last block, which both heads read."""
 _Module = TypeVar("_Module", bound=nn.Module)
 
 

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from l2o_env.errors import unknown_name
 from l2o_env.models.base import BatchedKernels, Optimizee
-from l2o_env.models.blocks import ResidualBlock, Stem, initialise, linear
+from l2o_env.models.blocks import FEATURES, ResidualBlock, Stem, initialise, linear
 
 NetworkName = Literal["small", "deep"]
 """Names of the networks."""
-FEATURES = 32
 _BLOCKS: dict[NetworkName, tuple[tuple[int, int, int], ...]] = {
     "small": ((8, 8, 1), (8, 16, 2), (16, FEATURES, 2)),
     "deep": ((8, 8, 1), (8, 16, 2), (16, 16, 1), (16, FEATURES, 2), (FEATURES, FEATURES, 1)),

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from l2o_env.models.base import Optimizee
-from l2o_env.models.blocks import ResidualBlock, Stem, convolution, initialise
-from l2o_env.models.small import FEATURES
+from l2o_env.models.blocks import FEATURES, ResidualBlock, Stem, convolution, initialise
 
 _GROUPS = ("stem", "layer1", "layer2", "layer3", "merge")
 

@@ -4,32 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from l2o_env.errors import ConfigError
-from l2o_env.models import Optimizee, SmallNet, SmallProxy, check_layer_groups, new_generator
-from tests.tiny import TinyNet
+from l2o_env.models import SmallNet, SmallProxy, check_layer_groups, new_generator
 
 
 def _net(seed: int = 0) -> SmallNet:
     return SmallNet(10, 5, new_generator(seed))
-
-
-@pytest.mark.parametrize("model", [_net(), TinyNet(new_generator(0))], ids=["small", "tiny"])
-def test_every_trainable_parameter_is_in_one_layer_group(model: Optimizee) -> None:
-    check_layer_groups(model)
-    assert next(iter(model.layer_groups())) == "stem"
-    assert list(model.layer_groups())[-1] == "head"
-    matrices = [n for n in model.layer_groups()["head"] if model.get_parameter(n).ndim == 2]
-    assert model.get_parameter(matrices[-1]).shape[0] == model(torch.zeros(1, 3, 16, 16))[0].shape[1]
-
-
-def test_a_parameter_in_no_group_is_an_error() -> None:
-    net = _net()
-    net.extra = nn.Parameter(torch.zeros(1))
-    with pytest.raises(ValueError, match=r"missing \['extra'\]"):
-        check_layer_groups(net)
 
 
 def test_shapes_groups_and_size() -> None:
