@@ -20,7 +20,7 @@ from agents.options import EnvAssignments
 from l2o_env import pairs as pair_registry
 from l2o_env.action import ACTION_SETTINGS
 from l2o_env.config import EnvConfig, GuidanceName
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, require_integer, unknown_name
 from l2o_env.evaluation.evaluate import check_runs, evaluate
 from l2o_env.evaluation.intervals import summarise
 from l2o_env.evaluation.rollout import episode_seeds
@@ -98,8 +98,7 @@ class TableArgs:
             ("--episodes", self.episodes, 1),
             ("--seed", self.seed, 0),
         ):
-            if value < least:
-                raise ConfigError(f"{option} is {value}; expected an integer >= {least}.")
+            require_integer(option, value, least)
         if not self.lr > 0:
             raise ConfigError(f"--lr is {self.lr}; expected a number > 0.")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig
 from l2o_env.episodes import n_steps
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integer
 from l2o_env.evaluation.rollout import (
     MAX_OPTIMIZEES,
     AgentLike,
@@ -99,8 +99,7 @@ def evaluate(
 
 
 def _check_input(agents: Mapping[str, AgentLike], pairs: Sequence[str], n_seeds: int) -> None:
-    if isinstance(n_seeds, bool) or not isinstance(n_seeds, int) or n_seeds < 1:
-        raise ConfigError(f"n_seeds is {n_seeds!r}; expected an integer >= 1.")
+    require_integer("n_seeds", n_seeds)
     if not agents or not pairs:
         raise ConfigError(f"Got {len(agents)} agents and {len(pairs)} pairs to evaluate; expected at least one each.")
     for name in pairs:

@@ -242,7 +242,7 @@ def test_fonts_exist_and_validation_has_others(fonts: str) -> None:
         ({"proxy_labels": (0, 1)}, "ten integers"),
         ({"proxy_labels": (0,) * 10}, "at least two"),
         ({"proxy_labels": (0, 2) * 5}, "without a gap"),
-        ({"n_train_per_class": 0}, "n_train_per_class is 0; it must be a whole number of at least 1"),
+        ({"n_train_per_class": 0}, "n_train_per_class is 0; expected an integer >= 1"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 1.5}, "seed is 1.5"),
         ({"min_contrast": float("nan")}, "min_contrast is nan"),

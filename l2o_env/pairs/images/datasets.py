@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integers
 from l2o_env.pairs.cache import cache_folder
 from l2o_env.pairs.images.labelled import Labelled, Pixels
 from l2o_env.pairs.images.listing import Listing
@@ -107,7 +107,4 @@ def _open(kind: str, root: str | Path | None, download: bool, arguments: dict[st
 
 def require_counts(settings: object, *keys: str) -> None:
     """Raises ``ConfigError`` unless these settings are numbers of images, or 0 for all."""
-    for key in keys:
-        value = getattr(settings, key)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ConfigError(f"{key} is {value!r}; expected a number of images, or 0 for all.")
+    require_integers(settings, *keys, least=0, expected="a number of images, or 0 for all")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integers
 from l2o_env.models.losses import IGNORED
 from l2o_env.pairs.augmentation import VOID, Augmentation, Draws, crop, mirrored, recolour
 
@@ -56,10 +56,7 @@ class Size:
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if a length cannot be."""
-        for key in ("resize", "crop"):
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ConfigError(f"{key} is {value!r}; expected a number of pixels, or 0 for none.")
+        require_integers(self, "resize", "crop", least=0, expected="a number of pixels, or 0 for none")
 
     def apply(self, image: Any, mask: Any | None) -> tuple[Any, Any | None]:
         """Resizes and crops a PIL image and its PIL mask."""

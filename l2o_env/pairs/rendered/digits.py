@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import require_integers, unknown_name
 from l2o_env.pairs.images.datasets import DIGIT_SETS, read_digits, require_counts
 from l2o_env.pairs.images.held_out import draw, hold_out
 from l2o_env.pairs.images.labelled import Pixels
@@ -72,8 +72,7 @@ class DigitsConfig(GlyphsConfig):
                 raise unknown_name(f"{key} of digits", name, (other, *DIGIT_SETS))
             object.__setattr__(self, key, name.lower())
         require_counts(self, "n_train", "n_target")
-        if isinstance(self.n_validation, bool) or not isinstance(self.n_validation, int) or self.n_validation < 1:
-            raise ConfigError(f"n_validation is {self.n_validation!r}; expected an integer >= 1.")
+        require_integers(self, "n_validation")
 
 
 def settings_of(name: str, keywords: Mapping[str, Any]) -> DigitsConfig:

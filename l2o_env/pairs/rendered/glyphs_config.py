@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import get_args
 
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, require_integers, unknown_name
 from l2o_env.models.small import NetworkName
 from l2o_env.pairs.proxies.pretraining import ProxyTraining
 from l2o_env.pairs.rendered.uci_digits import N_CLASSES
@@ -80,10 +80,8 @@ class GlyphsConfig:
         ):
             if getattr(self, name) not in known:
                 raise unknown_name(name, getattr(self, name), known)
-        for name, least in (("n_train_per_class", 1), ("n_validation_per_class", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ConfigError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
+        require_integers(self, "n_train_per_class", "n_validation_per_class")
+        require_integers(self, "seed", least=0)
         if not 0.0 <= self.min_contrast <= MAX_CONTRAST:
             raise ConfigError(f"min_contrast is {self.min_contrast!r}; it must be between 0 and {MAX_CONTRAST}.")
         self.proxy_classes()

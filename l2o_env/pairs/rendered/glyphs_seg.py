@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import require_integers, unknown_name
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.models.small_seg import SmallSegNet, SmallSegProxy
 from l2o_env.pairs.cache import cached
@@ -70,10 +70,8 @@ class GlyphsSegConfig:
         """Raises ``ConfigError`` if a value cannot work."""
         from l2o_env.pairs.rendered.backgrounds import BACKGROUNDS
 
-        for key in ("n_train", "n_validation", "n_target", "n_proxy_train", "n_proxy_test", "proxy_epochs"):
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{key} is {value!r}; expected an integer >= 1.")
+        counts = ("n_train", "n_validation", "n_target", "n_proxy_train", "n_proxy_test")
+        require_integers(self, *counts, "proxy_epochs")
         if self.background not in BACKGROUNDS:
             raise unknown_name("background", self.background, BACKGROUNDS)
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integers
 from l2o_env.models.base import Optimizee
 from l2o_env.models.small import SmallNet, SmallProxy
 from l2o_env.pairs.images.datasets import Part, read_signs, require_counts
@@ -58,10 +58,8 @@ class SignsConfig:
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if a value cannot work."""
-        for key in ("n_train_per_class", "n_validation_per_class", "n_proxy_train", "n_proxy_test", "proxy_epochs"):
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{key} is {value!r}; expected an integer >= 1.")
+        counts = ("n_train_per_class", "n_validation_per_class", "n_proxy_train", "n_proxy_test")
+        require_integers(self, *counts, "proxy_epochs")
         require_counts(self, "n_target")
 
 
