@@ -19,6 +19,7 @@ from agents.commands.table import TableArgs, prepare_rows
 from agents.options import EnvAssignments
 from l2o_env import pairs as pair_registry
 from l2o_env.errors import ConfigError, require_integer, unknown_name
+from l2o_env.evaluation.agent import completed
 from l2o_env.evaluation.attention import Look, look, share_on_object
 from l2o_env.evaluation.attention_picture import plot_attention
 from l2o_env.evaluation.intervals import mean_and_half_width, plus_minus
@@ -153,7 +154,7 @@ def _networks(args: AttentionArgs, pair: str) -> Iterator[tuple[Row, list[Optimi
     seeds = episode_seeds(args.seed, "evaluation", args.seeds)
     for row in rows:
         agent = agents.of(row)
-        settings = replace(config, **getattr(agent, "config_overrides", {}))
+        settings = replace(config, **completed(agent).config_overrides)
         venv = Syn2RealVectorEnv(args.seeds, **asdict(settings))
         run_episodes(venv, agent, seeds=seeds)
         yield row, [venv.episodes.optimizee(i) for i in range(args.seeds)]

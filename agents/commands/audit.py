@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
 from agents.commands.console import Reporter, steps
-from agents.opponents.tuning import FixedRates
+from agents.opponents import FixedRates
 from agents.options import EnvAssignments, environment_settings
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig, GuidanceName, resolve_device

@@ -27,7 +27,7 @@ from agents.commands.contestants import (
 )
 from agents.commands.printed_tables import evaluation_table
 from agents.commands.train_options import MIN_TUNING_EPISODES
-from agents.opponents.schedules import default_opponents
+from agents.opponents import default_opponents
 from agents.options import EnvAssignments
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig

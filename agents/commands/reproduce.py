@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from agents.commands.console import Reporter, steps
-from agents.opponents.schedules import PerLayer, Schedule
+from agents.opponents import PerLayer, Schedule
 from l2o_env.config import EnvConfig, GuidanceName, resolve_device
 from l2o_env.errors import require_integer, unknown_name
 from l2o_env.evaluation.evaluate import evaluate

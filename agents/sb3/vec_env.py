@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
+from agents.sb3.masks import factor_masks
 from l2o_env.action import N_FACTORS
 from l2o_env.errors import ConfigError
-from l2o_env.observation import FEATURE_NAMES, split_layers
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 _PER_OPTIMIZEE = ("evaluate", "render", "action_masks")
@@ -199,27 +199,6 @@ class PopulationVecEnv(VecEnv):
     def _require_all(self, what: str, indices: VecEnvIndices) -> None:
         if sorted(i % self.num_envs for i in self._indices(indices)) != list(range(self.num_envs)):
             raise ConfigError(f"{what} the whole population; got the indices {indices}, expected None.")
-
-
-def factor_masks(rates: NDArray[np.float64], base_lr: float, max_jump: int) -> NDArray[np.bool_]:
-    """Factors of the `discrete` form within `max_jump` tenths of the current ones.
-
-    Args:
-        rates: Current learning rates ``(N, n_layers)``.
-        base_lr: Rate of factor 1.
-        max_jump: Tenths by which a factor may move.
-
-    Returns:
-        ``(N, n_layers * 11)``, layer after layer; at least one factor of each layer is allowed.
-    """
-    tenths = np.clip(np.rint(rates / base_lr * (N_FACTORS - 1)), 0, N_FACTORS - 1)
-    allowed = np.abs(np.arange(N_FACTORS) - tenths[..., None]) <= max_jump
-    return allowed.reshape(len(rates), -1)
-
-
-def observed_rates(observations: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Learning rates ``(N, n_layers)`` that observations ``(N, n_layers * n_features)`` tell; 1e-6 stands for 0."""
-    return 10.0 ** split_layers(observations)[..., FEATURE_NAMES.index("lr")].astype(np.float64)
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import agents
-from agents.opponents.schedules import PerLayer, Schedule
+from agents.opponents import PerLayer, Schedule
 from agents.reinforce.agent import Reinforce
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError

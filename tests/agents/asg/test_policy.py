@@ -32,6 +32,7 @@ from l2o_env.models.base import new_generator
 from tests.tiny import TINY
 
 SHORT = {**TINY, "budget": 10}
+CONFIG = EnvConfig(**ASG)
 
 
 def _observations(time: int, n: int, n_groups: int, seed: int = 0) -> Tensor:
@@ -87,7 +88,7 @@ def test_the_heads_are_orthogonal_with_a_gain_of_a_hundredth() -> None:
 
 def test_actions_are_drawn_also_when_asked_for_the_likeliest(tiny: str) -> None:
     observations = np.zeros((2000, 8), np.float32)
-    agent = AsgAgent(3, seed=1)
+    agent = AsgAgent(CONFIG, n_layers=3, seed=1)
     assert isinstance(agent, Learner)
     actions, _ = agent.act(observations, None, deterministic=True)
     assert actions.shape == (2000, 3)
@@ -99,7 +100,7 @@ def test_actions_are_drawn_also_when_asked_for_the_likeliest(tiny: str) -> None:
 
 
 def test_rows_can_forget() -> None:
-    agent = AsgAgent(3, memoryless=False)
+    agent = AsgAgent(CONFIG, n_layers=3, memoryless=False)
     observations = _observations(1, 2, 3)[0].numpy()
     _, state = agent.act(observations, None)
     kept = agent.forget(state, np.array([True, False]))
@@ -112,7 +113,7 @@ def test_rows_can_forget() -> None:
 @pytest.mark.parametrize("max_grad_norm", [1e6, 0.01])
 def test_the_gradient_is_that_of_reinforce(max_grad_norm: float) -> None:
     config = replace(PRESETS["asg"], max_grad_norm=max_grad_norm, ent_coef=0.3)
-    agent = AsgAgent(2, config=config, memoryless=False)
+    agent = AsgAgent(CONFIG, config=config, n_layers=2, memoryless=False)
     observations = _observations(2, 3, 2).numpy()
     actions = np.array([[[0, 1], [2, 3], [4, 5]], [[6, 7], [8, 9], [10, 0]]])
     alive = np.array([[True, True, True], [True, False, True]])
@@ -131,14 +132,15 @@ def test_the_gradient_is_that_of_reinforce(max_grad_norm: float) -> None:
     norm = torch.cat([gradient.flatten() for gradient in expected]).norm().item()
     assert norm > 0.02
     step = 7e-4 * min(1.0, max_grad_norm / norm)
-    agent._update(Segment(begin, [*observations], [*actions], [*alive], [*rewards]))
+    agent.update(Segment(begin, [*observations], [*actions], [*alive], [*rewards]))
     for p, old, gradient in zip(agent.policy.parameters(), before, expected, strict=True):
         torch.testing.assert_close(p.detach() - old, -step * gradient, rtol=1e-3, atol=2e-8)
 
 
 def test_it_learns_which_factors_pay() -> None:
     """Rewarded for small factors of the first layer group and large ones of the second, at each step by itself."""
-    agent = AsgAgent(2, config=replace(PRESETS["asg"], learning_rate=0.02, baseline="leave_one_out"), seed=3)
+    config = replace(PRESETS["asg"], learning_rate=0.02, baseline="leave_one_out")
+    agent = AsgAgent(CONFIG, config=config, n_layers=2, seed=3)
     observations = np.ones((16, 7), np.float32)
     for group in agent.optimizer.param_groups:
         group["lr"] = 0.02
@@ -146,7 +148,7 @@ def test_it_learns_which_factors_pay() -> None:
     for _ in range(60):
         actions, _ = agent.act(observations, None)
         rewards = (actions[:, 1] - actions[:, 0]).astype(float)
-        agent._update(Segment(None, [observations], [actions], [*alive], [rewards]))
+        agent.update(Segment(None, [observations], [actions], [*alive], [rewards]))
     means = (agent._logits(observations[:1], None)[0].softmax(-1) * torch.arange(11)).sum(-1)[0]
     assert means[0] < 2.5 and means[1] > 7.5  # 5 at the start
 
@@ -155,7 +157,7 @@ def test_records_of_training(tiny: str) -> None:
     venv = ASGVectorEnv(2, **SHORT)
     venv.reset(seed=0)
     records: list[dict[str, Any]] = []
-    agent = AsgAgent(3, {"window": 3}).learn(venv, 6, callback=records.append)
+    agent = AsgAgent(replace(CONFIG, window=3), n_layers=3).learn(venv, 6, callback=records.append)
     assert agent.episodes == 6 and [record["episode"] for record in records] == [2, 4, 6]
     assert records[0]["pair"] == "tiny" and records[0]["diverged"] == 0
     assert records[0]["entropy"] == pytest.approx(np.log(11), abs=0.01)
@@ -166,7 +168,7 @@ def test_training_is_reproducible_and_asks_for_its_own_environment(tiny: str) ->
     for _ in range(2):
         venv = ASGVectorEnv(4, **SHORT)
         venv.reset(seed=0)
-        agent = make_learner("asg", venv.config, PRESETS["asg"], 5, 3)
+        agent = make_learner("asg", venv.config, n_layers=3, seed=5)
         assert isinstance(agent, AsgAgent)
         ends.append(agent.learn(venv, 8, pairs=("tiny",)).policy.state_dict())
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
@@ -177,13 +179,13 @@ def test_training_is_reproducible_and_asks_for_its_own_environment(tiny: str) ->
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path: Path, tiny: str) -> None:
-    agent = AsgAgent(3, {"base_lr": 0.05}, memoryless=False, name="mine", seed=4)
+    agent = AsgAgent(replace(CONFIG, base_lr=0.05), n_layers=3, seed=4, name="mine", memoryless=False)
     agent.episodes = 12
     agent.save(tmp_path)
     again = load(tmp_path)
     assert isinstance(again, AsgAgent)
     assert (again.name, again.episodes, again.policy.memoryless) == ("mine", 12, False)
-    assert again.config_overrides == {**ASG, "base_lr": 0.05}
+    assert again.config_overrides == {**ASG, "base_lr": 0.05, "lr_curve": "none"}
     assert again.config == agent.config
     for key, value in agent.policy.state_dict().items():
         assert torch.equal(value, again.policy.state_dict()[key])
@@ -193,10 +195,15 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path, tiny: str) -> None:
 
 
 def test_it_is_evaluated_in_its_own_environment_beside_others(tiny: str) -> None:
-    from agents.opponents.schedules import Schedule
+    from agents.opponents import Schedule
 
     config = EnvConfig(**SHORT)
-    frame = evaluate({"asg": AsgAgent(3, {"window": 3}), "uniform": Schedule("uniform", 0.02)}, ["tiny"], 3, config)
+    frame = evaluate(
+        {"asg": AsgAgent(replace(CONFIG, window=3), n_layers=3), "uniform": Schedule("uniform", 0.02)},
+        ["tiny"],
+        3,
+        config,
+    )
     assert frame["policy"].tolist() == ["asg"] * 3 + ["uniform"] * 3
     assert (frame["updates"] == 10).all()
     # Its first window has run before the first decision.
@@ -336,7 +343,7 @@ def test_a_checkpoint_becomes_a_policy(tmp_path: Path, kind: str, capsys: pytest
     assert train_policy.main(["import-asg", str(file), "--out", str(out), *options]) == 0
     agent = load(out)
     assert isinstance(agent, AsgAgent)
-    assert not agent.policy.memoryless and AsgAgent(7).policy.memoryless
+    assert not agent.policy.memoryless and AsgAgent(CONFIG, n_layers=7).policy.memoryless
     found = {key: agent.config_overrides[key] for key in ("update_rule", "base_lr", "window")}
     assert found == {"update_rule": "rate_in_momentum", "base_lr": 0.5, "window": 10}
 
@@ -365,7 +372,7 @@ def test_files_that_would_execute_something_are_refused(tmp_path: Path) -> None:
 def test_it_is_trained_by_either_recipe(tiny: str) -> None:
     for recipe in (VISDA17, GTA5):
         config = EnvConfig(**{**recipe, **TINY, "budget": 10})
-        agent = make_learner("asg", config, PRESETS["asg"], 0, 3)
+        agent = make_learner("asg", config, n_layers=3)
         assert isinstance(agent, AsgAgent)
         agent.check_env(config)
         agent.check_env(replace(EnvConfig(), **agent.config_overrides))

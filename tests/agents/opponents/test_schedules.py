@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.base import Agent, Predictor
-from agents.opponents import schedules
-from agents.opponents.schedules import PerLayer, RandomRates, Schedule, default_opponents
+from agents.base import Agent
+from agents.opponents import PerLayer, RandomRates, Schedule, default_opponents, load, shapes
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.observation import FEATURE_NAMES, N_FEATURES
@@ -29,17 +28,17 @@ def _rates(agent: Any, progress: list[float], n_layers: int = 3) -> np.ndarray:
 def test_warmup_poly_is_the_formula_of_asg() -> None:
     p = np.array([0.0, 0.05, 0.1, 0.5, 0.9, 1.0])
     expected = [0.01, (0.01 + 0.99 * 0.25) * 0.95**0.9, 0.9**0.9, 0.5**0.9, 0.2**0.9, 0.2**0.9]
-    np.testing.assert_allclose(schedules.warmup_poly(p, 0.1), expected)
+    np.testing.assert_allclose(shapes.warmup_poly(p, 0.1), expected)
 
 
 def test_warmup_cosine_rises_to_one_and_falls_to_zero() -> None:
     p = np.array([0.0, 0.05, 0.1, 0.55, 1.0])
-    np.testing.assert_allclose(schedules.warmup_cosine(p, 0.1), [0, 0.5, 1, 0.5, 0], atol=1e-12)
+    np.testing.assert_allclose(shapes.warmup_cosine(p, 0.1), [0, 0.5, 1, 0.5, 0], atol=1e-12)
 
 
 def test_a_shape_is_read_at_the_middle_of_the_coming_window() -> None:
     agent = Schedule("s", 0.1, "uniform", "warmup_cosine", window_share=0.1)
-    expected = 0.1 * schedules.warmup_cosine(np.array([0.05, 0.55]), schedules.WARMUP)
+    expected = 0.1 * shapes.warmup_cosine(np.array([0.05, 0.55]), shapes.WARMUP)
     np.testing.assert_allclose(_rates(agent, [0.0, 0.5]), np.repeat(expected[:, None], 3, axis=1))
 
 
@@ -81,7 +80,7 @@ def test_every_opponent_is_an_agent_that_survives_saving(tmp_path: Path) -> None
         assert isinstance(agent, Agent)
         assert (agent.name, agent.output) == (name, "rates")
         agent.save(tmp_path / name)
-        loaded = schedules.load(tmp_path / name)
+        loaded = load(tmp_path / name)
         fresh = default_opponents(EnvConfig(), seed=3)[name]
         np.testing.assert_array_equal(_rates(loaded, [0.0, 0.4]), _rates(fresh, [0.0, 0.4]))
     assert getattr(opponents["random-init"], "config_overrides", {}) == {"random_init": True}
@@ -95,12 +94,15 @@ def test_predict_takes_one_observation_or_a_batch() -> None:
     np.testing.assert_array_equal(single, np.full(3, 0.2))
 
 
-class _Counter(Predictor):
+class _Counter(Agent):
     """Counts the calls of each row, as an agent with a memory does."""
 
     def act(self, observations: np.ndarray, state: Any, deterministic: bool) -> tuple[np.ndarray, Any]:
         counts = (np.zeros(len(observations)) if state is None else state) + 1
         return counts[:, None], counts
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
 
     def forget(self, state: Any, rows: np.ndarray) -> Any:
         return np.where(rows, 0, state)
@@ -121,7 +123,7 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="rate"):
         Schedule("s", -0.1)
     with pytest.raises(ConfigError, match=r"holds no schedule\.json"):
-        schedules.load(tmp_path)
+        load(tmp_path)
     for text, message in (
         ("{", "is damaged"),
         ('{"agent": "Scedule"}', "Did you mean 'Schedule'"),
@@ -129,6 +131,6 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
     ):
         (tmp_path / "schedule.json").write_text(text)
         with pytest.raises(ConfigError, match=message):
-            schedules.load(tmp_path)
+            load(tmp_path)
     with pytest.raises(ConfigError, match="Unknown"):
         Schedule("s", 0.1, "uniform", "warmup_cosin")  # type: ignore[arg-type]

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.opponents.schedules import PerLayer
-from agents.opponents.tuning import CrossEntropyConfig, tune_per_layer, tune_uniform
+from agents.opponents import CrossEntropyConfig, PerLayer, tune_per_layer, tune_uniform
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.evaluation.evaluate import evaluate

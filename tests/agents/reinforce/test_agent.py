@@ -40,7 +40,7 @@ def test_is_an_agent() -> None:
 
 
 def test_log_prob_is_that_of_the_joint_gaussian() -> None:
-    agent = Reinforce(CONFIG, ReinforceConfig(noise_std=0.4, noise_correlation=0.8))
+    agent = Reinforce(CONFIG, config=ReinforceConfig(noise_std=0.4, noise_correlation=0.8))
     generator = new_generator(0)
     actions, outputs = torch.randn(5, 1, 1, generator=generator), torch.randn(5, 1, 1, 1, generator=generator)
     covariance = 0.4**2 * torch.tensor([[0.8 ** abs(i - j) for j in range(5)] for i in range(5)])
@@ -61,7 +61,7 @@ def test_log_prob_of_a_stretch_goes_on_from_the_noise_before_it() -> None:
 
 
 def test_exploration_noise_has_the_stated_spread_and_correlation() -> None:
-    agent = Reinforce(CONFIG, ReinforceConfig(noise_std=0.3, noise_correlation=0.9), seed=1)
+    agent = Reinforce(CONFIG, config=ReinforceConfig(noise_std=0.3, noise_correlation=0.9), seed=1)
     observations = np.zeros((2000, 3 * N_FEATURES), np.float32)
     first, state = agent.act(observations, None, deterministic=False)
     second, _ = agent.act(observations, state, deterministic=False)
@@ -93,7 +93,7 @@ def test_an_update_keeps_to_its_divergence(venv: Syn2RealVectorEnv) -> None:
     def divergences(target: float | None) -> list[float]:
         records: list[dict[str, Any]] = []
         config = ReinforceConfig(learning_rate=0.1, target_kl=target)
-        Reinforce(CONFIG, config, seed=1).learn(venv, 24, callback=records.append)
+        Reinforce(CONFIG, config=config, seed=1).learn(venv, 24, callback=records.append)
         return [r["approx_kl"] for r in records]
 
     assert max(divergences(None)) > 0.05
@@ -101,14 +101,14 @@ def test_an_update_keeps_to_its_divergence(venv: Syn2RealVectorEnv) -> None:
 
 
 def test_training_ends_with_the_mean_of_the_last_weights(venv: Syn2RealVectorEnv) -> None:
-    agent, seen = Reinforce(CONFIG, ReinforceConfig(averaged_share=0.5), seed=1), []
+    agent, seen = Reinforce(CONFIG, config=ReinforceConfig(averaged_share=0.5), seed=1), []
     agent.learn(venv, 8 * 4, callback=lambda record: seen.append(agent.policy.heads.detach().clone()))
     torch.testing.assert_close(agent.policy.heads.detach(), (seen[2] + seen[3]) / 2)
     assert not torch.equal(seen[2], seen[3])
 
 
 def test_mirrored_noise_cancels_over_the_halves_of_a_population() -> None:
-    agent = Reinforce(CONFIG, ReinforceConfig(mirror_noise=True))
+    agent = Reinforce(CONFIG, config=ReinforceConfig(mirror_noise=True))
     torch.nn.init.zeros_(agent.policy.heads)
     state = None
     for _ in range(3):
@@ -134,7 +134,7 @@ def test_the_reported_return_is_the_improvement_of_v(venv: Syn2RealVectorEnv) ->
     venv.reset(seed=3)
     start = venv.episodes.previous
     assert start is not None
-    Reinforce(CONFIG, ReinforceConfig(noise_std=1e-6), seed=5).learn(venv, 8, callback=records.append)
+    Reinforce(CONFIG, config=ReinforceConfig(noise_std=1e-6), seed=5).learn(venv, 8, callback=records.append)
     assert records[0]["return_std"] == pytest.approx(0, abs=1e-3)
     assert records[0]["diverged"] == 0
 
@@ -142,7 +142,7 @@ def test_the_reported_return_is_the_improvement_of_v(venv: Syn2RealVectorEnv) ->
 @pytest.mark.parametrize(("action", "preset"), [("log", "default"), ("discrete", "default"), ("discrete", "asg")])
 def test_save_and_load_give_the_same_actions(tiny: str, tmp_path: Path, action: str, preset: str) -> None:
     config = EnvConfig(pairs=(tiny,), action=action)  # type: ignore[arg-type]
-    agent = Reinforce(config, PRESETS[preset], seed=2, n_layers=3)
+    agent = Reinforce(config, config=PRESETS[preset], seed=2, n_layers=3)
     agent.policy.normaliser.update(torch.randn(10, N_FEATURES, generator=new_generator(0)))
     agent.save(tmp_path / "policy")
     loaded = Reinforce.load(tmp_path / "policy")
@@ -213,7 +213,7 @@ def test_an_environment_with_other_actions_is_refused() -> None:
 
 
 def test_heads_per_layer_refuse_another_number_of_layers() -> None:
-    agent = Reinforce(CONFIG, ReinforceConfig(per_layer_heads=True), n_layers=4)
+    agent = Reinforce(CONFIG, config=ReinforceConfig(per_layer_heads=True), n_layers=4)
     with pytest.raises(ConfigError, match="heads for 4 layer groups and got 3"):
         agent.act(_observations(n_layers=3), None, deterministic=True)
 
@@ -225,13 +225,13 @@ def test_bad_settings_are_refused() -> None:
         with pytest.raises(ConfigError, match=key):
             ReinforceConfig(**{key: value})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="n_layers"):
-        Reinforce(CONFIG, PRESETS["asg"])
+        Reinforce(CONFIG, config=PRESETS["asg"])
 
 
 def test_it_can_set_the_weight_of_the_guidance(make_vec: Callable[..., Syn2RealVectorEnv], tmp_path: Path) -> None:
     venv = make_vec(4, action="log+guidance")
     observations, _ = venv.reset(seed=0)
-    agent = Reinforce(venv.config, ReinforceConfig(learning_rate=0.05), seed=1)
+    agent = Reinforce(venv.config, config=ReinforceConfig(learning_rate=0.05), seed=1)
     first, _ = agent.act(observations, None, deterministic=True)
     assert first.shape == (4, 4)
     np.testing.assert_allclose(first[:, -1], 0.0, atol=1e-6)  # the middle of the range
@@ -252,10 +252,10 @@ def test_it_learns_a_weight_that_pays(make_vec: Callable[..., Syn2RealVectorEnv]
     """Rewarded for the last number of the action alone."""
     venv = make_vec(16, action="log+guidance", budget=3, window=3)
     observations, _ = venv.reset(seed=0)
-    agent = Reinforce(venv.config, ReinforceConfig(learning_rate=0.1, target_kl=None), seed=1)
+    agent = Reinforce(venv.config, config=ReinforceConfig(learning_rate=0.1, target_kl=None), seed=1)
     for _ in range(20):
         actions, _ = agent.act(observations, None, deterministic=False)
         rewards = actions[:, -1].astype(np.float64)
-        agent._update(Segment(None, [observations], [actions], [np.ones(16, np.bool_)], [rewards]))
+        agent.update(Segment(None, [observations], [actions], [np.ones(16, np.bool_)], [rewards]))
     learned, _ = agent.act(observations, None, deterministic=True)
     assert learned[:, -1].min() > 0.3

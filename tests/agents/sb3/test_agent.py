@@ -24,8 +24,10 @@ from agents.algorithms.table import ALGORITHMS, configure
 from agents.base import Agent, Learner
 from agents.factory import make_learner
 from agents.sb3.agent import SB3Agent
-from agents.sb3.build import FeatureStatistics, PopulationARS, build
-from agents.sb3.policies import LayerEncoder, LayerHead
+from agents.sb3.build import build
+from agents.sb3.feature_statistics import FeatureStatistics
+from agents.sb3.population_ars import PopulationARS
+from agents.sb3.shared_policies import LayerEncoder, LayerHead
 from agents.sb3.vec_env import PopulationVecEnv
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
@@ -53,7 +55,7 @@ def _agent(name: str, make_vec: MakeVec, seed: int = 0, n: int = 4, **config: An
     form = ALGORITHMS[name].forms[0]
     venv = make_vec(n, action=form, common_random_numbers=ALGORITHMS[name].common_random_numbers, **config)
     venv.reset(seed=3)
-    return SB3Agent(venv.config, name, _config(name), seed, 3), venv
+    return SB3Agent(venv.config, algorithm=name, config=_config(name), n_layers=3, seed=seed), venv
 
 
 def _observations(n: int = 2, n_layers: int = 3) -> np.ndarray:
@@ -98,7 +100,7 @@ def test_training_ends_on_its_budget_in_the_middle_of_a_rollout(make_vec: MakeVe
     venv.reset(seed=3)
     config = replace(_config("ppo"), n_steps=2, batch_size=8)  # of three steps of an episode
     records: list[dict[str, Any]] = []
-    agent = SB3Agent(venv.config, "ppo", config, 0, 3).learn(venv, 4, callback=records.append)
+    agent = SB3Agent(venv.config, algorithm="ppo", config=config, n_layers=3).learn(venv, 4, callback=records.append)
     assert (agent.episodes, venv.episodes.updates_made, len(records)) == (4, 4 * venv.config.budget, 1)
 
 
@@ -108,7 +110,7 @@ def test_episodes_of_asgs_windows_are_counted_as_they_are(make_vec: MakeVec) -> 
     assert steps != -(-30 // venv.config.window)  # those of fixed windows
     venv.reset(seed=3)
     records: list[dict[str, Any]] = []
-    agent = SB3Agent(venv.config, "ppo", replace(_config("ppo"), n_steps=steps), 0, 3)
+    agent = SB3Agent(venv.config, algorithm="ppo", config=replace(_config("ppo"), n_steps=steps), n_layers=3)
     agent.learn(venv, 8, callback=records.append)
     assert [record["episode"] for record in records] == [4, 8] and agent.episodes == 8
     assert [record["time/total_timesteps"] for record in records] == [4 * steps, 8 * steps]
@@ -213,7 +215,7 @@ def test_a_shared_actor_runs_on_other_depths_and_does_not_mind_the_order(name: s
 def test_the_weight_of_the_guidance_is_an_action_of_the_whole_network(name: str, make_vec: MakeVec) -> None:
     venv = make_vec(2, action="log+guidance")
     venv.reset(seed=0)
-    agent = SB3Agent(venv.config, name, _config(name), 0, 3)
+    agent = SB3Agent(venv.config, algorithm=name, config=_config(name), n_layers=3)
     assert agent.act(_observations(), None, True)[0].shape == (2, 4)
     agent.learn(venv, 2)
     assert agent.episodes == 2
@@ -223,15 +225,19 @@ def test_the_weight_of_the_guidance_is_an_action_of_the_whole_network(name: str,
 
 def test_a_policy_that_is_not_shared_names_both_numbers_of_layers(make_vec: MakeVec) -> None:
     for name in ("recurrent_ppo", "ppo"):
-        agent = SB3Agent(make_vec().config, name, replace(_config(name), layer_shared=False), 0, 3)
+        agent = SB3Agent(
+            make_vec().config, algorithm=name, config=replace(_config(name), layer_shared=False), n_layers=3
+        )
         assert agent.act(_observations(), None, True)[0].shape == (2, 3)
         with pytest.raises(ConfigError, match="trained on networks of 3 layer groups and got one of 4"):
             agent.act(_observations(2, 4), None, True)
     with pytest.raises(ConfigError, match="layer_shared=true is not there for recurrent_ppo; it goes with ppo"):
-        SB3Agent(make_vec().config, "recurrent_ppo", replace(_config("recurrent_ppo"), layer_shared=True))
+        SB3Agent(
+            make_vec().config, algorithm="recurrent_ppo", config=replace(_config("recurrent_ppo"), layer_shared=True)
+        )
     agent, venv = _agent("ppo", make_vec)
     with pytest.raises(ConfigError, match="for networks of 4 layer groups; those of the population have 3"):
-        SB3Agent(venv.config, "ppo", n_layers=4).learn(venv, 1)
+        SB3Agent(venv.config, algorithm="ppo", n_layers=4).learn(venv, 1)
 
 
 def test_an_lstm_remembers_and_forgets(make_vec: MakeVec) -> None:
@@ -308,7 +314,7 @@ def test_candidates_of_ars_run_side_by_side(make_vec: MakeVec) -> None:
         assert returns[i].item() == pytest.approx(total, abs=1e-4)
     assert returns.std() > 0
     with pytest.raises(ConfigError, match="n_delta 1 directions in both senses, and 3 optimizees cannot share them"):
-        SB3Agent(venv.config, "ars", n_layers=3).learn(make_vec(3), 3)
+        SB3Agent(venv.config, algorithm="ars", n_layers=3).learn(make_vec(3), 3)
 
 
 def test_the_same_map_for_every_layer() -> None:
@@ -329,19 +335,19 @@ def test_the_same_map_for_every_layer() -> None:
 def test_what_does_not_go_together(make_vec: MakeVec) -> None:
     config = make_vec().config
     with pytest.raises(ConfigError, match="'td3' takes the forms log, relative"):
-        make_learner("td3", EnvConfig(pairs=("tiny",), action="discrete"), _config("td3"), 0, 3)
+        make_learner("td3", EnvConfig(pairs=("tiny",), action="discrete"), n_layers=3)
     with pytest.raises(ConfigError, match="Settings of 'ppo' are of type PPOConfig"):
-        SB3Agent(config, "ppo", _config("sac"))
+        SB3Agent(config, algorithm="ppo", config=_config("sac"))
     with pytest.raises(ConfigError, match="Settings of 'reinforce' are of type ReinforceConfig"):
-        SB3Agent(config, "reinforce", ReinforceConfig())  # type: ignore[arg-type]
+        SB3Agent(config, algorithm="reinforce", config=ReinforceConfig())  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"was trained with .*'log'.* and the environment has .*'relative'"):
-        SB3Agent(config, "ppo", n_layers=3).learn(make_vec(2, action="relative"), 1)
+        SB3Agent(config, algorithm="ppo", n_layers=3).learn(make_vec(2, action="relative"), 1)
 
 
 def test_other_observations_are_for_sb3s_own_policies(make_vec: MakeVec) -> None:
     venv = make_vec(2, observation="asg", action="discrete")
     with pytest.raises(ConfigError, match=r"reads the features of each layer group .* has observation='asg'"):
-        SB3Agent(EnvConfig(pairs=("tiny",), action="discrete"), "ppo", n_layers=3).learn(venv, 2)
+        SB3Agent(EnvConfig(pairs=("tiny",), action="discrete"), algorithm="ppo", n_layers=3).learn(venv, 2)
     model = PPO("MlpPolicy", PopulationVecEnv(venv), n_steps=3, batch_size=6, n_epochs=1, device="cpu", seed=0)
     before = model.policy.state_dict()["action_net.weight"].clone()
     model.learn(6)

@@ -15,7 +15,8 @@ from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_suppo
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecCheckNan, VecMonitor
 
-from agents.sb3.vec_env import PopulationVecEnv, factor_masks, observed_rates
+from agents.sb3.masks import factor_masks, observed_rates
+from agents.sb3.vec_env import PopulationVecEnv
 from l2o_env.action import encode
 from l2o_env.env import Syn2RealEnv
 from l2o_env.errors import ConfigError
