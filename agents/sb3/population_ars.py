@@ -27,11 +27,11 @@ class PopulationARS(ARS):
         returns = torch.zeros(self.pop_size)
         callback.on_rollout_start()
         for start in range(0, self.pop_size, self.env.num_envs):
-            part = slice(start, start + self.env.num_envs)
-            found = self._side_by_side(candidate_weights[part], callback)
-            if found is None:
-                return returns  # equal ones change nothing
-            returns[part] = torch.from_numpy(found).float()
+            population = slice(start, start + self.env.num_envs)
+            earned = self._side_by_side(candidate_weights[population], callback)
+            if earned is None:
+                return torch.zeros(self.pop_size)  # equal ones change nothing; the first populations' alone would
+            returns[population] = torch.from_numpy(earned).float()
         callback.on_rollout_end()
         return returns
 
