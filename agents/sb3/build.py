@@ -16,10 +16,13 @@ from torch import nn
 
 from agents.algorithms.sb3_config import (
     ARSConfig,
+    DDPGConfig,
+    DQNConfig,
     OffPolicyConfig,
     OnPolicyConfig,
     RecurrentPPOConfig,
     SB3Config,
+    TD3Config,
     TQCConfig,
 )
 from agents.algorithms.table import find
@@ -89,7 +92,7 @@ def build(algorithm: str, config: SB3Config, env: VecEnv, n_steps: int) -> BaseA
             )
     if "use_sde" in keywords:
         keywords["use_sde"] &= isinstance(env.action_space, spaces.Box)
-    if hasattr(config, "noise_std"):
+    if isinstance(config, TD3Config | DDPGConfig):
         keywords["action_noise"] = _noise(config, env.action_space)
     cls = PopulationARS if algorithm == "ars" else _load(find(algorithm).path)
     return cls(_policy(algorithm, config), env, policy_kwargs=_policy_keywords(config), device="cpu", **keywords)
@@ -176,12 +179,12 @@ def _policy_keywords(config: SB3Config) -> dict[str, Any]:
         keywords["lstm_hidden_size"] = config.lstm_hidden_size
     if isinstance(config, TQCConfig):
         keywords |= {"n_quantiles": config.n_quantiles, "n_critics": config.n_critics}
-    if config.layer_shared and isinstance(config, OffPolicyConfig) and hasattr(config, "exploration_fraction"):
+    if config.layer_shared and isinstance(config, DQNConfig):
         keywords["features_extractor_class"] = shared_policies.PooledLayers
     return keywords
 
 
-def _noise(config: Any, actions: spaces.Space) -> OrnsteinUhlenbeckActionNoise:
+def _noise(config: TD3Config | DDPGConfig, actions: spaces.Space) -> OrnsteinUhlenbeckActionNoise:
     """Noise whose stationary standard deviation and correlation between two steps are those of the settings."""
     zeros, rho = np.zeros(actions.shape or ()), config.noise_correlation
     sigma = config.noise_std * np.sqrt(1 - rho**2) * np.ones_like(zeros)
