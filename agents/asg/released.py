@@ -115,21 +115,21 @@ def convert(state: Mapping[str, Tensor]) -> Converted:
         ConfigError: If parameters are missing, or are none of such a policy; see the module.
     """
     lstms, heads, left_out, unmatched = _sort(state)
-    complete = [name for name, parts in lstms.items() if set(parts) == set(_LSTM_SHAPES)]
-    whole = [name for name, parts in heads.items() if set(parts) == set(_HEAD_SHAPES)]
-    unmatched += [f"{name}.{part}" for name, parts in lstms.items() if name not in complete for part in parts]
-    unmatched += [f"{name}.{part}" for name, parts in heads.items() if name not in whole for part in parts]
-    if unmatched or len(complete) != N_SCALARS or not whole:
+    whole_lstms = [name for name, parts in lstms.items() if set(parts) == set(_LSTM_SHAPES)]
+    whole_heads = [name for name, parts in heads.items() if set(parts) == set(_HEAD_SHAPES)]
+    unmatched += [f"{name}.{part}" for name, parts in lstms.items() if name not in whole_lstms for part in parts]
+    unmatched += [f"{name}.{part}" for name, parts in heads.items() if name not in whole_heads for part in parts]
+    if unmatched or len(whole_lstms) != N_SCALARS or not whole_heads:
         names = ", ".join(f"{name} {tuple(state[name].shape)}" if name in state else name for name in unmatched)
         raise ConfigError(
-            f"This is not ASG's policy: found {len(complete)} of {N_SCALARS} LSTMs (input 1, {HIDDEN} units) and "
-            f"{len(whole)} heads (101 to {N_FACTORS}). Not matched: {names or 'nothing'}."
+            f"This is not ASG's policy: found {len(whole_lstms)} of {N_SCALARS} LSTMs (input 1, {HIDDEN} units) and "
+            f"{len(whole_heads)} heads (101 to {N_FACTORS}). Not matched: {names or 'nothing'}."
         )
     tensors: dict[str, Tensor] = {}
-    ordered, lstms_by = _by_hint(complete)
+    ordered, lstms_by = _by_hint(whole_lstms)
     for k, name in enumerate(ordered):
         tensors |= {f"lstms.{k}.{part}_l0": lstms[name][part].float() for part in _LSTM_SHAPES}
-    numbered, heads_by = _by_number(whole)
+    numbered, heads_by = _by_number(whole_heads)
     for k, name in enumerate(numbered):
         tensors |= {f"heads.{k}.{part}": heads[name][part].float() for part in _HEAD_SHAPES}
     return Converted(tensors, left_out, ordered, lstms_by, numbered, heads_by)

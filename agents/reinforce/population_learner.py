@@ -76,7 +76,7 @@ class PopulationLearner(Learner):
                 order = [pairs[i] for i in torch.randperm(len(pairs), generator=self.generator)]
             record = self._batch(venv, order.pop(0) if pairs else None)
             self.episodes += venv.num_envs
-            if batch >= (1 - self.config.averaged_share) * batches:
+            if batch >= (1 - self.config.averaged_share) * batches:  # a running mean of the last weights
                 n_averaged += 1
                 for mean, p in zip(averaged, self._parameters(), strict=True):
                     mean += (p.detach() - mean) / n_averaged
@@ -94,6 +94,7 @@ class PopulationLearner(Learner):
         diverged = np.zeros(venv.num_envs, np.bool_)
         while alive.any():
             segment = Segment(state)
+            # Without n_steps, which None is never equal to, the whole episode is one segment.
             while alive.any() and len(segment.rewards) != self.config.n_steps:
                 actions, state = self.act(observations, state, deterministic=False)
                 segment.observations.append(observations)
@@ -103,7 +104,7 @@ class PopulationLearner(Learner):
                 observations, rewards, terminated, _, info = venv.step(actions)
                 segment.rewards.append(np.where(alive, rewards, 0.0))
                 total += segment.rewards[-1]
-                value = np.where(alive, info["value"], value)
+                value = np.where(alive, info["value"], value)  # that of the end stays, when it is no longer alive
                 diverged |= alive & info["diverged"]
                 alive = alive & ~terminated
                 seen.append(observations)

@@ -178,11 +178,12 @@ class SB3Agent(Learner):
         steps = -(-episodes // venv.num_envs) * venv.num_envs * n_steps
         with self.randomness():
             model = build(self.algorithm, self.config, env, n_steps)
+            # Actions before learning starts are drawn from the space, which has a generator of its own.
             model.action_space.seed(int(np.random.randint(2**31)))
             model.policy.load_state_dict(self.policy.state_dict())
             if hasattr(model, "weights"):  # ARS keeps a vector of them
                 model.weights = torch.nn.utils.parameters_to_vector(model.policy.parameters()).detach()
-            model.set_logger(Logger(folder=None, output_formats=[]))
+            model.set_logger(Logger(folder=None, output_formats=[]))  # SB3's own would print
             self.policy, self._others = model.policy, {}
             recorder = RecordCallback(self, steps, n_steps, callback)
             model.learn(steps, callback=recorder, log_interval=None)  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ _PER_OPTIMIZEE = ("evaluate", "render", "action_masks")
 """Methods that give one result per optimizee; those of all other methods are the population's."""
 _STEPPING = ("reset", "step", "step_rates", "set_state", "close")
 """Methods that would move every optimizee, however few were asked for."""
+_NO_MASKS = "This population masks nothing; give PopulationVecEnv a max_jump."
 
 
 class PopulationVecEnv(VecEnv):
@@ -140,7 +141,7 @@ class PopulationVecEnv(VecEnv):
             AttributeError: Without `max_jump`: there is nothing to mask then.
         """
         if self.max_jump is None:
-            raise AttributeError("This population masks nothing; give PopulationVecEnv a max_jump.")
+            raise AttributeError(_NO_MASKS)
         return factor_masks(self.population.episodes.rates, self.population.config.base_lr, self.max_jump)
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
@@ -149,8 +150,8 @@ class PopulationVecEnv(VecEnv):
 
     def _attribute(self, name: str) -> Any:
         if name == "action_masks":
-            if self.max_jump is None:
-                raise AttributeError("This population masks nothing; give PopulationVecEnv a max_jump.")
+            if self.max_jump is None:  # so that SB3's has_attr says that there are none
+                raise AttributeError(_NO_MASKS)
             return self.action_masks
         return getattr(self.population, name)
 
