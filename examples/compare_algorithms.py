@@ -23,16 +23,11 @@ from scipy.stats import t
 from tyro.conf import arg
 
 import agents
-from agents.algorithms.table import ALGORITHMS, configure, find
+from agents.algorithms import ALGORITHMS, find
 from agents.commands.console import Reporter, steps
-from agents.factory import make_learner
-from agents.opponents.schedules import RandomRates
-from agents.opponents.tuning import tune_uniform
-from l2o_env.config import EnvConfig
-from l2o_env.evaluation.evaluate import evaluate
-from l2o_env.evaluation.rollout import AgentLike, episode_seeds
+from agents.opponents import RandomRates, tune_uniform
+from l2o_env import AgentLike, EnvConfig, Syn2RealVectorEnv, episode_seeds, evaluate
 from l2o_env.results.run_folder import RunFolder
-from l2o_env.vector_env import Syn2RealVectorEnv
 
 DEFAULT = ("reinforce", "ppo", "a2c", "sac", "td3", "tqc", "recurrent_ppo", "trpo", "ars")
 
@@ -105,7 +100,7 @@ def _train(args: Args, algo: str, seed: int, reporter: Reporter) -> int:
     env = args.env(algo)
     venv = Syn2RealVectorEnv(args.num_envs, **asdict(env))
     venv.reset(seed=episode_seeds(seed, "training", args.num_envs))
-    agent = make_learner(algo, env, configure(algo), episode_seeds(seed, "policy", 1)[0], len(venv.layer_names))
+    agent = agents.make_learner(algo, env, n_layers=len(venv.layer_names), seed=episode_seeds(seed, "policy", 1)[0])
     with reporter.stage(f"{algo}, seed {seed}", args.episodes, "episodes") as update:
         agent.learn(
             venv,

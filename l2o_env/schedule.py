@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,13 +76,22 @@ def decision_points(windows: WindowForm, window: int, budget: int, epoch: int) -
     return points[:-1] if windows == "fixed" else points[1:-1]
 
 
-def warmup_poly(updates: NDArray[np.int64], budget: int, warmup: int) -> NDArray[np.float64]:
+def warmed_up(time: NDArray[Any], warmup: float) -> NDArray[np.float64]:
+    """Share of a linear warm-up that is over, ``(...)`` from 0 to 1.
+
+    Args:
+        time: Time since the start of the episode, ``(...)``.
+        warmup: Length of the warm-up in the same unit; 0 for none.
+    """
+    return np.minimum(time / warmup, 1.0) if warmup > 0 else np.ones(np.shape(time))
+
+
+def warmup_poly(time: NDArray[Any], budget: float, warmup: float) -> NDArray[np.float64]:
     """ASG's factor of the rate over time: min(0.01 + 0.99 (t / warmup)², 1) · (1 − min(t / T, 0.8))^0.9.
 
     Args:
-        updates: t, ``(...)``.
-        budget: T, updates of an episode.
-        warmup: Updates that warm-up takes; 0 for none.
+        time: t, ``(...)``: updates, or any other unit that all three are in, such as shares of the budget.
+        budget: T, length of an episode.
+        warmup: Length of the warm-up; 0 for none.
     """
-    ramp = np.minimum(updates / warmup, 1.0) if warmup > 0 else np.ones(np.shape(updates))
-    return (0.01 + 0.99 * ramp**2) * (1 - np.minimum(updates / budget, 0.8)) ** 0.9
+    return (0.01 + 0.99 * warmed_up(time, warmup) ** 2) * (1 - np.minimum(time / budget, 0.8)) ** 0.9

@@ -15,6 +15,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("train_policy",),
     ("agents.commands",),
     ("agents.factory",),
+    ("agents.policy_folders",),
     ("agents.asg",),
     ("agents.reinforce", "agents.sb3", "agents.opponents"),
     ("agents.algorithms",),

@@ -72,14 +72,14 @@ def find(name: str, form: str | None = None) -> Algorithm:
     """
     if name not in ALGORITHMS:
         raise unknown_name("algorithm", name, ALGORITHMS)
-    found = ALGORITHMS[name]
-    if form is not None and form not in found.forms:
+    algorithm = ALGORITHMS[name]
+    if form is not None and form not in algorithm.forms:
         fitting = ", ".join(other.name for other in _TABLE if form in other.forms)
         raise ConfigError(
             f"The algorithm {name!r} and the action form {form!r} do not go together. {name!r} takes the forms "
-            f"{', '.join(found.forms)}; {form!r} goes with {fitting}."
+            f"{', '.join(algorithm.forms)}; {form!r} goes with {fitting}."
         )
-    return found
+    return algorithm
 
 
 def configure(name: str, changes: Mapping[str, Any] | None = None) -> AlgorithmConfig:

@@ -18,7 +18,8 @@ from agents.commands.paper_rows import BY_KEY, Row
 from agents.commands.table import TableArgs, prepare_rows
 from agents.options import EnvAssignments
 from l2o_env import pairs as pair_registry
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, require_integer, unknown_name
+from l2o_env.evaluation.agent import completed
 from l2o_env.evaluation.attention import Look, look, share_on_object
 from l2o_env.evaluation.attention_picture import plot_attention
 from l2o_env.evaluation.intervals import mean_and_half_width, plus_minus
@@ -79,14 +80,12 @@ class AttentionArgs:
             if key not in BY_KEY:
                 raise unknown_name("row", key, BY_KEY)
         for option in ("images", "measured", "seeds"):
-            if getattr(self, option) < 1:
-                raise ConfigError(f"--{option} is {getattr(self, option)}; expected an integer >= 1.")
+            require_integer(f"--{option}", getattr(self, option))
         if self.seeds > MAX_OPTIMIZEES:
             raise ConfigError(f"--seeds is {self.seeds}; expected at most {MAX_OPTIMIZEES}, which are held at once.")
         if not self.rows:
             raise ConfigError("--rows names none; give at least one, or leave it out.")
-        if self.seed < 0:
-            raise ConfigError(f"--seed is {self.seed}; expected an integer >= 0.")
+        require_integer("--seed", self.seed, 0)
 
     def of_table(self, pair: str) -> TableArgs:
         """The settings of ``l2o table`` that the networks are fine-tuned with."""
@@ -155,7 +154,7 @@ def _networks(args: AttentionArgs, pair: str) -> Iterator[tuple[Row, list[Optimi
     seeds = episode_seeds(args.seed, "evaluation", args.seeds)
     for row in rows:
         agent = agents.of(row)
-        settings = replace(config, **getattr(agent, "config_overrides", {}))
+        settings = replace(config, **completed(agent).config_overrides)
         venv = Syn2RealVectorEnv(args.seeds, **asdict(settings))
         run_episodes(venv, agent, seeds=seeds)
         yield row, [venv.episodes.optimizee(i) for i in range(args.seeds)]

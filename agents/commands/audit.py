@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
 from agents.commands.console import Reporter, steps
-from agents.opponents.tuning import FixedRates
+from agents.opponents import FixedRates
 from agents.options import EnvAssignments, environment_settings
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig, GuidanceName, resolve_device
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integer
 from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, Progress, Step, episode_seeds, run_episodes, seed_sequence
 from l2o_env.inner.stream_data import no_images
 from l2o_env.vector_env import Syn2RealVectorEnv
@@ -60,8 +60,7 @@ class AuditArgs:
             pair_registry.check(name)
         if not self.pairs:
             raise ConfigError("No pair is named; give at least one.")
-        if self.runs < 8:
-            raise ConfigError(f"--runs is {self.runs}; expected an integer >= 8, or ranks say little.")
+        require_integer("--runs", self.runs, 8, expected="an integer >= 8, or ranks say little")
         for weight in self.kl_weights:
             if not 0 <= weight < math.inf:
                 raise ConfigError(f"--kl-weights has {weight}; expected finite numbers >= 0.")

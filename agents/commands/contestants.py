@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from agents.base import Agent
-from agents.factory import POLICY_FOLDERS, load, policy_folder, trained_on
-from agents.opponents import schedules
-from agents.opponents.schedules import default_opponents
-from agents.opponents.tuning import tune_per_layer, tune_uniform
+from agents.factory import load
+from agents.opponents import default_opponents, tune_per_layer, tune_uniform
 from agents.options import environment_settings
+from agents.policy_folders import POLICY_FOLDERS, policy_folder, trained_on
 from l2o_env import pairs as pair_registry
 from l2o_env.action import ACTION_SETTINGS
 from l2o_env.atomic import atomic_path
@@ -165,17 +164,15 @@ def _contestant(
     policy: TrainedPolicy, folder: Path, config: EnvConfig, modes: tuple[Mode, ...], selection: SelectionRule
 ) -> Contestant:
     agent = load(folder)
-    meaning: dict[str, Any] = getattr(agent, "action_settings", {})
+    own = agent.action_settings
     if policy.config is not None:
-        if hasattr(agent, "check_env"):
-            agent.check_env(replace(policy.config, **getattr(agent, "config_overrides", {})))
-        meaning = {key: getattr(policy.config, key) for key in ACTION_SETTINGS}
-    own = {key: meaning[key] for key in ACTION_SETTINGS if key in meaning}
+        agent.check_env(replace(policy.config, **agent.config_overrides))
+        own = {key: getattr(policy.config, key) for key in ACTION_SETTINGS}
     return Contestant(
         policy=policy.name,
         load=partial(load, folder),
         digest=folder_digest(folder),
-        config=replace(config, **{**own, **getattr(agent, "config_overrides", {})}),
+        config=replace(config, **{**own, **agent.config_overrides}),
         selection=selection,
         run=policy.run,
         checkpoint=folder.name if selection == "checkpoint" else "",
@@ -244,7 +241,7 @@ def tuned_opponents(
         with atomic_path(folder / _TUNED_WITH) as path:
             path.write_text(text, encoding="utf-8")
     return [
-        Contestant(agent.name, partial(schedules.load, folder / agent.name), _digest(agent), config, "tuned",
+        Contestant(agent.name, partial(load, folder / agent.name), _digest(agent), config, "tuned",
                    trained_on=(pair,), pairs=(pair,))
         for agent in agents
     ]  # fmt: skip
@@ -255,6 +252,6 @@ def _kept(folder: Path, settings: str) -> list[Agent] | None:
     try:
         if (folder / _TUNED_WITH).read_text(encoding="utf-8") != settings:
             return None
-        return [schedules.load(folder / name) for name in TUNED]
+        return [load(folder / name) for name in TUNED]
     except (OSError, ConfigError, UnicodeDecodeError):
         return None

@@ -27,11 +27,11 @@ from agents.commands.contestants import (
 )
 from agents.commands.printed_tables import evaluation_table
 from agents.commands.train_options import MIN_TUNING_EPISODES
-from agents.opponents.schedules import default_opponents
+from agents.opponents import default_opponents
 from agents.options import EnvAssignments
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, require_integer, unknown_name
 from l2o_env.evaluation.contestant import Contestant, Mode
 from l2o_env.evaluation.evaluate import check_runs
 from l2o_env.evaluation.report import overall, to_markdown, write_pictures
@@ -115,10 +115,8 @@ class EvaluateArgs:
                 raise unknown_name("mode", mode, get_args(Mode))
         if not self.modes or len(set(self.modes)) < len(self.modes):
             raise ConfigError(f"--modes is {' '.join(self.modes)!r}; expected deterministic, sampled, or both.")
-        if self.seeds < 1:
-            raise ConfigError(f"--seeds is {self.seeds}; expected an integer >= 1.")
-        if self.seed < 0:
-            raise ConfigError(f"--seed is {self.seed}; expected an integer >= 0.")
+        require_integer("--seeds", self.seeds)
+        require_integer("--seed", self.seed, 0)
         if self.tuning_episodes and self.tuning_episodes < MIN_TUNING_EPISODES:
             raise ConfigError(f"--tuning-episodes is {self.tuning_episodes}; expected 0, or >= {MIN_TUNING_EPISODES}.")
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from tyro.conf import Positional, arg
 
-from agents.asg.agent import MECHANISM, AsgAgent
+from agents.asg.agent import AsgAgent
 from agents.asg.released import Converted, convert, read_state_dict
 from agents.commands.console import Reporter
 from l2o_env.asg import GTA5, VISDA17
+from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.observation import ASG_SCALARS
 
@@ -49,9 +50,10 @@ def import_asg(args: ImportAsgArgs, reporter: Reporter | None = None) -> int:
     reporter = reporter or Reporter()
     converted = convert(read_state_dict(args.file))
     n_groups = len(converted.heads)
-    recipe = {key: value for key, value in RECIPES[args.recipe].items() if key in (*MECHANISM, "window")}
-    settings = recipe if args.base_lr is None else {**recipe, "base_lr": args.base_lr}
-    agent = AsgAgent(n_groups, settings, memoryless=args.memoryless, name=f"asg-{args.recipe}")
+    env_config = EnvConfig(**RECIPES[args.recipe])
+    if args.base_lr is not None:
+        env_config = replace(env_config, base_lr=args.base_lr)
+    agent = AsgAgent(env_config, n_layers=n_groups, name=f"asg-{args.recipe}", memoryless=args.memoryless)
     agent.policy.load_state_dict(converted.tensors)
     agent.save(args.out)
     for line in described(converted):

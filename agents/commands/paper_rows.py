@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.base import Agent
-from agents.opponents.schedules import ProfileName, RandomRates, Schedule
+from agents.opponents import RandomRates, Schedule
+from agents.opponents.profiles import ProfileName
 from l2o_env.config import GuidanceName
+from l2o_env.evaluation.agent import AgentLike
 from l2o_env.evaluation.intervals import mean_and_half_width
-from l2o_env.evaluation.rollout import AgentLike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ class Row:
         key: How claims call it: the paper's number, or a name.
         model: What it is, in words.
         guidance: The guidance term.
-        profile: Rates over the layers: a name of ``schedules.PROFILES``, ``"policy"`` (the learned one) or ``"random"``
+        profile: Rates over the layers: a name of ``PROFILES``, ``"policy"`` (the learned one) or ``"random"``
             (drawn anew at each step).
         published: VisDA-17 mean accuracy and ImageNet accuracy kept, in per cent, with ResNet-101; None where the
             papers have none.

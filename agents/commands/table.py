@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from agents.algorithms.table import configure
 from agents.base import Agent
 from agents.commands.console import Reporter, steps
 from agents.commands.contestants import common_settings, find_policy, given_settings
 from agents.commands.paper_rows import BY_KEY, ROWS, Finding, Row, RowAgents, check_claims
 from agents.commands.printed_tables import claim_lines, paper_cells, paper_table
-from agents.factory import load, make_learner, trained_on
+from agents.factory import load, make_learner
 from agents.options import EnvAssignments
+from agents.policy_folders import trained_on
 from l2o_env import pairs as pair_registry
 from l2o_env.action import ACTION_SETTINGS
 from l2o_env.config import EnvConfig, GuidanceName
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, require_integer, unknown_name
 from l2o_env.evaluation.evaluate import check_runs, evaluate
 from l2o_env.evaluation.intervals import summarise
 from l2o_env.evaluation.rollout import episode_seeds
@@ -98,8 +98,7 @@ class TableArgs:
             ("--episodes", self.episodes, 1),
             ("--seed", self.seed, 0),
         ):
-            if value < least:
-                raise ConfigError(f"{option} is {value}; expected an integer >= {least}.")
+            require_integer(option, value, least)
         if not self.lr > 0:
             raise ConfigError(f"--lr is {self.lr}; expected a number > 0.")
 
@@ -204,7 +203,7 @@ def _settings_and_saved_policy(args: TableArgs) -> tuple[EnvConfig, Agent | None
     if trained.config is not None:
         config = replace(config, **{key: getattr(trained.config, key) for key in ACTION_SETTINGS})
     else:
-        config = replace(config, **getattr(load(args.policy), "action_settings", {}))
+        config = replace(config, **load(args.policy).action_settings)
     return config, load(args.policy)
 
 
@@ -212,7 +211,7 @@ def _train(args: TableArgs, config: EnvConfig, reporter: Reporter) -> Agent:
     env = replace(config, common_random_numbers=True)
     venv = Syn2RealVectorEnv(min(TRAINING_ENVS, args.episodes), **asdict(env))
     seed = episode_seeds(args.seed, "policy", 1)[0]
-    agent = make_learner("reinforce", env, configure("reinforce"), seed, len(venv.layer_names))
+    agent = make_learner("reinforce", env, n_layers=len(venv.layer_names), seed=seed)
     venv.reset(seed=episode_seeds(args.seed, "training", venv.num_envs))
     with reporter.stage("Training the policy", args.episodes, "episodes") as update:
 

@@ -17,12 +17,12 @@ from agents.commands.interrupts import INTERRUPTED, deferred_interrupt
 from agents.commands.printed_tables import results_table
 from agents.commands.train_options import Plan, TrainArgs
 from agents.factory import make_learner
-from agents.opponents.schedules import default_opponents
-from agents.opponents.tuning import tune_per_layer, tune_uniform
+from agents.opponents import default_opponents, tune_per_layer, tune_uniform
 from l2o_env import pairs as pair_registry
+from l2o_env.evaluation.agent import AgentLike
 from l2o_env.evaluation.evaluate import check_runs, evaluate
 from l2o_env.evaluation.intervals import SUMMARISED, summarise
-from l2o_env.evaluation.rollout import AgentLike, Progress, episode_seeds
+from l2o_env.evaluation.rollout import Progress, episode_seeds
 from l2o_env.results.event_log import LayerLog, TensorBoardLog, log_recording
 from l2o_env.results.rate_plots import plot_actions
 from l2o_env.results.record import StepRecorder, read_recording, recording
@@ -96,8 +96,13 @@ class _Run:
         for name in names:
             pair_registry.make(name)
         venv = Syn2RealVectorEnv(plan.args.num_envs, **asdict(self.training_env))
-        policy_seed = episode_seeds(seed, "policy", 1)[0]
-        agent = make_learner(plan.args.algo, self.training_env, plan.settings, policy_seed, len(venv.layer_names))
+        agent = make_learner(
+            plan.args.algo,
+            self.training_env,
+            config=plan.settings,
+            n_layers=len(venv.layer_names),
+            seed=episode_seeds(seed, "policy", 1)[0],
+        )
         check_runs({agent.name: agent}, plan.eval_pairs, plan.env)
         venv.reset(seed=episode_seeds(seed, "training", plan.args.num_envs))
         return agent, venv

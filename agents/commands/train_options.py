@@ -17,7 +17,7 @@ from agents.algorithms.table import ALGORITHMS, AlgorithmConfig, configure, find
 from agents.options import EnvAssignments, environment_settings, parse_assignments, read_file
 from l2o_env import pairs as pair_registry
 from l2o_env.config import ActionForm, EnvConfig, GuidanceName, GuidanceSchedule, RewardName, resolve_device
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integer
 
 MIN_TUNING_EPISODES = 12
 """The smallest grid search over uniform rates needs so many."""
@@ -182,8 +182,7 @@ class TrainArgs:
             ("--eval-seeds", eval_seeds, 1),
             ("--seed", self.seed, 0),
         ):
-            if value < least:
-                raise ConfigError(f"{option} is {value}; expected an integer >= {least}.")
+            require_integer(option, value, least)
         return Plan(
             args=self,
             env=self._environment(training, algorithm.common_random_numbers),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from l2o_env.config import EnvConfig
-from l2o_env.evaluation.rollout import AgentLike
+from l2o_env.evaluation.agent import AgentLike
 
 Mode = Literal["deterministic", "sampled"]
 """Whether a policy takes its most likely action or draws one."""

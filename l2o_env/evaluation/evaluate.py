@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig
 from l2o_env.episodes import n_steps
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integer
+from l2o_env.evaluation.agent import AgentLike, completed
 from l2o_env.evaluation.rollout import (
     MAX_OPTIMIZEES,
-    AgentLike,
     Outcome,
     Progress,
     Step,
@@ -62,8 +62,9 @@ def evaluate(
 
     The seeds are those of ``SeedSequence([seed, "evaluation"])``: they have nothing in common with those of training
     and tuning, and they are the same for all policies and pairs, so that differences between policies are paired.
-    ``Syn2RealEnv(...).reset(seed=s)`` with a seed of the table makes the same episode again. Agents with an attribute
-    ``config_overrides`` are run with these settings in place of the ones of `config`.
+    ``Syn2RealEnv(...).reset(seed=s)`` with a seed of the table makes the same episode again. What an agent may have
+    beside ``act`` and ``output`` is in :class:`l2o_env.evaluation.agent.BaseAgent`: its ``config_overrides`` take the
+    place of settings of `config`.
 
     Args:
         agents: Agents by the name that the table gives them.
@@ -99,8 +100,7 @@ def evaluate(
 
 
 def _check_input(agents: Mapping[str, AgentLike], pairs: Sequence[str], n_seeds: int) -> None:
-    if isinstance(n_seeds, bool) or not isinstance(n_seeds, int) or n_seeds < 1:
-        raise ConfigError(f"n_seeds is {n_seeds!r}; expected an integer >= 1.")
+    require_integer("n_seeds", n_seeds)
     if not agents or not pairs:
         raise ConfigError(f"Got {len(agents)} agents and {len(pairs)} pairs to evaluate; expected at least one each.")
     for name in pairs:
@@ -157,7 +157,7 @@ def check_runs(agents: Mapping[str, AgentLike], pairs: Sequence[str], config: En
         built = pair_registry.make(pair)
         models: dict[Any, Optimizee] = {}
         for policy, agent in agents.items():
-            overrides = getattr(agent, "config_overrides", {})
+            overrides = completed(agent).config_overrides
             settings = replace(config, **{**overrides, "pairs": (pair,), "common_random_numbers": False})
             maker = model_maker(built, settings)
             if maker not in models:  # large networks take a while to make
@@ -182,20 +182,18 @@ def _populations(runs: Sequence[Run], n: int) -> Iterator[tuple[Run, Syn2RealVec
 
 
 def check_agent(policy: str, agent: AgentLike, config: EnvConfig, n_layers: int, pair: str) -> None:
-    """Raises ConfigError unless an agent fits an environment; agents without ``check_env`` and ``check_layers`` do.
+    """Raises ConfigError unless an agent fits an environment, by its ``check_env`` and ``check_layers``.
 
     Args:
         policy: What the error calls the agent.
-        agent: The agent. ``check_env(config)`` and ``check_layers(n_layers)`` raise ``ConfigError`` if it does not fit.
+        agent: The agent.
         config: Settings of the environment.
         n_layers: Layer groups of the pair's network.
         pair: What the error calls the pair.
     """
     try:
-        if hasattr(agent, "check_env"):
-            agent.check_env(config)
-        if hasattr(agent, "check_layers"):
-            agent.check_layers(n_layers)
+        completed(agent).check_env(config)
+        completed(agent).check_layers(n_layers)
     except ConfigError as error:
         raise ConfigError(f"{policy!r} cannot run on the pair {pair!r}: {error}") from error
 

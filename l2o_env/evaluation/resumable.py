@@ -17,7 +17,7 @@ import l2o_env
 from l2o_env import pairs as pair_registry
 from l2o_env.atomic import atomic_path
 from l2o_env.episodes import n_steps
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, require_integer, unknown_name
 from l2o_env.evaluation.contestant import Contestant, Mode
 from l2o_env.evaluation.evaluate import check_runs, evaluate
 from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, Progress, episode_seeds
@@ -153,8 +153,7 @@ def _recorded_names(contestants: Sequence[Contestant]) -> dict[int, str]:
 
 
 def _plan(contestants: Sequence[Contestant], pairs: Sequence[str], n_seeds: int, seed: int) -> list[_Part]:
-    if isinstance(n_seeds, bool) or not isinstance(n_seeds, int) or n_seeds < 1:
-        raise ConfigError(f"n_seeds is {n_seeds!r}; expected an integer >= 1.")
+    n_seeds = require_integer("n_seeds", n_seeds)
     if not contestants or not pairs:
         raise ConfigError(f"Got {len(contestants)} policies and {len(pairs)} pairs to evaluate; expected at least one.")
     for name in pairs:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from l2o_env.errors import ConfigError
+from l2o_env.evaluation.agent import AgentLike, BaseAgent, completed
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 MAX_OPTIMIZEES = 16
@@ -32,31 +33,6 @@ def reporter(progress: Progress | None, done: int, total: int, text: str) -> Cal
     if progress is None:
         return lambda step: None
     return lambda step: progress(done + step, total, text)
-
-
-class AgentLike(Protocol):
-    """What a rollout asks of an agent; ``agents.base.Agent`` has it."""
-
-    @property
-    def output(self) -> Literal["action", "rates"]:
-        """Whether :meth:`act` returns actions of the environment or physical learning rates.
-
-        Hand-made schedules return rates (``"rates"``) and so need no particular action form.
-        """
-        ...
-
-    def act(self, observations: NDArray[np.float32], state: Any, deterministic: bool) -> tuple[NDArray[Any], Any]:
-        """Chooses actions.
-
-        Args:
-            observations: ``(N, n_layers * n_features)``.
-            state: What the last call of the episode returned; None at its start.
-            deterministic: Whether to take the most likely action instead of a sample.
-
-        Returns:
-            Actions or rates ``(N, n_layers)``, and the state for the next call.
-        """
-        ...
 
 
 class Step(NamedTuple):
@@ -153,7 +129,7 @@ def run_episodes(
         ConfigError: If the population has another auto-reset mode.
     """
     _require_final_weights(venv)
-    n, state = venv.num_envs, None
+    agent, n, state = completed(agent), venv.num_envs, None
     observations, info = venv.reset(seed=seeds)
     outcome = _unknown_outcome(venv, info["value"], splits, per_class)
     step = Step(0, np.ones(n, np.bool_), np.zeros(n, np.bool_), observations, np.zeros(n), info)
@@ -205,14 +181,13 @@ def _masked(step: Step) -> Step:
 
 
 def _describe(
-    agent: AgentLike, observations: NDArray[np.float32], state: Any, actions: NDArray[Any]
+    agent: BaseAgent, observations: NDArray[np.float32], state: Any, actions: NDArray[Any]
 ) -> dict[str, NDArray[Any]]:
     """What an observer is told of the actions, with masks as the environment's info has them."""
     described: dict[str, NDArray[Any]] = {}
     if agent.output == "action":
         described["action"] = np.asarray(actions, np.float64)
-    if hasattr(agent, "describe"):
-        described |= agent.describe(observations, state, actions)
+    described |= agent.describe(observations, state, actions)
     return described | {f"_{key}": np.ones(len(observations), np.bool_) for key in described}
 
 

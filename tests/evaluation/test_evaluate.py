@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agents.opponents.schedules import PerLayer, Schedule
+from agents.opponents import PerLayer, Schedule
 from l2o_env.config import EnvConfig
 from l2o_env.env import Syn2RealEnv
 from l2o_env.errors import ConfigError

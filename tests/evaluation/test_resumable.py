@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 
 from agents.algorithms.reinforce_config import ReinforceConfig
-from agents.opponents.schedules import Schedule
+from agents.opponents import Schedule
 from agents.reinforce.agent import Reinforce
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.evaluation import resumable
+from l2o_env.evaluation.agent import AgentLike
 from l2o_env.evaluation.contestant import Contestant, Mode, SelectionRule
 from l2o_env.evaluation.evaluate import evaluate
 from l2o_env.evaluation.resumable import evaluate_in_parts
-from l2o_env.evaluation.rollout import AgentLike
 from l2o_env.evaluation.summary import TIDY_COLUMNS
 from l2o_env.results.record import read_recording
 from tests.tiny import register_tiny_deep
@@ -42,7 +42,7 @@ def _contestant(
     **settings: Any,
 ) -> Contestant:
     def load() -> AgentLike:
-        return Reinforce(config, ReinforceConfig(**settings), seed, n_layers=3)
+        return Reinforce(config, config=ReinforceConfig(**settings), n_layers=3, seed=seed)
 
     return Contestant(name, load, f"reinforce {seed} {settings}", config, selection, trained_on=("tiny",), modes=modes)
 

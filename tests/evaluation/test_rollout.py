@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from agents.opponents.schedules import Schedule
+from agents.opponents import Schedule
 from l2o_env.errors import ConfigError
 from l2o_env.evaluation.rollout import Step, episode_seeds, reporter, run_episodes, seed_sequence
 from l2o_env.observation import FEATURE_NAMES, split_layers

@@ -192,7 +192,7 @@ def test_it_records_an_evaluation(tmp_path: Path, tiny: str) -> None:
 
 def test_it_records_what_a_policy_says_of_its_actions(tmp_path: Path, tiny: str) -> None:
     config = EnvConfig(pairs=(tiny,), budget=6, window=2, batch_size=8)
-    agent = Reinforce(config, ReinforceConfig(noise_std=0.5, noise_correlation=0.6))
+    agent = Reinforce(config, config=ReinforceConfig(noise_std=0.5, noise_correlation=0.6))
     layers = {tiny: ("stem", "layer1", "head")}
     for deterministic in (True, False):
         with recording(tmp_path / "a.parquet", layers) as recorder:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.opponents.schedules import Schedule
+from agents.opponents import Schedule
 from agents.reinforce.agent import Reinforce
 from l2o_env.config import EnvConfig
 from l2o_env.evaluation.evaluate import evaluate

@@ -33,7 +33,7 @@ def run_folder(folder: Path, config: EnvConfig = CONFIG, seed: int = 0, best: bo
     folder.mkdir(parents=True)
     for name, k in (("policy", seed), ("policy-best", seed + 1)):
         if name == "policy" or best:
-            Reinforce(config, ReinforceConfig(**settings), k, n_layers=3).save(folder / name)
+            Reinforce(config, config=ReinforceConfig(**settings), n_layers=3, seed=k).save(folder / name)
     (folder / "config.json").write_text(json.dumps({"trained_on": config.pairs, "environment": asdict(config)}))
     return folder
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agents.commands.contestants import TUNED, common_settings, find_policy, tuned_opponents
-from agents.opponents.schedules import Schedule
+from agents.opponents import Schedule
 from tests.agents.commands.jobs import CONFIG, run_folder
 
 

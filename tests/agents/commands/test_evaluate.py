@@ -14,7 +14,6 @@ from PIL import Image
 
 import agents
 import train_policy
-from agents.algorithms.reinforce_config import ReinforceConfig
 from agents.commands.console import Reporter
 from agents.commands.evaluate import EvaluateArgs, evaluate_runs
 from agents.reinforce.agent import Reinforce
@@ -154,7 +153,7 @@ def test_the_default_folder_is_the_same_for_the_same_command(tmp_path: Path, mon
 def test_the_oracle_may_choose_among_all_checkpoints(tmp_path: Path) -> None:
     run = run_folder(tmp_path / "a", best=True)
     for k, name in enumerate(("0000016", "0000032")):
-        Reinforce(CONFIG, ReinforceConfig(), 7 + k, n_layers=3).save(run / "checkpoints" / name)
+        Reinforce(CONFIG, n_layers=3, seed=7 + k).save(run / "checkpoints" / name)
     args = EvaluateArgs((str(run),), ("tiny",), 2, opponents=("none",), out=tmp_path / "out", device="cpu")
     few, every = (evaluate_runs(replace(args, all_checkpoints=flag), Reporter(bars=False)) for flag in (False, True))
     assert set(every["selection"]) == set(few["selection"]) == {"last", "source", "target-oracle"}

@@ -8,7 +8,7 @@ import pytest
 import train_policy
 from agents.commands import reproduce
 from agents.commands.reproduce import Reference, fits, ordering
-from agents.opponents.schedules import Schedule
+from agents.opponents import Schedule
 from l2o_env.config import EnvConfig
 
 

@@ -71,7 +71,7 @@ def test_a_policy_of_another_network_is_told_before_any_row_runs(
     tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = EnvConfig(pairs=(tiny,), device="cpu")
-    Reinforce(config, configure("reinforce", {"per_layer_heads": True}), n_layers=9).save(tmp_path)
+    Reinforce(config, config=configure("reinforce", {"per_layer_heads": True}), n_layers=9).save(tmp_path)
     assert train_policy.main(["table", tiny, *FAST, "--policy", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert "This policy has heads for 9 layer groups" in error and "Rows on" not in error

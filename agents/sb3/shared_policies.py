@@ -41,7 +41,7 @@ class LayerEncoder(nn.Module):
     def __init__(self, hidden: Sequence[int], activation: type[nn.Module]) -> None:
         super().__init__()
         sizes = [2 * N_FEATURES, *hidden]
-        self.net = nn.Sequential(*(part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), activation())))
+        self.net = nn.Sequential(*(module for a, b in pairwise(sizes) for module in (nn.Linear(a, b), activation())))
         self.width = sizes[-1]
 
     def forward(self, observations: Tensor) -> Tensor:
@@ -78,10 +78,10 @@ class LayerHead(nn.Module):
         self.width, self.squash = width, squash
         self.linear = nn.Linear(width, n_outputs)
         self.whole = nn.Linear(width, 1) if whole else None
-        for part in (self.linear, self.whole) if self.whole is not None else (self.linear,):
+        for linear in (self.linear, self.whole) if self.whole is not None else (self.linear,):
             # Small, so that training starts from the middle of the action range on every layer.
-            nn.init.orthogonal_(part.weight, gain)
-            nn.init.constant_(part.bias, bias)
+            nn.init.orthogonal_(linear.weight, gain)
+            nn.init.constant_(linear.bias, bias)
 
     def forward(self, encodings: Tensor) -> Tensor:
         """Maps ``(N, n_layers * width)`` to ``(N, n_layers * n_outputs)``, layer after layer, or one number more."""
