@@ -1,4 +1,7 @@
-"""A population of fine-tuning runs as a Gymnasium vector environment."""
+"""A population of fine-tuning runs as a Gymnasium vector environment.
+
+Longer than other files, because the docstring is a third of it: it is the contract that users read.
+"""
 
 from __future__ import annotations
 

@@ -87,8 +87,7 @@ def evaluate(
     names = [pairs] if isinstance(pairs, str) else list(pairs)
     _check_input(agents, names, n_seeds)
     runs, batches = check_runs(agents, names, config), _batches(episode_seeds(seed, "evaluation", n_seeds))
-    frames = []
-    done, total = 0, sum(run.n_steps for run in runs) * len(batches)
+    frames, done, total = [], 0, sum(run.n_steps for run in runs) * len(batches)
     for run, venv in _populations(runs, len(batches[0].seeds)):
         for batch in batches:
             report = reporter(progress, done, total, f"{run.policy} on {pair_registry.label(run.pair)}")

@@ -6,6 +6,28 @@ PyTorch reaches a tenth of what the processor can do on networks of a few thousa
 - A network is a *program*: rows of integers, each an operation and its operands. So every kernel is compiled once, for
   any network.
 
+The arguments of :func:`run`:
+
+- ``program``: ``(n_steps, WIDTH)`` int64.
+- ``n_once``: How many steps at the beginning are for the first tile only (repacking).
+- ``buffers``: Flat float32, as long as the program needs.
+- ``image_place``: Where the tile's images go, of size ``size * size * padded channels * TILE``.
+- ``weights``: Flat float32; goes to place 0.
+- ``proxy_weight``: Flat float32; goes after ``weights``.
+- ``proxy_bias``: ``(K,)`` float32; goes after ``proxy_weight``.
+- ``images``: ``(M, channels, size, size)`` float32.
+- ``labels``: ``(M,)`` int64.
+- ``probs``: ``(M, n_proxy_classes)`` float32.
+- ``index``: ``(B,)`` int64: which images are the batch.
+- ``start``: First sample.
+- ``stop``: One after the last sample.
+- ``guidance_weight``: Factor of the divergence in the total.
+- ``of_total``: ``(P,)`` float32: the gradient of the total. Added to.
+- ``of_guidance``: ``(P,)`` float32: the gradient of the divergence alone, if the program computes it. Added to.
+- ``losses``: ``(2,)`` float64: mean cross-entropy and divergence. Added to.
+- ``logits``: ``(B, n_classes)`` float32; written by the operation ``LOGITS``.
+- ``proxy_logits``: ``(B, n_proxy_classes)`` float32; the same.
+
 The first call compiles, once per machine: Numba caches on disk, beside this file or, where that is not writable, in the
 user's cache folder (or in ``NUMBA_CACHE_DIR``).
 """
@@ -81,26 +103,7 @@ def run(
 ):  # fmt: skip
     """Runs a program on the samples ``start`` to ``stop`` of a batch, tile after tile. Types are exact.
 
-    Args:
-        program: ``(n_steps, WIDTH)`` int64.
-        n_once: How many steps at the beginning are for the first tile only (repacking).
-        buffers: Flat float32, as long as the program needs.
-        image_place: Where the tile's images go, of size ``size * size * padded channels * TILE``.
-        weights: Flat float32; goes to place 0.
-        proxy_weight: Flat float32; goes after ``weights``.
-        proxy_bias: ``(K,)`` float32; goes after ``proxy_weight``.
-        images: ``(M, channels, size, size)`` float32.
-        labels: ``(M,)`` int64.
-        probs: ``(M, n_proxy_classes)`` float32.
-        index: ``(B,)`` int64: which images are the batch.
-        start: First sample.
-        stop: One after the last sample.
-        guidance_weight: Factor of the divergence in the total.
-        of_total: ``(P,)`` float32: the gradient of the total. Added to.
-        of_guidance: ``(P,)`` float32: the gradient of the divergence alone, if the program computes it. Added to.
-        losses: ``(2,)`` float64: mean cross-entropy and divergence. Added to.
-        logits: ``(B, n_classes)`` float32; written by the operation ``LOGITS``.
-        proxy_logits: ``(B, n_proxy_classes)`` float32; the same.
+    See the module for its arguments.
     """
     _load_weights(buffers, weights, proxy_weight, proxy_bias)
     share = 1.0 / index.shape[0]
