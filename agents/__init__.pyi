@@ -1,5 +1,5 @@
-from .algorithms.table import ALGORITHMS as ALGORITHMS
-from .algorithms.table import configure as configure
+from .algorithms.registry import ALGORITHMS as ALGORITHMS
+from .algorithms.registry import configure as configure
 from .base import Agent as Agent
 from .base import Learner as Learner
 from .factory import load as load

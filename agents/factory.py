@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from agents.algorithms.registry import AlgorithmConfig, find
 from agents.algorithms.reinforce_config import ReinforceConfig
-from agents.algorithms.table import AlgorithmConfig, find
 from agents.base import Agent, Learner
 from agents.opponents.rate_setter import SCHEDULE_FILE
 from agents.policy_files import DESCRIPTION

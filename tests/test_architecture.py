@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("l2o_env.guidance", "l2o_env.results"),
     ("l2o_env.pairs",),
     ("l2o_env.models",),
-    ("l2o_env.schedule",),
+    ("l2o_env.windows", "l2o_env.lr_curve"),
     ("l2o_env.config",),
     ("l2o_env.errors", "l2o_env.atomic"),
 )

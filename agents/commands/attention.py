@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg
 from agents.commands.console import Reporter
 from agents.commands.contestants import find_policy
 from agents.commands.paper_rows import BY_KEY, Row
-from agents.commands.table import TableArgs, prepare_rows
+from agents.commands.paper_table import TableArgs, prepare_rows
 from agents.options import EnvAssignments
 from l2o_env import pairs as pair_registry
 from l2o_env.errors import ConfigError, require_integer, unknown_name

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.algorithms.table import find
+from agents.algorithms.registry import find
 from agents.base import Learner
 from agents.commands.checkpoints import Checkpoints
 from agents.commands.console import Reporter, counted, steps

@@ -13,7 +13,7 @@ import torch
 from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
 import l2o_env
-from agents.algorithms.table import ALGORITHMS, AlgorithmConfig, configure, find
+from agents.algorithms.registry import ALGORITHMS, AlgorithmConfig, configure, find
 from agents.options import EnvAssignments, environment_settings, parse_assignments, read_file
 from l2o_env import pairs as pair_registry
 from l2o_env.config import ActionForm, EnvConfig, GuidanceName, GuidanceSchedule, RewardName, resolve_device

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from l2o_env import schedule
+from l2o_env import lr_curve
 
 ShapeName = Literal["constant", "warmup_poly", "warmup_cosine"]
 
@@ -24,19 +24,19 @@ def constant(progress: NDArray[np.float64], warmup: float = WARMUP) -> NDArray[n
 
 
 def warmup_poly(progress: NDArray[np.float64], warmup: float = WARMUP) -> NDArray[np.float64]:
-    """ASG's factor, :func:`l2o_env.schedule.warmup_poly`, with all times as shares of the budget.
+    """ASG's factor, :func:`l2o_env.lr_curve.warmup_poly`, with all times as shares of the budget.
 
     Args:
         progress: t / T, ``(...)``, from 0 to 1.
         warmup: Share of the budget that warm-up takes; 0 for none.
     """
-    return schedule.warmup_poly(progress, 1.0, warmup)
+    return lr_curve.warmup_poly(progress, 1.0, warmup)
 
 
 def warmup_cosine(progress: NDArray[np.float64], warmup: float = WARMUP) -> NDArray[np.float64]:
     """Linear warm-up from 0 to 1, then half a cosine down to 0 at the end of the budget; arguments as above."""
     rest = np.clip((progress - warmup) / max(1 - warmup, 1e-9), 0, 1)
-    return schedule.warmed_up(progress, warmup) * (1 + np.cos(np.pi * rest)) / 2
+    return lr_curve.warmed_up(progress, warmup) * (1 + np.cos(np.pi * rest)) / 2
 
 
 SHAPES: dict[ShapeName, Callable[[NDArray[np.float64], float], NDArray[np.float64]]] = {

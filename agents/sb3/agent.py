@@ -14,8 +14,8 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
+from agents.algorithms.registry import configure, find
 from agents.algorithms.sb3_config import MaskablePPOConfig, SB3Config
-from agents.algorithms.table import configure, find
 from agents.base import Learner, Record
 from agents.policy_files import check_features, observed_features, reading_policy, tensors_under, write_policy
 from agents.sb3.build import build, new_policy
@@ -44,7 +44,7 @@ class SB3Agent(Learner):
 
     Args:
         env_config: Settings of the environment: the action form and what its actions mean.
-        algorithm: Its name in ``agents.algorithms.table``.
+        algorithm: Its name in ``agents.algorithms.registry``.
         config: Settings of the algorithm; None takes its defaults.
         n_layers: Number of layer groups of the networks to train on.
         seed: Seed of the initial weights and of all that the algorithm draws. The global generators are left alone.

@@ -14,6 +14,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
+from agents.algorithms.registry import find
 from agents.algorithms.sb3_config import (
     ARSConfig,
     DDPGConfig,
@@ -25,7 +26,6 @@ from agents.algorithms.sb3_config import (
     TD3Config,
     TQCConfig,
 )
-from agents.algorithms.table import find
 from agents.sb3 import shared_policies
 from agents.sb3.population_ars import PopulationARS
 from l2o_env.action import N_FACTORS, action_space
@@ -68,7 +68,7 @@ def build(algorithm: str, config: SB3Config, env: VecEnv, n_steps: int) -> BaseA
     """An algorithm with a fresh policy.
 
     Args:
-        algorithm: Its name in ``agents.algorithms.table``.
+        algorithm: Its name in ``agents.algorithms.registry``.
         config: Its settings.
         env: The environment.
         n_steps: Environment steps of an episode.
@@ -102,7 +102,7 @@ def new_policy(algorithm: str, config: SB3Config, env_config: EnvConfig, n_layer
     """A fresh policy of an algorithm, which nothing has to be simulated for.
 
     Args:
-        algorithm: Its name in ``agents.algorithms.table``.
+        algorithm: Its name in ``agents.algorithms.registry``.
         config: Its settings.
         env_config: Settings of the environment: the action form.
         n_layers: Number of layer groups.

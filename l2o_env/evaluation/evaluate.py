@@ -24,7 +24,7 @@ from l2o_env.evaluation.rollout import (
     reporter,
     run_episodes,
 )
-from l2o_env.inner.networks import check_pair, model_maker
+from l2o_env.inner.network_checks import check_pair, model_maker
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.vector_env import Syn2RealVectorEnv
 

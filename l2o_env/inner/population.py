@@ -32,9 +32,9 @@ from l2o_env.inner.statistics import (
 )
 from l2o_env.inner.stream_data import StreamData
 from l2o_env.inner.window import Measurements, Start, Window, WindowTime
+from l2o_env.lr_curve import warmup_poly
 from l2o_env.models.base import new_generator
 from l2o_env.pairs.pair import Pair
-from l2o_env.schedule import warmup_poly
 
 
 class Gradients(NamedTuple):

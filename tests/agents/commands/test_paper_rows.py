@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from agents.commands.paper_rows import BY_KEY, CLAIMS, ROWS, Row, RowAgents, check_claims, verdict
+from agents.commands.paper_table import TableArgs
 from agents.commands.printed_tables import claim_lines
-from agents.commands.table import TableArgs
 from agents.opponents import RandomRates, Schedule
 from l2o_env.config import EnvConfig
 from tests.agents.commands.jobs import rows_frame

@@ -16,7 +16,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import agents
-from agents.algorithms.table import ALGORITHMS
+from agents.algorithms.registry import ALGORITHMS
 from agents.commands.train import episodes_of
 from agents.reinforce.agent import Reinforce
 from l2o_env import pairs

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agents.opponents import shapes
-from l2o_env import schedule
+from l2o_env import lr_curve
 
 
 def test_warmup_poly_is_the_formula_of_asg() -> None:
@@ -21,7 +21,7 @@ def test_warmup_poly_is_that_of_the_inner_loop_bit_for_bit(warmup: float) -> Non
     ramp = np.minimum(progress / warmup, 1.0) if warmup > 0 else np.ones_like(progress)
     expected = (0.01 + 0.99 * ramp**2) * (1 - np.minimum(progress, 0.8)) ** 0.9
     np.testing.assert_array_equal(shapes.warmup_poly(progress, warmup), expected)
-    np.testing.assert_array_equal(schedule.warmup_poly(progress, 1.0, warmup), expected)
+    np.testing.assert_array_equal(lr_curve.warmup_poly(progress, 1.0, warmup), expected)
 
 
 def test_warmup_cosine_rises_to_one_and_falls_to_zero() -> None:

@@ -1,15 +1,11 @@
-"""How long each window is, and how a learning rate goes up and down by itself."""
+"""How long each window is."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from l2o_env.config import EnvConfig, WindowForm
-
+from l2o_env.config import EnvConfig, WindowForm
 
 SHARE = 20
 """ASG's windows are this part of the updates that were made in earlier epochs."""
@@ -74,24 +70,3 @@ def decision_points(windows: WindowForm, window: int, budget: int, epoch: int) -
             done = done + asg_windows(done, window, budget, np.array([epoch]), windows == "asg_intended")
         points.append(int(done[0]))
     return points[:-1] if windows == "fixed" else points[1:-1]
-
-
-def warmed_up(time: NDArray[Any], warmup: float) -> NDArray[np.float64]:
-    """Share of a linear warm-up that is over, ``(...)`` from 0 to 1.
-
-    Args:
-        time: Time since the start of the episode, ``(...)``.
-        warmup: Length of the warm-up in the same unit; 0 for none.
-    """
-    return np.minimum(time / warmup, 1.0) if warmup > 0 else np.ones(np.shape(time))
-
-
-def warmup_poly(time: NDArray[Any], budget: float, warmup: float) -> NDArray[np.float64]:
-    """ASG's factor of the rate over time: min(0.01 + 0.99 (t / warmup)², 1) · (1 − min(t / T, 0.8))^0.9.
-
-    Args:
-        time: t, ``(...)``: updates, or any other unit that all three are in, such as shares of the budget.
-        budget: T, length of an episode.
-        warmup: Length of the warm-up; 0 for none.
-    """
-    return (0.01 + 0.99 * warmed_up(time, warmup) ** 2) * (1 - np.minimum(time / budget, 0.8)) ** 0.9

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import train_policy
-from agents.algorithms.table import configure
+from agents.algorithms.registry import configure
 from agents.commands.paper_rows import BY_KEY, CLAIMS, ROWS
 from agents.factory import load
 from agents.reinforce.agent import Reinforce

@@ -8,11 +8,11 @@ import torch
 
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
-from l2o_env.inner import compiled as module
-from l2o_env.inner.compiled import compiled
+from l2o_env.inner import torch_compile as module
 from l2o_env.inner.looped import LoopedPopulation
 from l2o_env.inner.population import Population
 from l2o_env.inner.stacked import StackedPopulation
+from l2o_env.inner.torch_compile import compiled
 from l2o_env.inner.window import Start
 from tests.tiny import TINY, tiny_pair
 
