@@ -2,75 +2,36 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l2o_env.evaluation.rollout import AgentLike
+from l2o_env.evaluation.agent import BaseAgent
 from l2o_env.vector_env import Syn2RealVectorEnv
 
+if TYPE_CHECKING:
+    from typing import Self
 
-@runtime_checkable
-class Agent(AgentLike, Protocol):
-    """Maps observations to actions, for any number of optimizees at once; see ``AgentLike`` for :meth:`act`.
-
-    An agent may also have an attribute ``config_overrides``: settings of the environment by name (fields of
-    ``EnvConfig``) that evaluation runs it with, such as ``{"random_init": True}``, and methods ``check_env(config)``
-    and ``check_layers(n_layers)`` that raise ``ConfigError`` where it cannot run. A method
-    ``describe(observations, state, actions)`` tells recordings of the actions that :meth:`act` chose in a state:
-    ``log_prob`` and ``entropy``, each ``(N, n_layers)`` in nats, of each layer's action given the past.
-    """
-
-    @property
-    def name(self) -> str:
-        """As tables and pictures call it."""
-        ...
-
-    def save(self, folder: Path) -> None:
-        """Writes the agent to a folder, without pickle."""
-        ...
+Record = dict[str, Any]
+"""What a training tells of a batch of episodes; see :meth:`Learner.learn`."""
 
 
-@runtime_checkable
-class Learner(Agent, Protocol):
-    """An agent that learns from a population."""
+class Agent(BaseAgent):
+    """Maps observations to actions, has a name, can be saved, and is asked by Stable-Baselines3's ``predict`` too."""
 
-    @property
-    def episodes(self) -> int:
-        """Episodes that it was trained for, over all optimizees."""
-        ...
-
-    def learn(
-        self,
-        venv: Syn2RealVectorEnv,
-        episodes: int,
-        *,
-        pairs: Sequence[str] | None = None,
-        callback: Callable[[dict[str, Any]], None] | None = None,
-    ) -> Any:
-        """Trains on a population.
-
-        Args:
-            venv: The population, with the auto-reset mode ``NEXT_STEP``.
-            episodes: Episodes to train for, over all optimizees; a multiple of their number, or rounded up to one.
-            pairs: Pairs that an agent which picks them itself is to go through in turn.
-            callback: Called after each batch of episodes with a record of it: ``return_mean``, ``return_std``,
-                ``value_mean``, ``diverged``, ``pair``, ``episode`` (those so far), ``seconds``, and what else the
-                algorithm tells. It may raise ``KeyboardInterrupt``: the policy is as the last update left it.
-        """
-        ...
-
-
-class Predictor(ABC):
-    """Gives an agent Stable-Baselines3's ``predict`` on top of its own :meth:`act`."""
+    name: str
+    """As tables and pictures call it."""
+    action_settings: Mapping[str, Any] = MappingProxyType({})
+    """Settings of the environment that its actions were trained with; see :func:`l2o_env.action.action_settings`."""
 
     @abstractmethod
-    def act(self, observations: NDArray[np.float32], state: Any, deterministic: bool) -> tuple[NDArray[Any], Any]:
-        """See ``AgentLike.act``."""
+    def save(self, folder: Path) -> None:
+        """Writes the agent to a folder, without pickle."""
 
     def forget(self, state: Any, rows: NDArray[np.bool_]) -> Any:
         """The state in which some rows are as at the start of an episode.
@@ -108,3 +69,47 @@ class Predictor(ABC):
                 state = self.forget(state, rows)
         chosen, state = self.act(np.atleast_2d(observation), state, deterministic)
         return (chosen[0] if np.ndim(observation) == 1 else chosen), state
+
+
+class Learner(Agent):
+    """An agent that learns from a population."""
+
+    episodes: int
+    """Episodes that it was trained for, over all optimizees."""
+
+    def learn(
+        self,
+        venv: Syn2RealVectorEnv,
+        episodes: int,
+        *,
+        pairs: Sequence[str] | None = None,
+        callback: Callable[[Record], None] | None = None,
+    ) -> Self:
+        """Trains on a population; calling it again goes on from the policy there is.
+
+        Args:
+            venv: The population, with the auto-reset mode ``NEXT_STEP``.
+            episodes: Episodes to train for, over all optimizees; a multiple of their number, or rounded up to one.
+            pairs: Pairs that an agent which picks them itself goes through in turn, each time in a new order; None
+                leaves the choice to the environment.
+            callback: Called after each batch of episodes with a record of it: ``return_mean``, ``return_std``,
+                ``value_mean``, ``diverged``, ``pair``, ``episode`` (those so far), ``seconds``, and what else the
+                algorithm tells. It may raise ``KeyboardInterrupt``: the policy is as the last update left it.
+
+        Returns:
+            Itself.
+
+        Raises:
+            ConfigError: If the policy does not run on the population's networks, or observations or actions there
+                mean something else than the policy was made for.
+        """
+        self.check_env(venv.config)
+        self.check_layers(len(venv.layer_names))
+        self._train(venv, episodes, pairs or (), callback or (lambda record: None))
+        return self
+
+    @abstractmethod
+    def _train(
+        self, venv: Syn2RealVectorEnv, episodes: int, pairs: Sequence[str], callback: Callable[[Record], None]
+    ) -> None:
+        """What :meth:`learn` does once it is clear that the policy fits the population."""

@@ -34,13 +34,13 @@ def parse_assignments(
     Raises:
         ConfigError: If there is no ``=`` or no name.
     """
-    found = {}
+    values = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name.strip():
             raise ConfigError(f"Got the {kind} {assignment!r}; expected name=value, such as {example}.")
-        found[name.strip()] = value.strip()
-    return found
+        values[name.strip()] = value.strip()
+    return values
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
 
     path = Path(path).expanduser()
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
             f"The file of hyper-parameters {path} cannot be read: {error.strerror}. Name a YAML file."
@@ -61,10 +61,10 @@ def read_file(path: str | Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} is no YAML file: {reason}. Expected lines such as gamma: 0.95.") from error
-    found = {} if found is None else found
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
-        raise ConfigError(f"{path} holds {found!r}; expected lines of hyper-parameters such as gamma: 0.95.")
-    return found
+    values = {} if values is None else values
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise ConfigError(f"{path} holds {values!r}; expected lines of hyper-parameters such as gamma: 0.95.")
+    return values
 
 
 def override(config: Config, changes: Mapping[str, Any], kind: str = "hyper-parameter") -> Config:
@@ -115,7 +115,7 @@ def describe(hint: Any) -> str:
     if hint is type(None):
         return "none"
     if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(describe(part) for part in get_args(hint))
+        return " or ".join(describe(option) for option in get_args(hint))
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
     if get_origin(hint) is tuple:
@@ -125,9 +125,9 @@ def describe(hint: Any) -> str:
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
     for read in (_as_given, _from_text):
-        for part in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
+        for option in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
             try:
-                return read(value, part)
+                return read(value, option)
             except (TypeError, ValueError):
                 continue
     raise ConfigError(f"{name} is {value!r}; expected {describe(hint)}.")

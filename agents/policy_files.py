@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from l2o_env import observation
 from l2o_env.atomic import atomic_path
 from l2o_env.errors import ConfigError
 
@@ -62,3 +63,39 @@ def reading_policy(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, Ten
         ) from error
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ConfigError(f"The policy in {folder} is damaged: {error}. Copy it again, or train anew.") from error
+
+
+def observed_features() -> dict[str, Any]:
+    """What the description of a policy that observes layers says of their features: version and names."""
+    return {"observation_version": observation.VERSION, "features": list(observation.FEATURE_NAMES)}
+
+
+def check_features(folder: Path, description: Mapping[str, Any]) -> None:
+    """Checks that a policy observes what this version observes: by the same names, features may mean something else.
+
+    Args:
+        folder: Where the policy is, as errors say it.
+        description: Its description.
+
+    Raises:
+        ConfigError: If version or names of the features are others.
+        KeyError: If the description does not say.
+        TypeError: If it holds no list of names.
+    """
+    version, names = description["observation_version"], description["features"]
+    mend = "Use the version of l2o-env that it was trained with, or train anew."
+    if version != observation.VERSION:
+        raise ConfigError(
+            f"The policy in {folder} observes version {version!r} of the features of a layer; this l2o-env has version "
+            f"{observation.VERSION}. {mend}"
+        )
+    if tuple(names) != observation.FEATURE_NAMES:
+        raise ConfigError(
+            f"The policy in {folder} expects the features {names}; this l2o-env has {list(observation.FEATURE_NAMES)}. "
+            f"{mend}"
+        )
+
+
+def tensors_under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -27,7 +27,7 @@ from benchmarks.released_style import ReleasedStyle
 from benchmarks.synthetic import backbone_pair, is_dense
 from l2o_env.asg import GTA5, VISDA17
 from l2o_env.config import EnvConfig, resolve_device
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integer
 from l2o_env.inner.looped import LoopedPopulation
 from l2o_env.inner.window import Start
 from l2o_env.models.base import new_generator
@@ -74,8 +74,8 @@ class BackboneArgs:
     def __post_init__(self) -> None:
         for name in ("size", "batch", "window", "rounds"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"--{name} is {value}; expected an integer >= 1.")
+            if value is not None:
+                require_integer(f"--{name}", value)
 
 
 @dataclass(frozen=True)

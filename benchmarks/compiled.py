@@ -69,7 +69,7 @@ def loops_of(case: str, args: CompiledArgs) -> tuple[dict[str, Callable[[], obje
         if name.startswith("raw"):
             raw = RawLoop(pair, recipe, device, compile=compile)
             raw.start()
-            rates = [RATE] * len(pair.make_model(torch.Generator()).layer_groups())
+            rates = [RATE] * pair.layout.n_layers
             loops[name] = lambda raw=raw, rates=rates: raw.window(rates)  # type: ignore[misc]
             continue
         config = EnvConfig(

@@ -23,7 +23,7 @@ from benchmarks.raw_loop import Recipe
 from benchmarks.startup import import_ratio
 from benchmarks.targets import targets
 from l2o_env.config import EnvConfig, resolve_device
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integer
 from l2o_env.inner.memory import fitting_num_envs
 
 POPULATIONS = (1, 4, 16, 64, 256)
@@ -58,9 +58,8 @@ class SpeedArgs:
     """Write everything that was measured."""
 
     def __post_init__(self) -> None:
-        for name, value, least in (("rounds", self.rounds, 1), ("threads", self.threads or 1, 1)):
-            if value < least:
-                raise ConfigError(f"--{name} is {value}; expected an integer >= {least}.")
+        require_integer("--rounds", self.rounds)
+        require_integer("--threads", self.threads or 1)
         if not self.seconds > 0:
             raise ConfigError(f"--seconds is {self.seconds}; expected a number > 0.")
 
@@ -150,10 +149,8 @@ def _is_plain_population(name: str) -> bool:
 
 def _described(setting: Setting) -> dict[str, Any]:
     from l2o_env import pairs
-    from l2o_env.models.base import new_generator
-    from l2o_env.models.layout import Layout
 
-    n_weights = Layout.of(pairs.make(setting.pair).make_model(new_generator(0))).n_weights
+    n_weights = pairs.make(setting.pair).layout.n_weights
     return {"pair": setting.pair, **setting.recipe._asdict(), "n_weights": n_weights}
 
 

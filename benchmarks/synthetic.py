@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from l2o_env import pairs
-from l2o_env.models.adapted.backbone import NetworkConfig, Prepared, prepare
 from l2o_env.models.adapted.by_name import builder, local_seed
 from l2o_env.models.adapted.fcn8s import FCN8sProxy
-from l2o_env.models.adapted.segmentation import prepare_dense
+from l2o_env.models.adapted.network_config import NetworkConfig
+from l2o_env.models.adapted.prepare import Prepared, prepare
+from l2o_env.models.adapted.prepare_dense import prepare_dense
 from l2o_env.models.base import Optimizee, new_generator
-from l2o_env.models.small import initialise
-from l2o_env.pairs.from_files.classified import ModelMaker
+from l2o_env.models.blocks import initialise
 
 N_CLASSES, N_PROXY_CLASSES, CHANNELS = 10, 5, 8
 N_BACKBONE_CLASSES, N_DENSE_CLASSES, N_IMAGENET_CLASSES = 12, 19, 1000
@@ -131,8 +131,8 @@ def backbone_pair(network: str, size: int, batch: int, n_batches: int = 4, width
         target=None,
         proxy_test=None,
         proxy=prepared.proxy,
-        make_model=ModelMaker(prepared, n_classes, True),
-        make_random_model=ModelMaker(prepared, n_classes, False),
+        make_model=partial(prepared.make_model, n_classes),
+        make_random_model=partial(prepared.make_random_model, n_classes),
         n_classes=n_classes,
         n_proxy_classes=prepared.n_proxy_classes,
         metric="miou" if dense else "mean_class_accuracy",

@@ -19,20 +19,15 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 import tyro
+from rich.console import Console
+from rich.progress import Progress
 from scipy.stats import t
 from tyro.conf import arg
 
 import agents
-from agents.algorithms.table import ALGORITHMS, configure, find
-from agents.commands.console import Reporter, steps
-from agents.factory import make_learner
-from agents.opponents.schedules import RandomRates
-from agents.opponents.tuning import tune_uniform
-from l2o_env.config import EnvConfig
-from l2o_env.evaluation.evaluate import evaluate
-from l2o_env.evaluation.rollout import AgentLike, episode_seeds
-from l2o_env.results.run_folder import RunFolder
-from l2o_env.vector_env import Syn2RealVectorEnv
+from agents.algorithms import ALGORITHMS, find
+from agents.opponents import RandomRates, tune_uniform
+from l2o_env import AgentLike, EnvConfig, Syn2RealVectorEnv, episode_seeds, evaluate
 
 DEFAULT = ("reinforce", "ppo", "a2c", "sac", "td3", "tqc", "recurrent_ppo", "trpo", "ars")
 
@@ -77,27 +72,33 @@ class Args:
         )
 
 
-def main(args: Args, reporter: Reporter | None = None) -> pd.DataFrame:
+def main(args: Args) -> pd.DataFrame:
     """Trains what is missing, evaluates everything and prints the table.
 
     Returns:
         One row per algorithm and pair, as printed.
     """
-    reporter = reporter or Reporter()
     for algo in args.algos:
         find(algo)
-    args.out.mkdir(parents=True, exist_ok=True)
-    RunFolder(args.out).write_json("config.json", asdict(args))
-    updates = {algo: [_train(args, algo, seed, reporter) for seed in range(args.seeds)] for algo in args.algos}
-    frame = pd.concat([_evaluate(args, pair, reporter) for pair in args.eval_pairs], ignore_index=True)
+    _write(args.out / "config.json", json.dumps(asdict(args), default=str, indent=2))
+    with Progress(console=Console(stderr=True)) as progress:
+        updates = {algo: [_train(args, algo, seed, progress) for seed in range(args.seeds)] for algo in args.algos}
+        frame = pd.concat([_evaluate(args, pair, progress) for pair in args.eval_pairs], ignore_index=True)
     frame.to_csv(args.out / "results.csv", index=False)
     table = summarise(frame, updates)
-    reporter.out.print(to_markdown(table), markup=False, soft_wrap=True)
-    RunFolder(args.out).write_text("table.md", to_markdown(table) + "\n")
+    print(to_markdown(table))
+    _write(args.out / "table.md", to_markdown(table) + "\n")
     return table
 
 
-def _train(args: Args, algo: str, seed: int, reporter: Reporter) -> int:
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)  # nobody ever sees half a file
+
+
+def _train(args: Args, algo: str, seed: int, progress: Progress) -> int:
     """Optimizer updates that one training took; it is skipped if its policy is there."""
     folder = args.out / "policies" / f"{algo}-{seed}"
     if (folder / "updates.json").exists():
@@ -105,24 +106,28 @@ def _train(args: Args, algo: str, seed: int, reporter: Reporter) -> int:
     env = args.env(algo)
     venv = Syn2RealVectorEnv(args.num_envs, **asdict(env))
     venv.reset(seed=episode_seeds(seed, "training", args.num_envs))
-    agent = make_learner(algo, env, configure(algo), episode_seeds(seed, "policy", 1)[0], len(venv.layer_names))
-    with reporter.stage(f"{algo}, seed {seed}", args.episodes, "episodes") as update:
-        agent.learn(
-            venv,
-            args.episodes,
-            pairs=env.pairs,
-            callback=lambda record: update(record["episode"], f"V {record['value_mean']:.3f}"),
-        )
+    agent = agents.make_learner(algo, env, n_layers=len(venv.layer_names), seed=episode_seeds(seed, "policy", 1)[0])
+    task = progress.add_task(f"{algo}, seed {seed}", total=args.episodes)
+    agent.learn(
+        venv,
+        args.episodes,
+        pairs=env.pairs,
+        callback=lambda record: progress.update(task, completed=record["episode"]),
+    )
     agent.save(folder)
-    RunFolder(folder).write_json("updates.json", venv.episodes.updates_made)  # last: the policy is complete
+    _write(folder / "updates.json", str(venv.episodes.updates_made))  # last: the policy is complete
     return venv.episodes.updates_made
 
 
-def _evaluate(args: Args, pair: str, reporter: Reporter) -> pd.DataFrame:
+def _evaluate(args: Args, pair: str, progress: Progress) -> pd.DataFrame:
     """Every policy and both opponents on a pair, with columns ``algorithm`` and ``training_seed``."""
     env = replace(args.env("reinforce"), pairs=(pair,))
-    with reporter.stage(f"Tuning a constant on {pair}", 1, "steps") as update:
-        constant, _, _ = tune_uniform(env, pair, args.episodes, 0, steps(update))
+    task = progress.add_task(f"Opponents and policies on {pair}", total=None)
+
+    def show(done: int, total: int, text: str) -> None:
+        progress.update(task, completed=done, total=total, description=text)
+
+    constant, _, _ = tune_uniform(env, pair, args.episodes, 0, show)
     groups: dict[str, list[tuple[str, int]]] = {}
     for algo in args.algos:
         groups.setdefault(args.env(algo).action, []).extend((algo, seed) for seed in range(args.seeds))
@@ -131,9 +136,8 @@ def _evaluate(args: Args, pair: str, reporter: Reporter) -> pd.DataFrame:
         found: dict[str, AgentLike] = {f"{a}-{s}": agents.load(args.out / "policies" / f"{a}-{s}") for a, s in members}
         if action == "log":
             found |= {"random": RandomRates(), "best-constant": constant}
-        with reporter.stage(f"Evaluating on {pair}", 1, "steps") as update:
-            settings = replace(env, action=action)  # type: ignore[arg-type]
-            frames.append(evaluate(found, [pair], args.eval_seeds, settings, progress=steps(update)))
+        settings = replace(env, action=action)  # type: ignore[arg-type]
+        frames.append(evaluate(found, [pair], args.eval_seeds, settings, progress=show))
     frame = pd.concat(frames, ignore_index=True)
     learned = frame["policy"].str.extract(r"^(.*)-(\d+)$")
     frame["algorithm"] = learned[0].where(learned[0].isin(ALGORITHMS), frame["policy"])

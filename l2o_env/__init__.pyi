@@ -7,8 +7,10 @@ from .asg import ASGVectorEnv as ASGVectorEnv
 from .config import EnvConfig as EnvConfig
 from .env import Syn2RealEnv as Syn2RealEnv
 from .errors import ConfigError as ConfigError
+from .evaluation.agent import AgentLike as AgentLike
+from .evaluation.agent import BaseAgent as BaseAgent
 from .evaluation.evaluate import evaluate as evaluate
-from .evaluation.evaluate import summarise as summarise
+from .evaluation.intervals import summarise as summarise
 from .evaluation.resumable import evaluate_in_parts as evaluate_in_parts
 from .evaluation.rollout import episode_seeds as episode_seeds
 from .evaluation.rollout import run_episodes as run_episodes

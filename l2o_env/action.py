@@ -10,27 +10,44 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from l2o_env.config import EnvConfig
+from l2o_env.config import ActionForm, EnvConfig
 from l2o_env.errors import ConfigError
 
 N_FACTORS = 11
 """Factors of the discrete form: 0, 0.1, ..., 1 times the base rate."""
-ACTION_SETTINGS = (
-    "action", "lr_min", "lr_max", "base_lr", "relative_scale", "guidance_weight_min", "guidance_weight_max"
-)  # fmt: skip
-"""Settings that give actions their meaning: each policy is run with its own."""
+_OPTIMIZER = ("optimizer", "beta2", "weight_decay")
+_READ: Mapping[ActionForm, tuple[str, ...]] = {
+    "log": ("lr_min", "lr_max"),
+    # Rates are products that begin with the rate an episode starts from.
+    "relative": ("lr_min", "lr_max", "base_lr", "relative_scale"),
+    "discrete": ("base_lr",),
+    "log+guidance": ("lr_min", "lr_max", "guidance_weight_min", "guidance_weight_max"),
+}
+"""Settings that each action form is decoded by."""
+ACTION_SETTINGS = tuple(dict.fromkeys(("action", *_OPTIMIZER, *(key for keys in _READ.values() for key in keys))))
+"""The form, the optimizer, to which rates mean something, and the settings that any form is decoded by; each policy is
+run with its own."""
 
 
-def check_settings(trained_with: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """Raises ConfigError unless actions mean to an environment what they meant in a policy's training.
+def action_settings(config: EnvConfig) -> dict[str, Any]:
+    """The settings that give actions their meaning: form and optimizer, and what actions of the form are decoded by."""
+    return {key: getattr(config, key) for key in ("action", *_OPTIMIZER, *_READ[config.action])}
+
+
+def check_action_settings(trained_with: Mapping[str, Any], config: EnvConfig) -> None:
+    """Checks that actions mean to an environment what they meant in a policy's training.
 
     Args:
-        trained_with: The policy's settings; names of ``ACTION_SETTINGS``.
-        found: Those of the environment.
+        trained_with: What :func:`action_settings` gave for the environment of the training.
+        config: Settings of the environment.
+
+    Raises:
+        ConfigError: If they do not.
     """
-    if found != trained_with:
+    settings = action_settings(config)
+    if settings != trained_with:
         raise ConfigError(
-            f"This policy was trained with {trained_with} and the environment has {found}; "
+            f"This policy was trained with {trained_with} and the environment has {settings}; "
             "make the environment with the policy's settings."
         )
 

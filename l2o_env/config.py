@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Real
 from typing import Any, Literal, get_args
@@ -137,6 +137,11 @@ class EnvConfig:
             if not fits(self):
                 raise ConfigError(message.format(**vars(self)))
 
+    @classmethod
+    def from_saved(cls, settings: Mapping[str, Any]) -> EnvConfig:
+        """Settings as a file has them that this version wrote, or an older one."""
+        return cls.from_kwargs({"optimizer": "sgd", **renamed(settings)})  # once the only one, which no file named
+
     def with_optimizer(self, name: str, **changes: Any) -> EnvConfig:
         """The same settings with another optimizer, and the rates and the decay that suit it.
 
@@ -260,6 +265,12 @@ _TOGETHER: tuple[tuple[Callable[[EnvConfig], bool], str], ...] = (
     ),
 )
 """Which settings fit each other, and what is said where they do not."""
+
+
+def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a file by the names that they have now."""
+    before = {"update_rule": "optimizer"}
+    return {before.get(key, key): value for key, value in settings.items()}
 
 
 def resolve_device(name: str) -> torch.device:

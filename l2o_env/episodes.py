@@ -20,7 +20,7 @@ from l2o_env.inner.build import make_population
 from l2o_env.inner.window import Measurements, Start, Window
 from l2o_env.models.base import Optimizee
 from l2o_env.reward import proxy_guided_value, reward, reward_parts
-from l2o_env.schedule import decision_points, next_windows
+from l2o_env.windows import decision_points, next_windows
 
 
 def epoch_updates(config: EnvConfig, pair: pairs.Pair) -> int:

@@ -1,4 +1,7 @@
-"""A population of fine-tuning runs as a Gymnasium vector environment."""
+"""A population of fine-tuning runs as a Gymnasium vector environment.
+
+Longer than other files, because the docstring is a third of it: it is the contract that users read.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 from l2o_env.action import Decision, action_space, check_rates, decide
 from l2o_env.config import EnvConfig
 from l2o_env.episodes import Episodes, StepResult, check_options, check_render_mode, generator_state, restore_generator
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, require_integer, unknown_name
 
 
 class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
@@ -74,10 +77,8 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         render_mode: str | None = None,
         **config: Any,
     ) -> None:
-        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
-            raise ConfigError(f"num_envs is {num_envs!r}; expected an integer >= 1.")
+        self.num_envs = num_envs = require_integer("num_envs", num_envs)
         check_render_mode(render_mode)
-        self.num_envs = num_envs
         self.config = EnvConfig.from_kwargs(config)
         try:
             self.autoreset_mode = AutoresetMode(autoreset_mode)

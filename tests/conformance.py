@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from l2o_env.errors import ConfigError
-from l2o_env.schedule import decision_points
+from l2o_env.windows import decision_points
 
 Step = tuple[Any, Any, Any, Any, dict[str, Any]]
 

@@ -10,15 +10,12 @@ from typing import Any
 import pytest
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 
 from l2o_env.env import Syn2RealEnv
-from l2o_env.evaluation import plots
-from l2o_env.models.base import new_generator
-from l2o_env.models.small import NetworkName, SmallProxy
-from l2o_env.pairs.proxies import embedded as proxy
-from l2o_env.pairs.proxies.pretraining import ProxyTraining
+from l2o_env.models.importance import PathIntegral
+from l2o_env.pairs.proxies import embedded
 from l2o_env.pairs.splits import Split
-from l2o_env.results import guidance_plots, rate_plots, training_plots
 from l2o_env.vector_env import Syn2RealVectorEnv
 from tests.tiny import TINY, register_tinies
 
@@ -49,11 +46,11 @@ def tinies() -> tuple[str, str]:
 
 
 @pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are made in a test, in place of their files."""
+def figures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Figure]:
+    """The figures that are saved in a test, in place of their pictures; files by relative paths go nowhere."""
     saved: list[Figure] = []
-    for module in (plots, rate_plots, guidance_plots, training_plots):
-        monkeypatch.setattr(module, "save_figure", lambda figure, path: saved.append(figure))
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: saved.append(figure))
+    monkeypatch.chdir(tmp_path)
     return saved
 
 
@@ -83,11 +80,9 @@ def untrained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     monkeypatch.setenv("L2O_ENV_CACHE", str(tmp_path))
     calls: list[int] = []
 
-    def draw(
-        data: Split, n_proxy_classes: int, seed: int, training: ProxyTraining, network: NetworkName
-    ) -> dict[str, torch.Tensor]:
+    def leave(proxy: nn.Module, data: Split, *others: object) -> PathIntegral:
         calls.append(len(data))
-        return dict(SmallProxy(n_proxy_classes, new_generator(seed), network).state_dict())
+        return PathIntegral({})
 
-    monkeypatch.setattr(proxy, "pretrain", draw)
+    monkeypatch.setattr(embedded, "fit", leave)
     return calls

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from gymnasium import spaces
 
-from l2o_env.action import action_space, check_rates, decode, encode
+from l2o_env.action import (
+    ACTION_SETTINGS,
+    action_settings,
+    action_space,
+    check_action_settings,
+    check_rates,
+    decide,
+    decode,
+    encode,
+)
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 
@@ -16,6 +26,9 @@ LOG = EnvConfig(lr_min=1e-4, lr_max=1e-2)
 RELATIVE = EnvConfig(action="relative", lr_min=1e-4, lr_max=1e-2, relative_scale=4.0)
 DISCRETE = EnvConfig(action="discrete", base_lr=0.05)
 CURRENT = np.array([2e-3, 1e-3, 5e-3])
+
+
+GUIDED = EnvConfig(action="log+guidance", lr_min=1e-4, lr_max=1e-2, guidance_weight_min=0.1, guidance_weight_max=10.0)
 
 
 def test_spaces() -> None:
@@ -100,3 +113,47 @@ def test_physical_rates_are_checked() -> None:
         with pytest.raises(ConfigError) as caught:
             check_rates(rates, (3,))
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (LOG, {"action": "log", "lr_min": 1e-4, "lr_max": 1e-2}),
+        (RELATIVE, {"action": "relative", "lr_min": 1e-4, "lr_max": 1e-2, "base_lr": 0.02, "relative_scale": 4.0}),
+        (DISCRETE, {"action": "discrete", "base_lr": 0.05}),
+        (
+            GUIDED,
+            {
+                "action": "log+guidance",
+                "lr_min": 1e-4,
+                "lr_max": 1e-2,
+                "guidance_weight_min": 0.1,
+                "guidance_weight_max": 10.0,
+            },
+        ),
+    ],
+)
+def test_settings_that_actions_are_decoded_by(config: EnvConfig, expected: dict[str, Any]) -> None:
+    expected = {**expected, "optimizer": "sgd", "beta2": None, "weight_decay": 5e-4}  # rates mean something to it
+    assert action_settings(config) == expected
+    assert set(expected) <= set(ACTION_SETTINGS)
+    # They are what gives actions their meaning: with the other settings of actions changed, it stays the same.
+    others = {"lr_min": 2e-4, "lr_max": 2e-2, "base_lr": 0.03, "relative_scale": 3.0}
+    others |= {"guidance_weight_min": 0.2, "guidance_weight_max": 5.0}
+    others |= {"optimizer": "rate_in_momentum", "beta2": 0.99, "weight_decay": 0.0}
+    changed = replace(config, **{key: value for key, value in others.items() if key not in expected})
+    actions = np.array([1, 3, 10, 0][: 3 + (config is GUIDED)])
+    for mine, theirs in zip(decide(actions, CURRENT, config), decide(actions, CURRENT, changed), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    check_action_settings(expected, changed)
+    for key in expected:
+        if key != "action":
+            with pytest.raises(ConfigError, match=rf"was trained with .* has .*'{key}': .*make the environment with"):
+                check_action_settings(expected, replace(config, **{key: others[key]}))
+
+
+def test_actions_of_another_form_mean_something_else() -> None:
+    with pytest.raises(
+        ConfigError, match=r"trained with {'action': 'log', .* has {'action': 'discrete', 'optimizer': "
+    ):
+        check_action_settings(action_settings(LOG), DISCRETE)

@@ -15,6 +15,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("train_policy",),
     ("agents.commands",),
     ("agents.factory",),
+    ("agents.policy_folders",),
     ("agents.asg",),
     ("agents.reinforce", "agents.sb3", "agents.opponents"),
     ("agents.algorithms",),
@@ -29,8 +30,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("l2o_env.guidance", "l2o_env.results"),
     ("l2o_env.pairs",),
     ("l2o_env.models",),
-    ("l2o_env.schedule",),
+    ("l2o_env.windows", "l2o_env.lr_curve"),
     ("l2o_env.config",),
+    ("l2o_env.optimizers",),
     ("l2o_env.errors", "l2o_env.atomic"),
 )
 """Rooms from the top down. A room may import itself and what stands below; rooms of one floor know nothing of each
@@ -48,8 +50,9 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "l2o_env.models": (
         ("l2o_env.models.adapted", "l2o_env.models.small", "l2o_env.models.small_seg"),
-        ("l2o_env.models.kernels",),
-        ("l2o_env.models.base", "l2o_env.models.layout", "l2o_env.models.losses", "l2o_env.models.importance"),
+        ("l2o_env.models.blocks", "l2o_env.models.kernels"),
+        ("l2o_env.models.layout", "l2o_env.models.importance"),
+        ("l2o_env.models.base", "l2o_env.models.losses"),
     ),
 }
 """Floors within a room that has rooms of its own."""

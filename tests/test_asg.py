@@ -20,9 +20,9 @@ from l2o_env.inner.looped import LoopedPopulation
 from l2o_env.inner.population import Population, batch_order
 from l2o_env.inner.stacked import StackedPopulation
 from l2o_env.inner.window import Start
+from l2o_env.lr_curve import warmup_poly
 from l2o_env.models.base import new_generator
 from l2o_env.optimizers.rate_in_momentum import RateInMomentumSGD
-from l2o_env.schedule import warmup_poly
 from tests.tiny import TINY, TinyNet, tiny_pair
 
 PAIR = tiny_pair()

@@ -267,7 +267,7 @@ def test_the_backbone_benchmark_runs(
 def test_the_compiled_benchmark_runs(
     tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("l2o_env.inner.compiled.BACKEND", "aot_eager")
+    monkeypatch.setattr("l2o_env.inner.torch_compile.BACKEND", "aot_eager")
     monkeypatch.setattr(torch.nn.Module, "compile", lambda model, dynamic: None)
     data = tmp_path / "compiled.json"
     command = ["--quick", "--cases", f"{tiny}*1", f"{tiny}*2", "--device", "cpu", "--json", str(data)]

@@ -22,7 +22,7 @@ from l2o_env.observation import (
     observation_space,
     split_layers,
 )
-from tests.inner.test_statistics import TwoLayers
+from tests.tiny import TwoLayers
 
 
 def _measurements(*values: float) -> Measurements:

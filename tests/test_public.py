@@ -13,15 +13,19 @@ import l2o_env
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*.py"))]
-FACES = ("agents", "agents.asg", "agents.reinforce", "agents.sb3", "l2o_env", "l2o_env.pairs")
+FACES = (
+    "agents", "agents.algorithms", "agents.asg", "agents.opponents", "agents.reinforce", "agents.sb3", "l2o_env",
+    "l2o_env.pairs",
+)  # fmt: skip
 """Modules whose names users may rely on."""
 
 PUBLIC = {
-    "agents": ["ALGORITHMS", "Selection", "configure", "load", "make_learner", "trained_on"],
+    "agents": ["ALGORITHMS", "Agent", "Learner", "Selection", "configure", "load", "make_learner", "trained_on"],
     "l2o_env": [
-        "ASG", "ASGEnv", "ASGVectorEnv", "ConfigError", "EnvConfig", "FEATURE_NAMES", "GTA5", "Optimizee", "Pair",
-        "Split", "Syn2RealEnv", "Syn2RealVectorEnv", "VISDA17", "WorkerError", "WriteError", "episode_seeds", "evaluate",
-        "evaluate_in_parts", "fitting_num_envs", "pairs", "read_recording", "run_episodes", "split_layers", "summarise",
+        "ASG", "ASGEnv", "ASGVectorEnv", "AgentLike", "BaseAgent", "ConfigError", "EnvConfig", "FEATURE_NAMES", "GTA5",
+        "Optimizee", "Pair", "Split", "Syn2RealEnv", "Syn2RealVectorEnv", "VISDA17", "WorkerError", "WriteError",
+        "episode_seeds", "evaluate", "evaluate_in_parts", "fitting_num_envs", "pairs", "read_recording", "run_episodes",
+        "split_layers", "summarise",
     ],
 }  # fmt: skip
 

@@ -29,13 +29,9 @@ def _blocks(language: str) -> list[str]:
 
 def test_the_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     # The tiny pair stands in for the embedded one, whose proxy takes too long for a test.
-    others = {name: entry for name, entry in pairs.registry._registry.items() if name != "glyphs-digits"}
-    monkeypatch.setattr(pairs.registry, "_registry", others)
-    pairs.register("glyphs-digits", lambda: tiny_pair(name="glyphs-digits"), split="train")
-    try:
-        exec(compile(_blocks("python")[0], "README.md", "exec"), {})
-    finally:
-        pairs.registry._make_default.cache_clear()
+    pair = tiny_pair(name="glyphs-digits")
+    monkeypatch.setattr(pairs, "make", lambda name: {pair.name: pair}[name])
+    exec(compile(_blocks("python")[0], "README.md", "exec"), {})
     rates, value, accuracy = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"learning rates of the last window: \[.*\]", rates)
     assert float(value.split(":")[1]) < 0
@@ -67,9 +63,9 @@ def test_ones_own_folders_and_network_train_a_policy(own: dict[str, Any]) -> Non
 
 
 def test_and_do_so_in_python(
-    own: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    own: dict[str, Any], request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pairs.registry, "_registry", dict(pairs.registry._registry))
+    request.addfinalizer(lambda: pairs.unregister("mine"))
     code = next(block for block in _blocks("python") if "agent.save" in block)
     for old, new in (
         ("size=64", "size=16"),

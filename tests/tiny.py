@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from l2o_env import pairs
 from l2o_env.models.base import Optimizee, new_generator
-from l2o_env.models.small import initialise
+from l2o_env.models.blocks import initialise
 
 N_CLASSES = 3
 N_PROXY_CLASSES = 2
@@ -66,6 +66,19 @@ class TinyNet(Optimizee):
         names = ("stem", *self.convolutions)
         groups = {name: [f"{name}.weight", f"{name}_norm.weight", f"{name}_norm.bias"] for name in names}
         return {**groups, "head": ["head.weight", "head.bias"]}
+
+
+class TwoLayers(Optimizee):
+    """A body of one weight and a bias, and a head matrix of two weights; groups are not in the order of definition."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(2, 1, bias=False)
+        self.body = nn.Linear(1, 1)
+
+    def layer_groups(self) -> dict[str, list[str]]:
+        """The groups ``body`` and ``head``."""
+        return {"body": ["body.weight", "body.bias"], "head": ["head.weight"]}
 
 
 class TinyProxy(nn.Module):

@@ -1,1 +1,5 @@
 """The algorithms by name, and their settings. Importing this loads none of them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

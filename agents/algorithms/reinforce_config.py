@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integers
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,9 @@ class ReinforceConfig:
             raise ConfigError(f"ent_coef is {self.ent_coef}; expected a number >= 0.")
         if self.target_kl is not None and not self.target_kl > 0:
             raise ConfigError(f"target_kl is {self.target_kl}; expected a number > 0, or none.")
-        if self.hidden_size < 1 or (self.n_steps is not None and self.n_steps < 1):
-            raise ConfigError(f"hidden_size is {self.hidden_size} and n_steps {self.n_steps}; expected integers >= 1.")
+        require_integers(self, "hidden_size")
+        if self.n_steps is not None:
+            require_integers(self, "n_steps")
         if self.n_knots == 1 or self.n_knots < 0:
             raise ConfigError(f"n_knots is {self.n_knots}; expected 0 (no table) or an integer >= 2.")
 

@@ -8,6 +8,7 @@ the meaning of what is not explained here; where a default differs from theirs, 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,9 +63,10 @@ class SB3Config:
         if any(width < 1 for width in self.net_arch):
             raise ConfigError(f"net_arch is {self.net_arch}; expected widths >= 1.")
 
-    def _require(self, key: str, expected: str, accepts: object) -> None:
+    def _require(self, key: str, expected: str, accepts: Callable[[float], bool]) -> None:
+        """Checks a number, where the algorithm has such a setting and it is not None or a word."""
         value = getattr(self, key, None)
-        if isinstance(value, int | float) and not (callable(accepts) and accepts(value)):
+        if isinstance(value, int | float) and not accepts(value):
             raise ConfigError(f"{key} is {value}; expected {expected}.")
 
 

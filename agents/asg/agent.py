@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +17,14 @@ from agents.policy_files import reading_policy, write_policy
 from agents.reinforce.advantages import advantages_of
 from agents.reinforce.population_learner import PopulationLearner, Segment
 from l2o_env.asg import ASG
-from l2o_env.config import EnvConfig
+from l2o_env.config import EnvConfig, renamed
 from l2o_env.errors import ConfigError
 from l2o_env.models.base import new_generator
-from l2o_env.vector_env import Syn2RealVectorEnv
 
 MECHANISM = ("observation", "action", "windows", "optimizer", "clip_norm", "lr_curve", "base_lr")
 """Settings of the environment that give the policy's observations and actions their meaning."""
+RECIPE = ("base_lr", "window", "optimizer", "clip_norm", "lr_curve")
+"""Settings in which ASG's own recipes differ; a policy keeps those that it was made for."""
 
 
 class AsgAgent(PopulationLearner):
@@ -35,27 +35,27 @@ class AsgAgent(PopulationLearner):
     the others run in (``config_overrides``).
 
     Args:
+        env_config: Settings of the environment, of which the policy keeps those of ``RECIPE``; the others are those of
+            ``l2o_env.asg.ASG``.
+        config: Settings of the algorithm.
         n_layers: Number of layer groups; it has a head for each.
-        settings: Settings of the environment that replace those of ``l2o_env.asg.ASG``; names of ``MECHANISM``.
-        config: How it is trained.
         seed: Seed of the initial weights and of the actions.
-        memoryless: See :class:`agents.asg.policy.AsgPolicy`.
         name: As tables and pictures call it.
+        memoryless: See :class:`agents.asg.policy.AsgPolicy`.
     """
-
-    output: Literal["action", "rates"] = "action"
 
     def __init__(
         self,
-        n_layers: int,
-        settings: Mapping[str, Any] | None = None,
+        env_config: EnvConfig,
+        *,
         config: ReinforceConfig = PRESETS["asg"],
+        n_layers: int,
         seed: int = 0,
-        memoryless: bool = True,
         name: str = "asg",
+        memoryless: bool = True,
     ) -> None:
         self.name, self.config = name, config
-        self.config_overrides = {**ASG, **(settings or {})}
+        self.config_overrides = {**ASG, **{key: getattr(env_config, key) for key in RECIPE}}
         self.generator = new_generator(seed)
         self.policy = AsgPolicy(n_layers, memoryless, self.generator)
         self.optimizer: torch.optim.Optimizer = (
@@ -68,7 +68,7 @@ class AsgAgent(PopulationLearner):
     def act(
         self, observations: NDArray[np.float32], state: Memory | None, deterministic: bool = False
     ) -> tuple[NDArray[np.int64], Memory]:
-        """Draws factors ``(N, n_layers)`` for observations ``(N, 5 + n_layers)``; see ``agents.base``."""
+        """Draws factors ``(N, n_layers)`` for observations ``(N, 5 + n_layers)``."""
         logits, state = self._logits(observations, state)
         drawn = torch.multinomial(logits.softmax(-1).flatten(0, 1), 1, generator=self.generator)
         return drawn.view(logits.shape[:-1]).numpy(), state
@@ -83,34 +83,18 @@ class AsgAgent(PopulationLearner):
     def describe(
         self, observations: NDArray[np.float32], state: Memory | None, actions: NDArray[Any]
     ) -> dict[str, NDArray[np.float64]]:
-        """``log_prob`` and ``entropy`` of each layer's action, in nats; see ``agents.base.Agent``."""
+        """``log_prob`` and ``entropy`` of each layer's action, in nats."""
         distribution = torch.distributions.Categorical(logits=self._logits(observations, state)[0])
         log_prob, entropy = distribution.log_prob(torch.as_tensor(actions)), distribution.entropy()
         return {"log_prob": log_prob.double().numpy(), "entropy": entropy.double().numpy()}
 
     def forget(self, state: Memory, rows: NDArray[np.bool_]) -> Memory:
-        """The state in which some rows are as at the start of an episode; see ``agents.base.Predictor``."""
+        """The state in which some rows are as at the start of an episode; see :meth:`agents.base.Agent.forget`."""
         keep = torch.as_tensor(~rows)[:, None]
         return Memory(state.h * keep, state.c * keep)
 
-    def learn(
-        self,
-        venv: Syn2RealVectorEnv,
-        episodes: int,
-        *,
-        pairs: Sequence[str] | None = None,
-        callback: Callable[[dict[str, Any]], None] | None = None,
-    ) -> AsgAgent:
-        """Trains by REINFORCE on a population with ASG's observations; see ``agents.base.Learner``.
-
-        Raises:
-            ConfigError: If the population observes or acts otherwise.
-        """
-        self.check_env(venv.config)
-        return super().learn(venv, episodes, pairs=pairs, callback=callback)
-
-    def _update(self, segment: Segment) -> dict[str, float]:
-        """One step of the policy's optimizer on a stretch of steps."""
+    def update(self, segment: Segment) -> dict[str, float]:
+        """One step of the policy's optimizer; returns its log."""
         observations, rewards = np.stack(segment.observations), np.stack(segment.rewards)
         actions, alive = np.stack(segment.actions), np.stack(segment.alive)
         begin = segment.state or self.policy.initial_state(alive.shape[1])
@@ -141,12 +125,15 @@ class AsgAgent(PopulationLearner):
 
     def check_env(self, env_config: EnvConfig) -> None:
         """Raises ConfigError unless observations and actions mean what they mean to this policy."""
-        wanted = {key: self.config_overrides[key] for key in MECHANISM if key in self.config_overrides}
-        found = {key: getattr(env_config, key) for key in wanted}
-        if found != wanted:
-            differing = {key: (found[key], wanted[key]) for key in wanted if found[key] != wanted[key]}
-            told = ", ".join(f"{key} is {a!r} and not {b!r}" for key, (a, b) in differing.items())
-            raise ConfigError(f"The environment does not fit this policy of ASG's form: {told}. Make it with these.")
+        differing = [
+            f"{key} is {getattr(env_config, key)!r} and not {self.config_overrides[key]!r}"
+            for key in MECHANISM
+            if key in self.config_overrides and getattr(env_config, key) != self.config_overrides[key]
+        ]
+        if differing:
+            raise ConfigError(
+                f"The environment does not fit this policy of ASG's form: {', '.join(differing)}. Make it with these."
+            )
 
     def save(self, folder: Path) -> None:
         """Writes ``policy.safetensors`` and ``policy.json``."""
@@ -170,12 +157,14 @@ class AsgAgent(PopulationLearner):
         """
         with reading_policy(folder) as (description, tensors):
             agent = cls(
-                description["n_layers"],
-                description["settings"],
-                ReinforceConfig(**description["config"]),
-                memoryless=description["memoryless"],
+                EnvConfig(**ASG),
+                config=ReinforceConfig(**description["config"]),
+                n_layers=description["n_layers"],
                 name=description["name"],
+                memoryless=description["memoryless"],
             )
+            # As they are in the file, which may lack settings that are younger than it.
+            agent.config_overrides = {**ASG, **renamed(description["settings"])}
             agent.policy.load_state_dict(tensors)
             agent.episodes = description["episodes"]
         return agent

@@ -70,7 +70,7 @@ class AsgPolicy(nn.Module):
         time, n, _ = observations.shape
         if self.memoryless:  # every step for itself, as one long batch
             flat = observations.reshape(1, time * n, -1)
-            begin = Memory(*(part.repeat(1, time, 1) for part in state))
+            begin = Memory(*(memory.repeat(1, time, 1) for memory in state))
             return self._run(flat, begin)[0].view(time, n, self.n_groups, N_FACTORS), state
         return self._run(observations, state)
 

@@ -94,15 +94,15 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
     """
     if not file.is_file():
         raise ConfigError(f"There is no file {file}; give the checkpoint of a released policy.")
-    found = read_tensors(file)
-    while isinstance(found, Mapping):
-        inner = [found[key] for key in CONTAINERS if isinstance(found.get(key), Mapping)]
+    content = read_tensors(file)
+    while isinstance(content, Mapping):
+        inner = [content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping)]
         if not inner:
             break
-        found = inner[0]
-    if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
+        content = inner[0]
+    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
         raise ConfigError(f"{file} holds no state dict, neither at its top nor under {', '.join(CONTAINERS)}.")
-    return {str(key).removeprefix("module."): value for key, value in found.items() if isinstance(value, Tensor)}
+    return {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
 
 
 def convert(state: Mapping[str, Tensor]) -> Converted:
@@ -115,21 +115,21 @@ def convert(state: Mapping[str, Tensor]) -> Converted:
         ConfigError: If parameters are missing, or are none of such a policy; see the module.
     """
     lstms, heads, left_out, unmatched = _sort(state)
-    complete = [name for name, parts in lstms.items() if set(parts) == set(_LSTM_SHAPES)]
-    whole = [name for name, parts in heads.items() if set(parts) == set(_HEAD_SHAPES)]
-    unmatched += [f"{name}.{part}" for name, parts in lstms.items() if name not in complete for part in parts]
-    unmatched += [f"{name}.{part}" for name, parts in heads.items() if name not in whole for part in parts]
-    if unmatched or len(complete) != N_SCALARS or not whole:
-        told = ", ".join(f"{name} {tuple(state[name].shape)}" if name in state else name for name in unmatched)
+    whole_lstms = [name for name, parts in lstms.items() if set(parts) == set(_LSTM_SHAPES)]
+    whole_heads = [name for name, parts in heads.items() if set(parts) == set(_HEAD_SHAPES)]
+    unmatched += [f"{name}.{part}" for name, parts in lstms.items() if name not in whole_lstms for part in parts]
+    unmatched += [f"{name}.{part}" for name, parts in heads.items() if name not in whole_heads for part in parts]
+    if unmatched or len(whole_lstms) != N_SCALARS or not whole_heads:
+        names = ", ".join(f"{name} {tuple(state[name].shape)}" if name in state else name for name in unmatched)
         raise ConfigError(
-            f"This is not ASG's policy: found {len(complete)} of {N_SCALARS} LSTMs (input 1, {HIDDEN} units) and "
-            f"{len(whole)} heads (101 to {N_FACTORS}). Not matched: {told or 'nothing'}."
+            f"This is not ASG's policy: found {len(whole_lstms)} of {N_SCALARS} LSTMs (input 1, {HIDDEN} units) and "
+            f"{len(whole_heads)} heads (101 to {N_FACTORS}). Not matched: {names or 'nothing'}."
         )
     tensors: dict[str, Tensor] = {}
-    ordered, lstms_by = _by_hint(complete)
+    ordered, lstms_by = _by_hint(whole_lstms)
     for k, name in enumerate(ordered):
         tensors |= {f"lstms.{k}.{part}_l0": lstms[name][part].float() for part in _LSTM_SHAPES}
-    numbered, heads_by = _by_number(whole)
+    numbered, heads_by = _by_number(whole_heads)
     for k, name in enumerate(numbered):
         tensors |= {f"heads.{k}.{part}": heads[name][part].float() for part in _HEAD_SHAPES}
     return Converted(tensors, left_out, ordered, lstms_by, numbered, heads_by)
@@ -158,7 +158,7 @@ def _by_hint(prefixes: list[str]) -> tuple[list[str], Evidence]:
     """LSTMs in the order of the scalars, if each prefix names exactly one of them; else by number or as they are."""
     last = {prefix: re.split(r"[./]", prefix)[-1] for prefix in prefixes}
     hints = [[prefix for prefix in prefixes if hint.search(last[prefix])] for hint in _HINTS]
-    named = [found[0] for found in hints if len(found) == 1]
+    named = [hinted[0] for hinted in hints if len(hinted) == 1]
     return (named, "name") if len(set(named)) == len(prefixes) else _by_number(prefixes)
 
 
@@ -167,7 +167,7 @@ def _by_number(prefixes: list[str]) -> tuple[list[str], Evidence]:
     if len(prefixes) == 1:
         return prefixes, "name"
     numbers = [re.findall(r"\d+", prefix) for prefix in prefixes]
-    keys = [int(found[-1]) for found in numbers if found]
+    keys = [int(in_name[-1]) for in_name in numbers if in_name]
     if len(set(keys)) < len(prefixes):
         return prefixes, "order"
     return sorted(prefixes, key=lambda prefix: int(re.findall(r"\d+", prefix)[-1])), "number"

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
 from agents.commands.console import Reporter, steps
-from agents.opponents.tuning import FixedRates
+from agents.opponents import FixedRates
 from agents.options import EnvAssignments, environment_settings
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig, GuidanceName, resolve_device
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integer
 from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, Progress, Step, episode_seeds, run_episodes, seed_sequence
 from l2o_env.inner.stream_data import no_images
 from l2o_env.vector_env import Syn2RealVectorEnv
@@ -60,8 +60,7 @@ class AuditArgs:
             pair_registry.check(name)
         if not self.pairs:
             raise ConfigError("No pair is named; give at least one.")
-        if self.runs < 8:
-            raise ConfigError(f"--runs is {self.runs}; expected an integer >= 8, or ranks say little.")
+        require_integer("--runs", self.runs, 8, expected="an integer >= 8, or ranks say little")
         for weight in self.kl_weights:
             if not 0 <= weight < math.inf:
                 raise ConfigError(f"--kl-weights has {weight}; expected finite numbers >= 0.")
@@ -81,14 +80,13 @@ def audit(args: AuditArgs, reporter: Reporter | None = None) -> int:
         require_target(pair)
     for pair in args.pairs:
         config = EnvConfig(pairs=(pair,), **settings)
-        found: dict[str, pd.DataFrame] = {}
+        runs: dict[str, pd.DataFrame] = {}
         for guidance in GUIDANCES:
-            with reporter.stage(
-                f"Random rates on {pair_registry.label(pair)}, guidance {guidance}", 1, "steps"
-            ) as update:
+            title = f"Random rates on {pair_registry.label(pair)}, guidance {guidance}"
+            with reporter.stage(title, 1, "steps") as update:
                 guided = replace(config, guidance=guidance)
-                found[guidance] = random_runs(guided, args.runs, args.seed, steps(update))
-        reporter.out.print(table(pair, found, args.kl_weights))
+                runs[guidance] = random_runs(guided, args.runs, args.seed, steps(update))
+        reporter.out.print(table(pair, runs, args.kl_weights))
     return 0
 
 
@@ -121,9 +119,9 @@ def random_runs(config: EnvConfig, n: int, seed: int, progress: Progress | None 
     limits = np.log(config.lr_min), np.log(config.lr_max)
     rates = np.exp(rng.uniform(*limits, (n, len(venv.layer_names))))
     seeds = np.array(episode_seeds(seed, "audit", n))
-    parts, n_steps = [], venv.episodes.n_steps()
+    frames, n_steps = [], venv.episodes.n_steps()
     for k, start in enumerate(range(0, n, size)):
-        rows = np.minimum(np.arange(start, start + size), n - 1)  # the last part repeats its last run
+        rows = np.minimum(np.arange(start, start + size), n - 1)  # the last population is filled up with the last run
         end: dict[str, NDArray[Any]] = {key: np.zeros(size) for key in ("val_ce", "val_kl")}
 
         def note(step: Step, k: int = k, end: dict[str, NDArray[Any]] = end) -> None:
@@ -135,17 +133,17 @@ def random_runs(config: EnvConfig, n: int, seed: int, progress: Progress | None 
         outcome = run_episodes(
             venv, FixedRates(rates[rows]), seeds=seeds[rows].tolist(), splits=("target",), on_step=note
         )
-        part = {**end, "validation_accuracy": outcome.validation_accuracy}
-        part |= {"real_accuracy": outcome.accuracy["target"], "diverged": outcome.diverged}
-        part |= {f"lr_{name}": rates[rows, i] for i, name in enumerate(venv.layer_names)}
-        parts.append(pd.DataFrame(part).iloc[: n - start])
-    return pd.concat(parts, ignore_index=True)
+        columns = {**end, "validation_accuracy": outcome.validation_accuracy}
+        columns |= {"real_accuracy": outcome.accuracy["target"], "diverged": outcome.diverged}
+        columns |= {f"lr_{name}": rates[rows, i] for i, name in enumerate(venv.layer_names)}
+        frames.append(pd.DataFrame(columns).iloc[: n - start])
+    return pd.concat(frames, ignore_index=True)
 
 
 def values(frame: pd.DataFrame, kl_weights: Sequence[float]) -> dict[str, pd.Series]:
     """What V could be, over the runs of a frame of :func:`random_runs`: -(CE_val + w KL_val), validation accuracy."""
-    found = {f"-(CE_val + {w:g} KL_val)": -(frame["val_ce"] + w * frame["val_kl"]) for w in kl_weights}
-    return {**found, "validation accuracy": frame["validation_accuracy"]}
+    of_weights = {f"-(CE_val + {w:g} KL_val)": -(frame["val_ce"] + w * frame["val_kl"]) for w in kl_weights}
+    return {**of_weights, "validation accuracy": frame["validation_accuracy"]}
 
 
 def rank_correlation(value: pd.Series, accuracy: pd.Series) -> float:
@@ -160,26 +158,32 @@ def top_loss(value: pd.Series, accuracy: pd.Series, k: int = TOP) -> float:
     return float(accuracy.nlargest(k).mean() - accuracy[value.nlargest(k).index].mean())
 
 
-def table(pair: str, found: dict[str, pd.DataFrame], kl_weights: Sequence[float]) -> Table:
-    """The printed table of a pair: one row per value, columns for each guidance."""
+def table(pair: str, runs: dict[str, pd.DataFrame], kl_weights: Sequence[float]) -> Table:
+    """The printed table of a pair: one row per value, columns for each guidance.
+
+    Args:
+        pair: The pair's name.
+        runs: What :func:`random_runs` returned, by guidance.
+        kl_weights: Weights w of V to compare.
+    """
     from rich.table import Table
 
-    n = len(next(iter(found.values())))
+    n = len(next(iter(runs.values())))
     printed = Table(
         title=f"{pair_registry.label(pair)}: Spearman's rank correlation of V with real accuracy over {n} random "
         f"per-layer rates, and how far the {TOP} runs that V ranks first lie below the {TOP} truly best"
     )
     printed.add_column("V", no_wrap=True)
-    for guidance in found:
+    for guidance in runs:
         printed.add_column(f"guidance {guidance}", justify="right")
         printed.add_column(f"top {TOP} below best", justify="right")
     rows: dict[str, list[str]] = {}
-    for frame in found.values():
+    for frame in runs.values():
         for name, value in values(frame, kl_weights).items():
             accuracy = frame["real_accuracy"]
             cells = [f"{rank_correlation(value, accuracy):z.2f}", f"{top_loss(value, accuracy):z.3f}"]
             rows[name] = rows.get(name, []) + cells
     for name, line in rows.items():
         printed.add_row(name, *line)
-    printed.add_row("runs that diverged", *(x for frame in found.values() for x in (str(frame["diverged"].sum()), "")))
+    printed.add_row("runs that diverged", *(x for frame in runs.values() for x in (str(frame["diverged"].sum()), "")))
     return printed

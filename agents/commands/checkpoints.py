@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 
 from agents.base import Learner
-from agents.factory import POLICY_FOLDERS
 from l2o_env.config import EnvConfig
 from l2o_env.evaluation.rollout import episode_seeds, run_episodes
-from l2o_env.results.run_folder import RunFolder
+from l2o_env.results.run_folder import BEST_POLICY, CHECKPOINTS, RunFolder
 from l2o_env.vector_env import Syn2RealVectorEnv
-
-CHECKPOINT_FOLDER = "checkpoints"
 
 
 class Checkpoints:
@@ -65,16 +62,14 @@ class Checkpoints:
         while len(self._due) > (0 if last else 1) and agent.episodes >= self._due[0]:
             self._due.pop(0)
         self._venv = self._venv or Syn2RealVectorEnv(len(self._seeds), **asdict(self._settings))
-        found = run_episodes(self._venv, agent, seeds=self._seeds)
+        outcome = run_episodes(self._venv, agent, seeds=self._seeds)
         entry = {
             "episodes": agent.episodes,
-            "value": float(np.mean(found.v_end)),
-            "diverged": int(found.diverged.sum()),
+            "value": float(np.mean(outcome.v_end)),
+            "diverged": int(outcome.diverged.sum()),
         }
         self.judged.append(entry)
-        for name in (f"{CHECKPOINT_FOLDER}/{agent.episodes:06d}", *self._best_folder(entry)):
+        best = [BEST_POLICY] if self.best is entry else []
+        for name in (f"{CHECKPOINTS}/{agent.episodes:06d}", *best):
             with self._folder.guard(name) as path:
                 agent.save(path)
-
-    def _best_folder(self, entry: dict[str, Any]) -> list[str]:
-        return [POLICY_FOLDERS["best"]] if self.best is entry else []

@@ -85,19 +85,19 @@ class Reporter:
             yield update
 
 
-def steps(update: Update, part: int = 0, parts: int = 1) -> Progress:
+def steps(update: Update, k: int = 0, n: int = 1) -> Progress:
     """Feeds a stage from the `progress` of an evaluation or a search.
 
     Args:
         update: The stage.
-        part: Which of several evaluations of equal length this is, from 0.
-        parts: How many there are.
+        k: Which of several evaluations of equal length this is, from 0.
+        n: How many there are.
     """
-    return lambda done, total, text: update(part * total + done, text, parts * total)
+    return lambda done, total, text: update(k * total + done, text, n * total)
 
 
 class _Lines:
-    """Prints a line whenever another part is done."""
+    """Prints a line whenever another share of the stage is done."""
 
     def __init__(self, reporter: Reporter, title: str, total: int, unit: str, lines: int) -> None:
         self._reporter, self._title, self._total, self._unit, self._lines = reporter, title, total, unit, lines
@@ -106,12 +106,12 @@ class _Lines:
 
     def __call__(self, done: int, detail: str = "", total: int | None = None) -> None:
         self._total = self._total if total is None else total
-        part = self._lines * done // max(self._total, 1)
-        if part <= self._printed:
+        due = self._lines * done // max(self._total, 1)
+        if due <= self._printed:
             return
-        self._printed = part
+        self._printed = due
         elapsed = time.perf_counter() - self._started
         left = elapsed * (self._total - done) / max(done, 1)
         times = f"{elapsed:.0f} s, {left:.0f} s left"
-        parts = [f"{self._title}: {done}/{self._total} {self._unit}", detail, times]
-        self._reporter.say(", ".join(part for part in parts if part))
+        texts = [f"{self._title}: {done}/{self._total} {self._unit}", detail, times]
+        self._reporter.say(", ".join(text for text in texts if text))

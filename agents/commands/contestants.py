@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from agents.base import Agent
-from agents.commands.checkpoints import CHECKPOINT_FOLDER
-from agents.factory import CONFIG_FILE, POLICY_FOLDERS, load, policy_folder, trained_on
-from agents.opponents import schedules
-from agents.opponents.schedules import default_opponents
-from agents.opponents.tuning import tune_per_layer, tune_uniform
+from agents.factory import load
+from agents.opponents import default_opponents, tune_per_layer, tune_uniform
 from agents.options import environment_settings
+from agents.policy_folders import POLICY_FOLDERS, policy_folder, trained_on
 from l2o_env import pairs as pair_registry
 from l2o_env.action import ACTION_SETTINGS
 from l2o_env.atomic import atomic_path
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
-from l2o_env.evaluation.contestant import Contestant, Mode, Selection, folder_digest
-from l2o_env.evaluation.resumable import n_layers, pair_digest
+from l2o_env.evaluation.contestant import Contestant, Mode, SelectionRule, folder_digest
+from l2o_env.evaluation.resumable import pair_digest
 from l2o_env.evaluation.rollout import Progress
+from l2o_env.results.run_folder import CHECKPOINTS, CONFIG_FILE
 
 FREE_SETTINGS = (
     *ACTION_SETTINGS, "pairs", "reward", "divergence_penalty", "common_random_numbers", "implementation", "device",
@@ -78,7 +77,7 @@ def find_policy(argument: str) -> TrainedPolicy:
         name=name if separator else (run or last).resolve().name,
         run=str((run or last).resolve().name),
         checkpoints=checkpoints,
-        others=() if run is None else tuple(sorted((run / CHECKPOINT_FOLDER).glob("*/"))),
+        others=() if run is None else tuple(sorted((run / CHECKPOINTS).glob("*/"))),
         trained_on=trained_on(last),
         config=None if run is None else _environment(run / CONFIG_FILE),
     )
@@ -87,7 +86,7 @@ def find_policy(argument: str) -> TrainedPolicy:
 def _environment(path: Path) -> EnvConfig:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))["environment"]
-        return EnvConfig.from_kwargs(settings)
+        return EnvConfig.from_saved(settings)
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, ConfigError):
             raise ConfigError(f"The settings in {path} are not those of this version: {error}") from error
@@ -152,30 +151,28 @@ def contestants_of(
     Raises:
         ConfigError: If a checkpoint cannot be read, or its actions are not those of its run's settings.
     """
-    found = [
+    contestants = [
         _contestant(policy, folder, config, modes, "source" if name == "best" else "last")
         for name, folder in policy.checkpoints.items()
     ]
     for folder in policy.others if all_checkpoints and "deterministic" in modes else ():
-        found.append(_contestant(policy, folder, config, ("deterministic",), "checkpoint"))
-    return found
+        contestants.append(_contestant(policy, folder, config, ("deterministic",), "checkpoint"))
+    return contestants
 
 
 def _contestant(
-    policy: TrainedPolicy, folder: Path, config: EnvConfig, modes: tuple[Mode, ...], selection: Selection
+    policy: TrainedPolicy, folder: Path, config: EnvConfig, modes: tuple[Mode, ...], selection: SelectionRule
 ) -> Contestant:
     agent = load(folder)
-    meaning: dict[str, Any] = getattr(agent, "action_settings", {})
+    own = agent.action_settings
     if policy.config is not None:
-        if hasattr(agent, "check_env"):
-            agent.check_env(replace(policy.config, **getattr(agent, "config_overrides", {})))
-        meaning = {key: getattr(policy.config, key) for key in ACTION_SETTINGS}
-    own = {key: meaning[key] for key in ACTION_SETTINGS if key in meaning}
+        agent.check_env(replace(policy.config, **agent.config_overrides))
+        own = {key: getattr(policy.config, key) for key in ACTION_SETTINGS}
     return Contestant(
         policy=policy.name,
         load=partial(load, folder),
         digest=folder_digest(folder),
-        config=replace(config, **{**own, **getattr(agent, "config_overrides", {})}),
+        config=replace(config, **{**own, **agent.config_overrides}),
         selection=selection,
         run=policy.run,
         checkpoint=folder.name if selection == "checkpoint" else "",
@@ -213,6 +210,7 @@ def _digest(agent: Agent) -> str:
 
 TUNED = ("best-constant", "best-schedule", "tuned-per-layer")
 """Opponents that are tuned by V on the very pair that they are tested on."""
+_TUNED_WITH = "settings.json"
 
 
 def tuned_opponents(
@@ -228,7 +226,7 @@ def tuned_opponents(
         folder: Where they are kept; made if it is not there.
         progress: Called with the steps made and planned of each of the two searches.
     """
-    settings = {"pair": pair, "episodes": episodes, "seed": seed, "layers": n_layers(pair)}
+    settings = {"pair": pair, "episodes": episodes, "seed": seed, "layers": pair_registry.make(pair).layout.n_layers}
     settings |= {key: value for key, value in vars(config).items() if key not in _NOT_OF_RESULTS}
     settings |= {"images": pair_digest(pair_registry.make(pair))}
     text = json.dumps(settings, sort_keys=True)
@@ -237,13 +235,13 @@ def tuned_opponents(
         constant, schedule, _ = tune_uniform(config, pair, episodes, seed, progress)
         per_layer = tune_per_layer(config, pair, episodes, seed, progress)
         agents = [constant, schedule, per_layer]
-        (folder / "settings.json").unlink(missing_ok=True)  # cut off here, there is nothing to be taken for finished
+        (folder / _TUNED_WITH).unlink(missing_ok=True)  # cut off here, there is nothing to be taken for finished
         for agent in agents:
             agent.save(folder / agent.name)
-        with atomic_path(folder / "settings.json") as path:
+        with atomic_path(folder / _TUNED_WITH) as path:
             path.write_text(text, encoding="utf-8")
     return [
-        Contestant(agent.name, partial(schedules.load, folder / agent.name), _digest(agent), config, "tuned",
+        Contestant(agent.name, partial(load, folder / agent.name), _digest(agent), config, "tuned",
                    trained_on=(pair,), pairs=(pair,))
         for agent in agents
     ]  # fmt: skip
@@ -252,8 +250,8 @@ def tuned_opponents(
 def _kept(folder: Path, settings: str) -> list[Agent] | None:
     """The opponents in a folder, if they were tuned with these settings."""
     try:
-        if (folder / "settings.json").read_text(encoding="utf-8") != settings:
+        if (folder / _TUNED_WITH).read_text(encoding="utf-8") != settings:
             return None
-        return [schedules.load(folder / name) for name in TUNED]
+        return [load(folder / name) for name in TUNED]
     except (OSError, ConfigError, UnicodeDecodeError):
         return None

@@ -6,11 +6,11 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
@@ -27,16 +27,27 @@ from agents.commands.contestants import (
 )
 from agents.commands.printed_tables import evaluation_table
 from agents.commands.train_options import MIN_TUNING_EPISODES
-from agents.opponents.schedules import default_opponents
+from agents.opponents import default_opponents
 from agents.options import EnvAssignments
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, require_integer, unknown_name
 from l2o_env.evaluation.contestant import Contestant, Mode
 from l2o_env.evaluation.evaluate import check_runs
-from l2o_env.evaluation.report import overall, reference_of, to_markdown, write_pictures
+from l2o_env.evaluation.report import overall, to_markdown, write_pictures
+from l2o_env.evaluation.results_view import ResultsView
 from l2o_env.evaluation.resumable import evaluate_in_parts
-from l2o_env.results.run_folder import RunFolder
+from l2o_env.evaluation.rollout import Progress
+from l2o_env.results.run_folder import (
+    EVALUATION_FILE,
+    EVENTS,
+    PARTS,
+    RESULTS_PARQUET,
+    RESULTS_TABLE,
+    SUMMARY,
+    TUNED_FOLDER,
+    RunFolder,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,10 +115,8 @@ class EvaluateArgs:
                 raise unknown_name("mode", mode, get_args(Mode))
         if not self.modes or len(set(self.modes)) < len(self.modes):
             raise ConfigError(f"--modes is {' '.join(self.modes)!r}; expected deterministic, sampled, or both.")
-        if self.seeds < 1:
-            raise ConfigError(f"--seeds is {self.seeds}; expected an integer >= 1.")
-        if self.seed < 0:
-            raise ConfigError(f"--seed is {self.seed}; expected an integer >= 0.")
+        require_integer("--seeds", self.seeds)
+        require_integer("--seed", self.seed, 0)
         if self.tuning_episodes and self.tuning_episodes < MIN_TUNING_EPISODES:
             raise ConfigError(f"--tuning-episodes is {self.tuning_episodes}; expected 0, or >= {MIN_TUNING_EPISODES}.")
 
@@ -135,24 +144,14 @@ def evaluate_runs(args: EvaluateArgs, reporter: Reporter | None = None) -> pd.Da
         for policy in policies
         for contestant in contestants_of(policy, config, args.modes, all_checkpoints=args.all_checkpoints)
     ]
-    pairs = tuple(dict.fromkeys(args.pairs or pair_registry.names("test")))
     hand_made = opponents(_opponent_names(args, config), config, args.seed)
     _check_names(policies, hand_made, args)
+    pairs = tuple(dict.fromkeys(args.pairs or pair_registry.names("test")))
     folder = RunFolder(_folder(args, trained, pairs))
-    with folder.guard("parts"):
+    with folder.guard(PARTS):
         folder.path.mkdir(parents=True, exist_ok=True)
-    _prepare(pairs, reporter)
-    for each in (*trained, *hand_made) if args.tuning_episodes else ():  # before a tuning, which may take long
-        check_runs({each.policy: each.load()}, pairs, each.config)
-    others = [*hand_made, *_tuned(args, config, pairs, folder, reporter)]
-    with folder.guard("parts"), _progress(reporter, "Evaluating") as progress:
-        found = evaluate_in_parts(
-            [*trained, *others], pairs, args.seeds, folder.path, seed=args.seed, progress=progress
-        )
-    if found.kept:
-        reporter.say(f"{found.kept} of {found.n_parts} parts were finished before, and are kept.")
-    _write(args, folder, found.results, policies, config, reporter)
-    return found.results
+    results = _Evaluation(args, policies, config, pairs, folder, reporter).run(trained, hand_made)
+    return results.table
 
 
 def evaluate_command(args: EvaluateArgs, reporter: Reporter | None = None) -> int:
@@ -162,7 +161,6 @@ def evaluate_command(args: EvaluateArgs, reporter: Reporter | None = None) -> in
         ConfigError: See :func:`evaluate_runs`.
         WriteError: Likewise.
     """
-    reporter = reporter or Reporter()
     evaluate_runs(args, reporter)
     return 0
 
@@ -189,7 +187,7 @@ def _folder(args: EvaluateArgs, trained: list[Contestant], pairs: tuple[str, ...
     """The folder of the evaluation: the same for the same command and the same policies."""
     if args.out is not None:
         path = args.out.expanduser()
-        if path.is_dir() and any(path.iterdir()) and not (path / "parts").is_dir():
+        if path.is_dir() and any(path.iterdir()) and not (path / PARTS).is_dir():
             raise ConfigError(f"The folder {path} holds something that is no evaluation; name another one with --out.")
         return path
     settings = {**asdict(args), "pairs": pairs, "runs": [(each.policy, each.digest) for each in trained]}
@@ -197,49 +195,64 @@ def _folder(args: EvaluateArgs, trained: list[Contestant], pairs: tuple[str, ...
     return Path("runs") / f"evaluation-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
-def _prepare(pairs: tuple[str, ...], reporter: Reporter) -> None:
-    reporter.say(f"Preparing {counted(len(pairs), 'pair')}.")
-    for name in pairs:
-        pair_registry.make(name)
+@dataclass(frozen=True)
+class _Evaluation:
+    """An evaluation with nothing left open, which runs it and writes what comes out."""
 
+    args: EvaluateArgs
+    policies: Sequence[TrainedPolicy]
+    config: EnvConfig
+    pairs: tuple[str, ...]
+    folder: RunFolder
+    reporter: Reporter
 
-def _tuned(
-    args: EvaluateArgs, config: EnvConfig, pairs: tuple[str, ...], folder: RunFolder, reporter: Reporter
-) -> list[Contestant]:
-    found: list[Contestant] = []
-    for pair in pairs if args.tuning_episodes else ():
-        with folder.guard("tuned") as path, _progress(reporter, f"Tuning on {pair}") as progress:
-            found += tuned_opponents(pair, config, args.tuning_episodes, args.seed, path / pair, progress)
-    return found
+    def run(self, trained: Sequence[Contestant], hand_made: Sequence[Contestant]) -> ResultsView:
+        """Tunes what is to be tuned, evaluates everyone, writes and prints."""
+        self.reporter.say(f"Preparing {counted(len(self.pairs), 'pair')}.")
+        for name in self.pairs:
+            pair_registry.make(name)
+        contestants = [*trained, *hand_made]
+        if self.args.tuning_episodes:
+            for each in contestants:  # now, because tuning may take long
+                check_runs({each.policy: each.load()}, self.pairs, each.config)
+            contestants += self._tuned()
+        with self.folder.guard(PARTS), self._progress("Evaluating") as progress:
+            evaluated = evaluate_in_parts(
+                contestants, self.pairs, self.args.seeds, self.folder.path, seed=self.args.seed, progress=progress
+            )
+        if evaluated.kept:
+            self.reporter.say(f"{evaluated.kept} of {evaluated.n_parts} parts were finished before, and are kept.")
+        results = ResultsView(evaluated.results, self.args.reference)
+        self._write(results)
+        self.reporter.out.print(evaluation_table(overall(results), results.pairs))
+        self.reporter.say(f"The evaluation is in {self.folder.path}.")
+        return results
 
+    def _tuned(self) -> list[Contestant]:
+        tuned: list[Contestant] = []
+        for pair in self.pairs:
+            with self.folder.guard(TUNED_FOLDER) as path, self._progress(f"Tuning on {pair}") as progress:
+                episodes, seed = self.args.tuning_episodes, self.args.seed
+                tuned += tuned_opponents(pair, self.config, episodes, seed, path / pair, progress)
+        return tuned
 
-@contextmanager
-def _progress(reporter: Reporter, title: str) -> Iterator[Any]:
-    with reporter.stage(title, 1, "steps", 20) as update:
-        yield steps(update)
+    @contextmanager
+    def _progress(self, title: str) -> Iterator[Progress]:
+        with self.reporter.stage(title, 1, "steps", 20) as update:
+            yield steps(update)
 
-
-def _write(
-    args: EvaluateArgs,
-    folder: RunFolder,
-    results: pd.DataFrame,
-    policies: list[TrainedPolicy],
-    config: EnvConfig,
-    reporter: Reporter,
-) -> None:
-    with folder.writing("results.parquet") as path:
-        results.to_parquet(path, index=False)
-    with folder.writing("results.csv") as path:
-        results.to_csv(path, index=False)
-    command = shlex.join(["l2o", *sys.argv[1:]])
-    settings = {"command": command, "arguments": asdict(args), "environment": asdict(config)}
-    folder.write_json("evaluation.json", settings)
-    built = {name: pair_registry.make(name) for name in dict.fromkeys(map(str, results["pair"]))}
-    classes = {name: pair.classes or tuple(map(str, range(pair.n_classes))) for name, pair in built.items()}
-    folder.write_text("summary.md", to_markdown(results, args.reference, classes))
-    with folder.guard("pictures"):
-        curves = {policy.name: policy.checkpoints["last"].parent / "events" for policy in policies}
-        write_pictures(results, folder.path, reference=args.reference, events=curves)
-    lines = overall(results, reference_of(results, args.reference))
-    reporter.out.print(evaluation_table(lines, map(str, results["pair"])))
-    reporter.say(f"The evaluation is in {folder.path}.")
+    def _write(self, results: ResultsView) -> None:
+        folder = self.folder
+        with folder.writing(RESULTS_PARQUET) as path:
+            results.table.to_parquet(path, index=False)
+        with folder.writing(RESULTS_TABLE) as path:
+            results.table.to_csv(path, index=False)
+        command = shlex.join(["l2o", *sys.argv[1:]])
+        settings = {"command": command, "arguments": asdict(self.args), "environment": asdict(self.config)}
+        folder.write_json(EVALUATION_FILE, settings)
+        pairs = {name: pair_registry.make(name) for name in results.pairs}
+        classes = {name: pair.classes or tuple(map(str, range(pair.n_classes))) for name, pair in pairs.items()}
+        folder.write_text(SUMMARY, to_markdown(results, classes))
+        with folder.guard("pictures"):
+            events = {policy.name: policy.checkpoints["last"].parent / EVENTS for policy in self.policies}
+            write_pictures(results, folder.path, events=events)

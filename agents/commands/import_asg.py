@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from tyro.conf import Positional, arg
 
-from agents.asg.agent import MECHANISM, AsgAgent
+from agents.asg.agent import AsgAgent
 from agents.asg.released import Converted, convert, read_state_dict
 from agents.commands.console import Reporter
 from l2o_env.asg import GTA5, VISDA17
+from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.observation import ASG_SCALARS
 
@@ -47,29 +48,30 @@ def import_asg(args: ImportAsgArgs, reporter: Reporter | None = None) -> int:
     if args.recipe not in RECIPES:
         raise unknown_name("recipe", args.recipe, get_args(Recipe))
     reporter = reporter or Reporter()
-    found = convert(read_state_dict(args.file))
-    n_groups = len(found.heads)
-    recipe = {key: value for key, value in RECIPES[args.recipe].items() if key in (*MECHANISM, "window")}
-    settings = recipe if args.base_lr is None else {**recipe, "base_lr": args.base_lr}
-    agent = AsgAgent(n_groups, settings, memoryless=args.memoryless, name=f"asg-{args.recipe}")
-    agent.policy.load_state_dict(found.tensors)
+    converted = convert(read_state_dict(args.file))
+    n_groups = len(converted.heads)
+    env_config = EnvConfig(**RECIPES[args.recipe])
+    if args.base_lr is not None:
+        env_config = replace(env_config, base_lr=args.base_lr)
+    agent = AsgAgent(env_config, n_layers=n_groups, name=f"asg-{args.recipe}", memoryless=args.memoryless)
+    agent.policy.load_state_dict(converted.tensors)
     agent.save(args.out)
-    for line in described(found):
+    for line in described(converted):
         reporter.say(line)
     reporter.say(f"A policy for {n_groups} layer groups is in {args.out}.")
     return 0
 
 
-def described(found: Converted) -> list[str]:
+def described(converted: Converted) -> list[str]:
     """Which part of a file became what, line by line, with a warning where only the order of the file decided."""
-    scalars = ", ".join(f"{scalar} from {prefix}" for scalar, prefix in zip(ASG_SCALARS, found.lstms, strict=True))
+    scalars = ", ".join(f"{scalar} from {prefix}" for scalar, prefix in zip(ASG_SCALARS, converted.lstms, strict=True))
     lines = [
-        f"LSTMs, by {found.lstms_by}: {scalars}.",
-        f"Heads from the first layer group to the last, by {found.heads_by}: {', '.join(found.heads)}.",
+        f"LSTMs, by {converted.lstms_by}: {scalars}.",
+        f"Heads from the first layer group to the last, by {converted.heads_by}: {', '.join(converted.heads)}.",
     ]
-    if found.left_out:
-        lines.append(f"Left out: {', '.join(found.left_out)}.")
-    kinds = [kind for kind, by in (("LSTMs", found.lstms_by), ("heads", found.heads_by)) if by == "order"]
+    if converted.left_out:
+        lines.append(f"Left out: {', '.join(converted.left_out)}.")
+    kinds = [kind for kind, by in (("LSTMs", converted.lstms_by), ("heads", converted.heads_by)) if by == "order"]
     if kinds:
         lines.append(
             f"Warning: nothing but the order of the file tells which of the {' and of the '.join(kinds)} is which; "

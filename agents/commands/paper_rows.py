@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.opponents.schedules import ProfileName, RandomRates, Schedule
+from agents.base import Agent
+from agents.opponents import RandomRates, Schedule
+from agents.opponents.profiles import ProfileName
 from l2o_env.config import GuidanceName
+from l2o_env.evaluation.agent import AgentLike
+from l2o_env.evaluation.intervals import mean_and_half_width
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from l2o_env.evaluation.rollout import AgentLike
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Row:
         key: How claims call it: the paper's number, or a name.
         model: What it is, in words.
         guidance: The guidance term.
-        profile: Rates over the layers: a name of ``schedules.PROFILES``, ``"policy"`` (the learned one) or ``"random"``
+        profile: Rates over the layers: a name of ``PROFILES``, ``"policy"`` (the learned one) or ``"random"``
             (drawn anew at each step).
         published: VisDA-17 mean accuracy and ImageNet accuracy kept, in per cent, with ResNet-101; None where the
             papers have none.
@@ -63,24 +66,34 @@ ROWS = (
 BY_KEY = {row.key: row for row in ROWS}
 
 
-def agent_of(row: Row, rate: float, weights: dict[GuidanceName, float], share: float, policy: AgentLike) -> AgentLike:
-    """What sets the rates of a row.
+@dataclass(frozen=True)
+class RowAgents:
+    """What sets the rates of the rows.
 
-    Args:
-        row: The row.
+    Attributes:
         rate: The large rate.
         weights: Weight of each guidance term.
-        share: Length of a window as a share of the budget.
-        policy: The learned policy.
+        window_share: Length of a window as a share of the budget.
+        policy: The learned policy; None if no row needs it.
     """
-    if row.profile == "policy":
-        return policy
-    if row.profile == "random":
-        return RandomRates(row.label)
-    overrides: dict[str, Any] = {"guidance": row.guidance, "random_init": row.random_init}
-    if row.guidance in weights:
-        overrides["guidance_weight"] = weights[row.guidance]
-    return Schedule(row.label, rate, row.profile, window_share=share, config_overrides=overrides)
+
+    rate: float
+    weights: Mapping[GuidanceName, float]
+    window_share: float
+    policy: Agent | None
+
+    def of(self, row: Row) -> AgentLike:
+        """What sets the rates of a row."""
+        if row.profile == "policy":
+            assert self.policy is not None
+            return self.policy
+        if row.profile == "random":
+            return RandomRates(row.label)
+        overrides: dict[str, Any] = {"guidance": row.guidance, "random_init": row.random_init}
+        if row.guidance in self.weights:
+            overrides["guidance_weight"] = self.weights[row.guidance]
+        share = self.window_share
+        return Schedule(row.label, self.rate, row.profile, window_share=share, config_overrides=overrides)
 
 
 class Claim(NamedTuple):
@@ -118,7 +131,10 @@ Verdict = Literal["holds", "does not hold", "undecided"]
 
 
 class Finding(NamedTuple):
-    """How a claim came out: mean of the paired differences over seeds, and half the width of its 95 % interval."""
+    """How a claim came out: mean of the paired differences over seeds, and half the width of its 95 % interval.
+
+    For one seed the half-width is NaN.
+    """
 
     claim: Claim
     difference: float
@@ -139,8 +155,8 @@ def check_claims(frame: pd.DataFrame) -> list[Finding]:
     for claim in CLAIMS:
         worse, better = (_of(frame, BY_KEY[key].label, claim.column) for key in (claim.worse, claim.better))
         if len(worse) and len(worse) == len(better) and np.isfinite(worse).all() and np.isfinite(better).all():
-            difference, half = mean_and_half_width(better - worse)
-            findings.append(Finding(claim, difference, half, verdict(difference, half, claim.strict)))
+            difference, half_width = mean_and_half_width(better - worse)
+            findings.append(Finding(claim, difference, half_width, verdict(difference, half_width, claim.strict)))
     return findings
 
 
@@ -150,15 +166,6 @@ def verdict(difference: float, half_width: float, strict: bool) -> Verdict:
     if difference - half_width > least:
         return "holds"
     return "does not hold" if difference + half_width < least else "undecided"
-
-
-def mean_and_half_width(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean, and half the width of its 95 % Student t interval; infinite for one value."""
-    from scipy.stats import t
-
-    n = len(values)
-    half = t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.inf
-    return float(values.mean()), float(half)
 
 
 def _of(frame: pd.DataFrame, policy: str, column: str) -> NDArray[np.float64]:

@@ -11,21 +11,17 @@ from tyro.conf import Positional, arg
 
 from agents.commands.console import Reporter
 from l2o_env.errors import ConfigError
-from l2o_env.results import rate_plots
-from l2o_env.results.event_log import read_scalars
+from l2o_env.results.entropy_plots import plot_entropy
+from l2o_env.results.event_log import TENSORBOARD_NAMES, Scalars, read_scalars
 from l2o_env.results.guidance_plots import plot_rate_against_guidance
-from l2o_env.results.plot_style import choose
-from l2o_env.results.rate_plots import plot_actions
-from l2o_env.results.record import parts_folder, read_recording
-from l2o_env.results.run_folder import RunFolder
-from l2o_env.results.training_plots import plot_learning_curve
+from l2o_env.results.rate_plots import plot_actions, plot_heatmap, plot_policies
+from l2o_env.results.record import parts_folder, read_recording, select_rows
+from l2o_env.results.run_folder import EVENTS, PLOTS, RECORDING, RunFolder
+from l2o_env.results.training_plots import Curve, plot_learning_curve
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-PLOTS = "plots"
-RECORDING = "actions.parquet"
 
 CAPTIONS = {
     "actions": "Learning rate of each layer group over an episode: geometric mean and 10-90 % band over episodes.",
@@ -77,10 +73,10 @@ def plot_command(args: PlotArgs, reporter: Reporter | None = None) -> int:
     """
     reporter = reporter or Reporter()
     folder = args.out or args.run.expanduser() / PLOTS
-    found = plot_run(args.run, folder, policy=args.policy, pairs=args.pairs)
-    for name, reason in found.missing.items():
+    pictures = plot_run(args.run, folder, policy=args.policy, pairs=args.pairs)
+    for name, reason in pictures.missing.items():
         reporter.say(f"No picture {name}: {reason}")
-    for path in found.paths.values():
+    for path in pictures.paths.values():
         reporter.out.print(str(path), markup=False, soft_wrap=True)
     return 0
 
@@ -101,17 +97,15 @@ def plot_run(run: Path, folder: Path, *, policy: str | None = None, pairs: tuple
     run = run.expanduser()
     _require_recording(run)
     rows = read_recording(run / RECORDING)
-    chosen = choose(rows, policy, pairs)
-    name, shown = str(chosen["policy"].iloc[0]), [str(pair) for pair in chosen["pair"].unique()]
-    scalars = read_scalars(run / "events")
+    mine = select_rows(rows, policy, pairs)
+    name, first_pair, n_layers = str(mine["policy"].iloc[0]), str(mine["pair"].iloc[0]), mine["layer"].nunique()
+    scalars = read_scalars(run / EVENTS)
     drawings: dict[str, Callable[[Path], None]] = {
-        "actions": lambda path: plot_actions(chosen, path, policy=name, pairs=shown),
-        "heatmap": lambda path: rate_plots.plot_heatmap(chosen, path),
-        "guidance": lambda path: plot_rate_against_guidance(chosen, path),
-        "policies": lambda path: rate_plots.plot_policies(_with_first(rows, name), path, pair=shown[0]),
-        "entropy": lambda path: rate_plots.plot_entropy(
-            training_entropy(scalars, name, chosen["layer"].nunique()), path, chosen
-        ),
+        "actions": lambda path: plot_actions(mine, path),
+        "heatmap": lambda path: plot_heatmap(mine, path),
+        "guidance": lambda path: plot_rate_against_guidance(mine, path),
+        "policies": lambda path: plot_policies(_with_first(rows, name), path, pair=first_pair),
+        "entropy": lambda path: plot_entropy(training_entropy(scalars, name, n_layers), path, mine),
         "learning_curve": lambda path: plot_learning_curve(training_records(scalars), path),
     }
     return _draw(RunFolder(folder.expanduser()), drawings)
@@ -129,28 +123,28 @@ def _require_recording(run: Path) -> None:
 
 
 def _draw(folder: RunFolder, drawings: dict[str, Callable[[Path], None]]) -> Pictures:
-    found = Pictures()
+    pictures = Pictures()
     with folder.guard(PLOTS):
         folder.path.mkdir(parents=True, exist_ok=True)
     for name, draw in drawings.items():
         try:
             with folder.guard(f"{name}.png") as path:
                 draw(path)
-            found.paths[name] = path
+            pictures.paths[name] = path
         except ConfigError as error:  # what a picture needs was not recorded; the others are drawn
-            found.missing[name] = str(error)
-    return found
+            pictures.missing[name] = str(error)
+    return pictures
 
 
 def _with_first(rows: pd.DataFrame, policy: str) -> pd.DataFrame:
     """The rows with those of one policy first."""
     import pandas as pd
 
-    mine = rows["policy"] == policy
-    return pd.concat([rows[mine], rows[~mine]], ignore_index=True)
+    first = rows["policy"] == policy
+    return pd.concat([rows[first], rows[~first]], ignore_index=True)
 
 
-def training_records(scalars: dict[str, list[tuple[int, float]]]) -> list[dict[str, Any]]:
+def training_records(scalars: Scalars) -> list[dict[str, Any]]:
     """What training reported of each update, from its events: ``episode``, ``return_mean`` and, if known, ``pair``.
 
     Raises:
@@ -160,21 +154,19 @@ def training_records(scalars: dict[str, list[tuple[int, float]]]) -> list[dict[s
     pairs = {step: name for name, events in named.items() for step, _ in events}
     records = [
         {"episode": step, "return_mean": value, **({"pair": pairs[step]} if step in pairs else {})}
-        for step, value in scalars.get("rollout/ep_rew_mean", [])
+        for step, value in scalars.get(TENSORBOARD_NAMES["return_mean"], [])
     ]
     if not records:
         raise ConfigError("there are no TensorBoard events of a training.")
     return records
 
 
-def training_entropy(
-    scalars: dict[str, list[tuple[int, float]]], policy: str, n_layers: int
-) -> dict[str, tuple[list[float], list[float]]]:
+def training_entropy(scalars: Scalars, policy: str, n_layers: int) -> dict[str, Curve]:
     """Entropy per layer over training episodes, from the events; empty for algorithms that report none.
 
     ``train/entropy`` is per layer; Stable-Baselines3's ``train/entropy_loss`` is that of all layers, negated.
     """
-    for tag, factor in (("train/entropy", 1.0), ("train/entropy_loss", -1.0 / n_layers)):
+    for tag, factor in ((TENSORBOARD_NAMES["entropy"], 1.0), ("train/entropy_loss", -1.0 / n_layers)):
         if scalars.get(tag):
             episodes, values = zip(*scalars[tag], strict=True)
             return {policy: ([float(step) for step in episodes], [factor * value for value in values])}

@@ -11,12 +11,22 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from agents.commands.console import Reporter
-from agents.commands.plot import CAPTIONS, PLOTS, Pictures, plot_run
+from agents.commands.plot import CAPTIONS, Pictures, plot_run
 from l2o_env.errors import ConfigError
+from l2o_env.evaluation.intervals import SUMMARISED, plus_minus, summarise
+from l2o_env.evaluation.report import each_pair, overall
+from l2o_env.evaluation.results_view import ResultsView
 from l2o_env.results.page import Figure, Section, render_page
-from l2o_env.results.run_folder import RunFolder
+from l2o_env.results.run_folder import (
+    CONFIG_FILE,
+    EVALUATION_FILE,
+    PAGE,
+    PLOTS,
+    RESULTS_PARQUET,
+    RESULTS_TABLE,
+    RunFolder,
+)
 
-PAGE = "report.html"
 EVALUATION_CAPTIONS = {
     "transfer_real_accuracy": "Transfer matrix: accuracy on real images of each policy (row) on each pair (column).",
     "transfer_v_return": "Transfer matrix of the V-return.",
@@ -84,40 +94,36 @@ def _results(run: Path) -> Iterator[Section]:
     """Tables of an evaluation, or of the evaluation at the end of a run."""
     import pandas as pd
 
-    from agents.commands.printed_tables import mean_and
-    from l2o_env.evaluation.evaluate import SUMMARISED, summarise
-    from l2o_env.evaluation.report import each_pair, overall, reference_of
-
-    if (run / "results.parquet").is_file():
-        results = pd.read_parquet(run / "results.parquet")
+    if (run / RESULTS_PARQUET).is_file():
+        results = ResultsView(pd.read_parquet(run / RESULTS_PARQUET))
         text = ["Interquartile means over pairs and runs, with 95 % stratified bootstrap intervals. The selection "
                 "target-oracle reads the target: an upper bound, not zero-shot."]  # fmt: skip
-        yield Section("Results over all pairs", text, overall(results, reference_of(results)))
+        yield Section("Results over all pairs", text, overall(results))
         yield Section("Results on each pair", ["Means with 95 % bootstrap intervals."], each_pair(results))
-    elif (run / "results.csv").is_file():
-        summary = summarise(pd.read_csv(run / "results.csv"))
+    elif (run / RESULTS_TABLE).is_file():
+        summary = summarise(pd.read_csv(run / RESULTS_TABLE))
         lines = [["policy", "pair", "V (nats)", "V-return (nats)", "real accuracy", "proxy accuracy kept", "diverged"]]
         for _, row in summary.iterrows():
-            cells = [mean_and(row[key], row[f"{key}_ci"]) for key in SUMMARISED]
+            cells = [plus_minus(row[key], row[f"{key}_ci"]) for key in SUMMARISED]
             lines.append([row["policy"], row["pair"], *cells, f"{row['diverged']}/{row['n_seeds']}"])
         yield Section("Results", ["Means with 95 % confidence intervals (Student's t) over seeds."], lines)
 
 
-def _pictures(run: Path, found: Pictures) -> Iterator[Section]:
+def _pictures(run: Path, pictures: Pictures) -> Iterator[Section]:
     named = {name: run / f"{name}.png" for name in EVALUATION_CAPTIONS}
     figures = [Figure(path, EVALUATION_CAPTIONS[name]) for name, path in named.items() if path.is_file()]
     if figures:
         yield Section("Evaluation and transfer", figures=figures)
     for title, names in (("Actions", ("actions", "heatmap", "guidance", "policies")),
                          ("Training", ("learning_curve", "entropy"))):  # fmt: skip
-        text = [f"There is no picture “{name}”: {found.missing[name]}" for name in names if name in found.missing]
-        shown = [Figure(found.paths[name], CAPTIONS[name]) for name in names if name in found.paths]
+        text = [f"There is no picture “{name}”: {pictures.missing[name]}" for name in names if name in pictures.missing]
+        shown = [Figure(pictures.paths[name], CAPTIONS[name]) for name in names if name in pictures.paths]
         if shown:
             yield Section(title, text, figures=shown)
 
 
 def _settings(run: Path) -> Iterator[Section]:
-    for name in ("evaluation.json", "config.json"):
+    for name in (EVALUATION_FILE, CONFIG_FILE):
         path = run / name
         if path.is_file():
             try:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from agents.commands.console import Reporter, steps
-from agents.commands.printed_tables import mean_and
-from agents.opponents.schedules import PerLayer, Schedule
+from agents.opponents import PerLayer, Schedule
 from l2o_env.config import EnvConfig, GuidanceName, resolve_device
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import require_integer, unknown_name
 from l2o_env.evaluation.evaluate import evaluate
+from l2o_env.evaluation.intervals import plus_minus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,8 +76,7 @@ class ReproduceArgs:
         """Raises ConfigError if a setting cannot work."""
         if self.pair not in REFERENCES:
             raise unknown_name("pair with reference figures", self.pair, REFERENCES)
-        if self.seeds < 8:
-            raise ConfigError(f"--seeds is {self.seeds}; expected an integer >= 8, or the spread says little.")
+        require_integer("--seeds", self.seeds, 8, expected="an integer >= 8, or the spread says little")
 
 
 def reproduce(args: ReproduceArgs, reporter: Reporter | None = None) -> int:
@@ -139,11 +138,11 @@ def table(rows: tuple[Reference, ...], frame: pd.DataFrame) -> Table:
         printed.add_row(
             row.rates.name.removesuffix(", guided"),
             row.guidance,
-            mean_and(*row.real_accuracy),
-            mean_and(*accuracy),
+            plus_minus(*row.real_accuracy),
+            plus_minus(*accuracy),
             "yes" if fits(accuracy, row.real_accuracy) else "no",
-            mean_and(*reference),
-            mean_and(*value),
+            plus_minus(*reference),
+            plus_minus(*value),
             "" if row.value is None else "yes" if fits(value, row.value) else "no",
         )
     return printed

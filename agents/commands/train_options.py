@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
+import torch
 from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
-from agents.algorithms.table import ALGORITHMS, AlgorithmConfig, configure, find
+import l2o_env
+from agents.algorithms.registry import ALGORITHMS, AlgorithmConfig, configure, find
 from agents.options import EnvAssignments, environment_settings, parse_assignments, read_file
 from l2o_env import pairs as pair_registry
 from l2o_env.config import ActionForm, EnvConfig, GuidanceName, GuidanceSchedule, RewardName, resolve_device
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integer
 
 MIN_TUNING_EPISODES = 12
 """The smallest grid search over uniform rates needs so many."""
@@ -178,8 +182,7 @@ class TrainArgs:
             ("--eval-seeds", eval_seeds, 1),
             ("--seed", self.seed, 0),
         ):
-            if value < least:
-                raise ConfigError(f"{option} is {value}; expected an integer >= {least}.")
+            require_integer(option, value, least)
         return Plan(
             args=self,
             env=self._environment(training, algorithm.common_random_numbers),
@@ -222,3 +225,25 @@ class Plan:
     """Evaluation seeds of each policy on each pair."""
     opponents: tuple[str, ...] | None
     """Hand-made opponents by name; None: all."""
+
+    def description(self) -> dict[str, Any]:
+        """All that the run depends on, for ``config.json``."""
+        return {
+            "command": sys.argv,
+            "arguments": asdict(self.args),
+            "environment": asdict(self.env),
+            "trained_on": self.env.pairs,
+            "algorithm": {"name": self.args.algo, **asdict(self.settings)},
+            "episodes": self.episodes,
+            "checkpoints": self.checkpoints,
+            "updates_per_episode": self.env.budget,
+            "tuning_episodes": self.tuning_episodes,
+            "eval_pairs": self.eval_pairs,
+            "eval_seeds": self.eval_seeds,
+            "versions": {
+                "l2o-env": l2o_env.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+            "threads": torch.get_num_threads(),
+        }

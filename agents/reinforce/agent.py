@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.algorithms.reinforce_config import PRESETS, ReinforceConfig
-from agents.policy_files import reading_policy, write_policy
+from agents.policy_files import check_features, observed_features, reading_policy, tensors_under, write_policy
 from agents.reinforce.advantages import advantages_of
 from agents.reinforce.policy import LayerPolicy
 from agents.reinforce.population_learner import PopulationLearner, Segment
-from l2o_env import observation
-from l2o_env.action import ACTION_SETTINGS, N_FACTORS, check_settings
+from l2o_env.action import N_FACTORS, action_settings, check_action_settings
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.models.base import new_generator
@@ -46,20 +45,22 @@ class Reinforce(PopulationLearner):
 
     Args:
         env_config: Settings of the environment: the action form and what its actions mean.
-        config: Settings.
-        seed: Seed of the initial weights and of the exploration noise.
+        config: Settings of the algorithm.
         n_layers: Number of layer groups; needed with `per_layer_heads`.
+        seed: Seed of the initial weights and of the exploration noise.
         name: As tables and pictures call it.
-    """
 
-    output: Literal["action", "rates"] = "action"
+    Raises:
+        ConfigError: If `n_layers` is needed and not given.
+    """
 
     def __init__(
         self,
         env_config: EnvConfig,
+        *,
         config: ReinforceConfig = PRESETS["default"],
-        seed: int = 0,
         n_layers: int | None = None,
+        seed: int = 0,
         name: str = "reinforce",
     ) -> None:
         if config.per_layer_heads and n_layers is None:
@@ -68,15 +69,14 @@ class Reinforce(PopulationLearner):
         self.action_settings = action_settings(env_config)
         self.discrete = env_config.action == "discrete"
         self.generator = new_generator(seed)
-        n_heads = n_layers if config.per_layer_heads else None
         self.policy = LayerPolicy(
-            N_FACTORS if self.discrete else 1,
-            config.hidden_size,
-            n_heads,
-            config.n_knots,
-            config.clip_observation,
-            self.generator,
-            env_config.action == "log+guidance",
+            n_outputs=N_FACTORS if self.discrete else 1,
+            hidden_size=config.hidden_size,
+            n_heads=n_layers if config.per_layer_heads else None,
+            n_knots=config.n_knots,
+            clip=config.clip_observation,
+            generator=self.generator,
+            sets_guidance=env_config.action == "log+guidance",
         )
         self.log_std = torch.nn.Parameter(torch.tensor(math.log(config.noise_std)))
         tables = [p for name, p in self.policy.named_parameters() if name.endswith("table")]
@@ -95,7 +95,7 @@ class Reinforce(PopulationLearner):
     def act(
         self, observations: NDArray[np.float32], state: State | None, deterministic: bool
     ) -> tuple[NDArray[Any], State]:
-        """Chooses actions for observations ``(N, n_layers * n_features)``; see ``agents.base``.
+        """Chooses actions for observations ``(N, n_layers * n_features)``; see ``AgentLike.act``.
 
         They are ``(N, n_layers)``, or one number more in the form ``log+guidance``.
         """
@@ -118,7 +118,7 @@ class Reinforce(PopulationLearner):
     def describe(
         self, observations: NDArray[np.float32], state: State | None, actions: NDArray[Any]
     ) -> dict[str, NDArray[np.float64]]:
-        """``log_prob`` and ``entropy`` of each layer's action, in nats; see ``agents.base.Agent``."""
+        """``log_prob`` and ``entropy`` of each layer's action, in nats."""
         outputs, _, noise = self._outputs(observations, state)
         log_prob, entropy, _ = self._layer_log_prob(torch.as_tensor(actions)[None], outputs, noise)
         return {"log_prob": log_prob[0].detach().double().numpy(), "entropy": entropy[0].detach().double().numpy()}
@@ -138,7 +138,7 @@ class Reinforce(PopulationLearner):
         return fresh if last is None else rho * last + math.sqrt(1 - rho**2) * fresh
 
     def forget(self, state: State, rows: NDArray[np.bool_]) -> State:
-        """The state in which some rows are as at the start of an episode; see ``agents.base.Predictor``."""
+        """The state in which some rows are as at the start of an episode; see :meth:`agents.base.Agent.forget`."""
         keep = torch.as_tensor(~rows)[:, None]
         noise = state.noise
         if noise is not None:
@@ -182,7 +182,8 @@ class Reinforce(PopulationLearner):
     def _see(self, observations: NDArray[np.float32]) -> None:
         self.policy.normaliser.update(torch.from_numpy(split_layers(observations)))
 
-    def _update(self, segment: Segment) -> dict[str, float]:
+    def update(self, segment: Segment) -> dict[str, float]:
+        """One step of the policy's optimizer, or the share of it that keeps to `target_kl`; returns its log."""
         config = self.config
         features = torch.from_numpy(split_layers(np.stack(segment.observations)))
         actions = torch.from_numpy(np.stack(segment.actions))
@@ -239,15 +240,14 @@ class Reinforce(PopulationLearner):
 
     def check_env(self, env_config: EnvConfig) -> None:
         """Raises ConfigError unless the environment's actions mean what they meant in training."""
-        check_settings(self.action_settings, action_settings(env_config))
+        check_action_settings(self.action_settings, env_config)
 
     def save(self, folder: Path) -> None:
         """Writes ``policy.safetensors`` and ``policy.json``."""
         description = {
             "agent": "reinforce",
             "name": self.name,
-            "observation_version": observation.VERSION,
-            "features": list(observation.FEATURE_NAMES),
+            **observed_features(),
             "action": self.action_settings,
             "n_heads": self.policy.n_heads,
             "episodes": self.episodes,
@@ -267,15 +267,14 @@ class Reinforce(PopulationLearner):
             ConfigError: If the folder holds no policy, or one for other features.
         """
         with reading_policy(folder) as (description, tensors):
-            if tuple(description["features"]) != observation.FEATURE_NAMES:
-                raise ConfigError(
-                    f"The policy in {folder} expects the features {description['features']}; this version has "
-                    f"{list(observation.FEATURE_NAMES)}. Use the version it was trained with."
-                )
-            env_config = EnvConfig(**description["action"])
-            config = ReinforceConfig(**description["config"])
-            agent = cls(env_config, config, 0, description["n_heads"], description["name"])
-            agent.policy.load_state_dict(_part(tensors, "policy."))
+            check_features(folder, description)
+            agent = cls(
+                EnvConfig.from_saved(description["action"]),
+                config=ReinforceConfig(**description["config"]),
+                n_layers=description["n_heads"],
+                name=description["name"],
+            )
+            agent.policy.load_state_dict(tensors_under("policy.", tensors))
             agent.log_std.data.copy_(tensors["log_std"])
             agent.episodes = description["episodes"]
         return agent
@@ -284,13 +283,3 @@ class Reinforce(PopulationLearner):
 def _mean(outputs: Tensor) -> Tensor:
     """Means ``(...)`` of Gaussian actions from outputs ``(..., 1)``, within the box that actions are clipped to."""
     return outputs[..., 0].tanh()
-
-
-def action_settings(config: EnvConfig) -> dict[str, Any]:
-    """The settings that give actions their meaning."""
-    guided = config.action == "log+guidance"
-    return {key: getattr(config, key) for key in ACTION_SETTINGS if guided or not key.startswith("guidance")}
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

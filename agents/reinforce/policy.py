@@ -93,8 +93,8 @@ class LayerPolicy(nn.Module):
             self.guidance_head = nn.Parameter(torch.zeros(2 * hidden_size, n_outputs))
             self.guidance_table = nn.Parameter(torch.zeros(n_knots + 1, n_outputs))
         with torch.no_grad():
-            for part, fan_in in ((self.encoder, N_FEATURES), (self.context, N_FEATURES), (self.cell, hidden_size)):
-                for p in part.parameters():
+            for module, fan_in in ((self.encoder, N_FEATURES), (self.context, N_FEATURES), (self.cell, hidden_size)):
+                for p in module.parameters():
                     p.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
             # Small, so that training starts from the middle of the action range on every layer.
             self.heads.normal_(std=0.01, generator=generator)

@@ -6,7 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.algorithms.reinforce_config import ReinforceConfig
-from agents.base import Predictor
+from agents.base import Learner, Record
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 
@@ -37,52 +37,33 @@ class Segment:
     rewards: list[NDArray[np.float64]] = field(default_factory=list)
 
 
-class PopulationLearner(Predictor):
-    """Learns from the episodes of a population.
+class PopulationLearner(Learner):
+    """Learns from the episodes of a population; optimizees that diverge do not count for the rest of the episode.
+
+    With ``common_random_numbers=True`` in the population, a baseline takes away the luck of the draw.
 
     Attributes:
         config: Settings.
         generator: Where the order of pairs comes from.
         optimizer: Of the policy. A group's ``scale`` (default 1) is its share of the learning rate.
-        episodes: Trained for so far.
         timesteps: Steps of single environments so far.
     """
 
     config: ReinforceConfig
     generator: torch.Generator
     optimizer: torch.optim.Optimizer
-    episodes: int
     timesteps: int
 
     @abstractmethod
-    def _update(self, segment: Segment) -> dict[str, float]:
-        """One step of the policy's optimizer; returns what is logged of it."""
+    def update(self, segment: Segment) -> dict[str, float]:
+        """One step of the policy's optimizer on what happened; returns what is logged of it, by name."""
 
     def _see(self, observations: NDArray[np.float32]) -> None:
         """Told all observations ``(time, N, ...)`` of a batch after its last update."""
 
-    def learn(
-        self,
-        venv: Syn2RealVectorEnv,
-        episodes: int,
-        *,
-        pairs: Sequence[str] | None = None,
-        callback: Callable[[dict[str, Any]], None] | None = None,
-    ) -> Self:
-        """Trains on a population.
-
-        Args:
-            venv: The population; with ``common_random_numbers=True`` a baseline takes away the luck of the draw.
-                Optimizees that diverge do not count for the rest of the episode.
-            episodes: Episodes to train for, over all optimizees; a multiple of their number, or rounded up to one.
-            pairs: Pairs that batches of episodes go through in turn, each time in a new order; None leaves the
-                choice to the environment.
-            callback: Called after each batch with a record of it. It may raise ``KeyboardInterrupt``: the policy
-                is as the last update left it.
-
-        Returns:
-            Itself.
-        """
+    def _train(
+        self, venv: Syn2RealVectorEnv, episodes: int, pairs: Sequence[str], callback: Callable[[Record], None]
+    ) -> None:
         order: list[str] = []
         started = time.perf_counter()
         batches = -(-episodes // venv.num_envs)
@@ -95,19 +76,16 @@ class PopulationLearner(Predictor):
                 order = [pairs[i] for i in torch.randperm(len(pairs), generator=self.generator)]
             record = self._batch(venv, order.pop(0) if pairs else None)
             self.episodes += venv.num_envs
-            if batch >= (1 - self.config.averaged_share) * batches:
+            if batch >= (1 - self.config.averaged_share) * batches:  # a running mean of the last weights
                 n_averaged += 1
                 for mean, p in zip(averaged, self._parameters(), strict=True):
                     mean += (p.detach() - mean) / n_averaged
-            record |= {"episode": self.episodes, "seconds": time.perf_counter() - started}
-            if callback is not None:
-                callback(record)
+            callback({**record, "episode": self.episodes, "seconds": time.perf_counter() - started})
         if n_averaged:
             for mean, p in zip(averaged, self._parameters(), strict=True):
                 p.data.copy_(mean)
-        return self
 
-    def _batch(self, venv: Syn2RealVectorEnv, pair: str | None) -> dict[str, Any]:
+    def _batch(self, venv: Syn2RealVectorEnv, pair: str | None) -> Record:
         """One episode of each optimizee, with an update every ``n_steps`` steps; returns a record of it."""
         observations, info = venv.reset(options={"pair": pair})
         pairs, value, state = info["pair"], info["value"], None
@@ -116,6 +94,7 @@ class PopulationLearner(Predictor):
         diverged = np.zeros(venv.num_envs, np.bool_)
         while alive.any():
             segment = Segment(state)
+            # Without n_steps, which None is never equal to, the whole episode is one segment.
             while alive.any() and len(segment.rewards) != self.config.n_steps:
                 actions, state = self.act(observations, state, deterministic=False)
                 segment.observations.append(observations)
@@ -125,11 +104,11 @@ class PopulationLearner(Predictor):
                 observations, rewards, terminated, _, info = venv.step(actions)
                 segment.rewards.append(np.where(alive, rewards, 0.0))
                 total += segment.rewards[-1]
-                value = np.where(alive, info["value"], value)
+                value = np.where(alive, info["value"], value)  # that of the end stays, when it is no longer alive
                 diverged |= alive & info["diverged"]
                 alive = alive & ~terminated
                 seen.append(observations)
-            losses.append(self._update(segment))
+            losses.append(self.update(segment))
         self._see(np.stack(seen))
         return {
             "return_mean": float(total.mean()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
@@ -12,11 +12,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
-
-class CountsEpisodes(Protocol):
-    """An agent whose count of episodes a training keeps up to date."""
-
-    episodes: int
+from agents.base import Learner, Record
 
 
 class RecordCallback(BaseCallback):
@@ -30,12 +26,9 @@ class RecordCallback(BaseCallback):
             that have ended since the last one, ``pair``, ``episode``, ``seconds``, and what SB3 logs about training.
     """
 
-    def __init__(
-        self, agent: CountsEpisodes, steps: int, n_steps: int, callback: Callable[[dict[str, Any]], None] | None
-    ) -> None:
+    def __init__(self, agent: Learner, steps: int, n_steps: int, callback: Callable[[Record], None]) -> None:
         super().__init__()
-        self._agent, self._steps, self._callback = agent, steps, callback
-        self._n_steps = n_steps
+        self._agent, self._steps, self._n_steps, self._callback = agent, steps, n_steps, callback
         self._before = agent.episodes
         self._started = time.perf_counter()
         self._ended: list[tuple[float, float, bool, str]] = []
@@ -71,7 +64,7 @@ class RecordCallback(BaseCallback):
         logged = {key: float(value) for key, value in self.logger.name_to_value.items() if _is_number(value)}
         self.logger.dump(self.num_timesteps)  # to no output; it begins new averages
         ended, self._ended = self._ended, []
-        if self._callback is None or not ended:
+        if not ended:
             return
         returns, values = np.array([row[0] for row in ended]), np.array([row[1] for row in ended])
         self._callback({

@@ -30,20 +30,21 @@ def describe(
     with torch.no_grad():
         if isinstance(policy, RecurrentActorCriticPolicy):
             starts = torch.full((len(seen),), float(state is None), device=policy.device)
-            found: Any = policy.get_distribution(observations, _lstm_state(policy, state, len(seen)), starts)[0]
+            distribution: Any = policy.get_distribution(observations, _lstm_state(policy, state, len(seen)), starts)[0]
         elif isinstance(policy, ActorCriticPolicy):
-            found = policy.get_distribution(observations)
+            distribution = policy.get_distribution(observations)
         elif masks is not None:
-            found = policy.get_distribution(observations, action_masks=masks)  # type: ignore[operator]
+            distribution = policy.get_distribution(observations, action_masks=masks)  # type: ignore[operator]
         else:
             return {}
         chosen = torch.as_tensor(actions, device=policy.device)
-        inner = getattr(found, "distributions", None) or found.distribution
-        if isinstance(inner, list):  # one distribution per layer
-            pairs = [(each.log_prob(column), each.entropy()) for each, column in zip(inner, chosen.T, strict=True)]
-            log_prob, entropy = (torch.stack(parts, dim=-1) for parts in zip(*pairs, strict=True))
+        of_torch = getattr(distribution, "distributions", None) or distribution.distribution
+        if isinstance(of_torch, list):  # one distribution per layer
+            columns = zip(of_torch, chosen.T, strict=True)
+            log_prob = torch.stack([layer.log_prob(column) for layer, column in columns], dim=-1)
+            entropy = torch.stack([layer.entropy() for layer in of_torch], dim=-1)
         else:
-            log_prob, entropy = inner.log_prob(chosen), inner.entropy()
+            log_prob, entropy = of_torch.log_prob(chosen), of_torch.entropy()
     if log_prob.shape != chosen.shape:
         return {}
     return {"log_prob": log_prob.double().cpu().numpy(), "entropy": entropy.double().cpu().numpy()}
@@ -53,5 +54,5 @@ def _lstm_state(policy: RecurrentActorCriticPolicy, state: Any, n: int) -> tuple
     if state is None:
         shape = (policy.lstm_actor.num_layers, n, policy.lstm_actor.hidden_size)
         return torch.zeros(shape, device=policy.device), torch.zeros(shape, device=policy.device)
-    hidden, cell = (torch.as_tensor(part, dtype=torch.float32, device=policy.device) for part in state)
+    hidden, cell = (torch.as_tensor(memory, dtype=torch.float32, device=policy.device) for memory in state)
     return hidden, cell

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
+from agents.sb3.masks import factor_masks
 from l2o_env.action import N_FACTORS
 from l2o_env.errors import ConfigError
-from l2o_env.observation import FEATURE_NAMES, split_layers
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 _PER_OPTIMIZEE = ("evaluate", "render", "action_masks")
 """Methods that give one result per optimizee; those of all other methods are the population's."""
 _STEPPING = ("reset", "step", "step_rates", "set_state", "close")
 """Methods that would move every optimizee, however few were asked for."""
+_NO_MASKS = "This population masks nothing; give PopulationVecEnv a max_jump."
 
 
 class PopulationVecEnv(VecEnv):
@@ -140,7 +141,7 @@ class PopulationVecEnv(VecEnv):
             AttributeError: Without `max_jump`: there is nothing to mask then.
         """
         if self.max_jump is None:
-            raise AttributeError("This population masks nothing; give PopulationVecEnv a max_jump.")
+            raise AttributeError(_NO_MASKS)
         return factor_masks(self.population.episodes.rates, self.population.config.base_lr, self.max_jump)
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
@@ -149,8 +150,8 @@ class PopulationVecEnv(VecEnv):
 
     def _attribute(self, name: str) -> Any:
         if name == "action_masks":
-            if self.max_jump is None:
-                raise AttributeError("This population masks nothing; give PopulationVecEnv a max_jump.")
+            if self.max_jump is None:  # so that SB3's has_attr says that there are none
+                raise AttributeError(_NO_MASKS)
             return self.action_masks
         return getattr(self.population, name)
 
@@ -199,27 +200,6 @@ class PopulationVecEnv(VecEnv):
     def _require_all(self, what: str, indices: VecEnvIndices) -> None:
         if sorted(i % self.num_envs for i in self._indices(indices)) != list(range(self.num_envs)):
             raise ConfigError(f"{what} the whole population; got the indices {indices}, expected None.")
-
-
-def factor_masks(rates: NDArray[np.float64], base_lr: float, max_jump: int) -> NDArray[np.bool_]:
-    """Factors of the `discrete` form within `max_jump` tenths of the current ones.
-
-    Args:
-        rates: Current learning rates ``(N, n_layers)``.
-        base_lr: Rate of factor 1.
-        max_jump: Tenths by which a factor may move.
-
-    Returns:
-        ``(N, n_layers * 11)``, layer after layer; at least one factor of each layer is allowed.
-    """
-    tenths = np.clip(np.rint(rates / base_lr * (N_FACTORS - 1)), 0, N_FACTORS - 1)
-    allowed = np.abs(np.arange(N_FACTORS) - tenths[..., None]) <= max_jump
-    return allowed.reshape(len(rates), -1)
-
-
-def observed_rates(observations: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Learning rates ``(N, n_layers)`` that observations ``(N, n_layers * n_features)`` tell; 1e-6 stands for 0."""
-    return 10.0 ** split_layers(observations)[..., FEATURE_NAMES.index("lr")].astype(np.float64)
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ rliable's draws from NumPy's global generator, and needs a release of ``arch`` t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,9 @@ from l2o_env.errors import ConfigError
 Scores = NDArray[np.float64]
 """Scores ``(n_runs, n_pairs)``: resampled within each column."""
 N_BOOTSTRAP = 2000
+"""Resamples of an interval."""
 LEVEL = 0.95
+"""Share of the resamples that lie in an interval."""
 
 
 class Estimate(NamedTuple):
@@ -27,8 +30,13 @@ class Estimate(NamedTuple):
     low: NDArray[np.float64] | float
     high: NDArray[np.float64] | float
 
+    def text(self, digits: int = 3, separator: str = " ") -> str:
+        """A single number as ``value [low, high]``, with so many decimals."""
+        value, low, high = (f"{x:z.{digits}f}" for x in self)
+        return f"{value}{separator}[{low}, {high}]"
 
-def score_matrix(frame: pd.DataFrame, column: str) -> Scores:
+
+def score_matrix(frame: pd.DataFrame, column: str, pairs: Sequence[str] | None = None) -> Scores:
     """Scores of one policy, ``(n_runs, n_pairs)``.
 
     A run is an evaluation seed; of a policy that was trained several times it is a training run, and its score the
@@ -37,13 +45,15 @@ def score_matrix(frame: pd.DataFrame, column: str) -> Scores:
     Args:
         frame: Rows of an evaluation with ``pair`` and ``run``; as many for each pair.
         column: What is scored.
+        pairs: The pairs of the columns; None takes all, in the order of their first row.
 
     Raises:
         ConfigError: If pairs have different numbers of runs.
     """
     if frame["run"].nunique() > 1:
         frame = frame.groupby(["run", "pair"], sort=False)[column].mean().reset_index()
-    columns = [group[column].to_numpy(float) for _, group in frame.groupby("pair", sort=False)]
+    by_pair = {str(pair): group[column].to_numpy(float) for pair, group in frame.groupby("pair", sort=False)}
+    columns = list(by_pair.values()) if pairs is None else [by_pair[pair] for pair in pairs]
     if len({len(values) for values in columns}) != 1:
         raise ConfigError(f"Pairs have {sorted({len(v) for v in columns})} runs each; expected as many for each pair.")
     return np.stack(columns, axis=1)

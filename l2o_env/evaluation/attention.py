@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,10 @@ class Look:
     predicted: NDArray[np.int64]
     layer: str
 
+    def of(self, images: Sequence[int]) -> Look:
+        """The same of some of the images, by their indices."""
+        return Look(self.maps[images], self.predicted[images], self.layer)
+
 
 def look(model: Optimizee, images: Tensor, layer: str | None = None) -> Look:
     """Grad-CAM of the predicted class.
@@ -56,15 +61,15 @@ def look(model: Optimizee, images: Tensor, layer: str | None = None) -> Look:
     maps, predicted = [], []
     for chunk in images.split(CHUNK):
         with torch.no_grad():
-            said = model(chunk)[0].argmax(-1)
-        found = grad_cam.attribute(chunk, target=said, relu_attributions=True)
-        if not isinstance(found, Tensor) or found.dim() != 4:
+            classes = model(chunk)[0].argmax(-1)
+        attribution = grad_cam.attribute(chunk, target=classes, relu_attributions=True)
+        if not isinstance(attribution, Tensor) or attribution.dim() != 4:
             raise ConfigError(f"The output of {name!r} is no feature map (n, channels, height, width); name another.")
-        resized = LayerAttribution.interpolate(found.detach(), tuple(images.shape[-2:]), "bilinear")
+        resized = LayerAttribution.interpolate(attribution.detach(), tuple(images.shape[-2:]), "bilinear")
         maps.append(resized[:, 0].clamp(min=0).double())
-        predicted.append(said)
+        predicted.append(classes)
     attention = torch.cat(maps)
-    total = attention.sum((-2, -1), keepdim=True)
+    total = attention.sum((-2, -1), keepdim=True)  # 0 where nothing speaks for the class: such a map stays 0
     return Look((attention / total.clamp(min=1e-12)).numpy(), torch.cat(predicted).numpy(), name)
 
 
@@ -85,21 +90,21 @@ def deepest_map(model: Optimizee, image: Tensor) -> str:
 
         return hook
 
-    modules = dict(model.named_modules())
-    parents = [model.feature_layer.rpartition(".")[0]] if model.feature_layer else [""]
-    names = [f"{parent}.{group}".strip(".") for parent in parents for group in model.layer_groups()]
-    handles = [part.register_forward_hook(keep(name)) for name, part in modules.items() if name]
+    # The groups are modules beside the last feature map: in an adapted network these lie inside its backbone.
+    parent = (model.feature_layer or "").rpartition(".")[0]
+    groups = [f"{parent}.{group}".strip(".") for group in model.layer_groups()]
+    handles = [module.register_forward_hook(keep(name)) for name, module in model.named_modules() if name]
     with torch.no_grad():
         model(image)
     for handle in handles:
         handle.remove()
     maps = {name: min(shape[-2:]) for name, shape in shapes.items() if len(shape) == 4 and min(shape[-2:]) > 1}
-    large = [name for name, places in maps.items() if name in names and places >= MIN_PLACES]
-    found = large[-1] if large else model.feature_layer
-    if found is None:
+    large = [name for name, places in maps.items() if name in groups and places >= MIN_PLACES]
+    deepest = large[-1] if large else model.feature_layer
+    if deepest is None:
         hint = f"give --layer, one of {', '.join(list(maps)[-_SHOWN:])}" if maps else "no module of it makes one"
         raise ConfigError(f"{type(model).__name__} names no feature map with several places; {hint}.")
-    return found
+    return deepest
 
 
 def share_on_object(maps: NDArray[np.float64], masks: NDArray[np.bool_]) -> float:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from l2o_env.config import EnvConfig
-from l2o_env.evaluation.rollout import AgentLike
+from l2o_env.evaluation.agent import AgentLike
 
 Mode = Literal["deterministic", "sampled"]
 """Whether a policy takes its most likely action or draws one."""
-Selection = Literal["last", "source", "checkpoint", "target-oracle", "fixed", "tuned"]
-"""How a policy was chosen.
+SelectionRule = Literal["last", "source", "checkpoint", "target-oracle", "fixed", "tuned"]
+"""How a policy was chosen, in tables the column ``selection``.
 
 - ``last``: the last of its training;
 - ``source``: the checkpoint that was best by V on the held-out *synthetic* images of the training pairs;
@@ -47,7 +47,7 @@ class Contestant:
     load: Callable[[], AgentLike]
     digest: str
     config: EnvConfig
-    selection: Selection
+    selection: SelectionRule
     run: str = ""
     checkpoint: str = ""
     trained_on: tuple[str, ...] = ()

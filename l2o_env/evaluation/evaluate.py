@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig
 from l2o_env.episodes import n_steps
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integer
+from l2o_env.evaluation.agent import AgentLike, completed
 from l2o_env.evaluation.rollout import (
     MAX_OPTIMIZEES,
-    AgentLike,
     Outcome,
     Progress,
     Step,
@@ -24,44 +24,26 @@ from l2o_env.evaluation.rollout import (
     reporter,
     run_episodes,
 )
-from l2o_env.inner.networks import check_pair, model_maker
+from l2o_env.inner.network_checks import check_pair, model_maker
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 StepCallback = Callable[[str, str, int, NDArray[np.float32], dict[str, Any]], None]
-"""Called with policy, pair, step (0: the reset), observations ``(N, ...)`` and info; see :func:`evaluate`."""
+"""Called after each reset and step with policy, pair, step (0: the reset), observations ``(N, ...)`` and info.
 
+``info["seed"]`` is the seed of each row, ``info["sampled"]`` tells whether its actions are, and ``info["_lr"]`` (or any
+other mask) tells the rows that count. More than 16 seeds come as several populations.
+"""
 COLUMNS = (
-    "policy",
-    "pair",
-    "seed",
-    "v_start",
-    "v_end",
-    "v_return",
-    "real_accuracy",
-    "proxy_accuracy",
-    "validation_accuracy",
-    "updates",
-    "diverged",
-    "return",
-)
-"""Columns of :func:`evaluate`."""
-
+    "policy", "pair", "seed", "v_start", "v_end", "v_return", "real_accuracy", "proxy_accuracy", "validation_accuracy",
+    "updates", "diverged", "return",
+)  # fmt: skip
+"""Columns of :func:`evaluate`: V at the start, at the end (of the last finite weights, if the episode diverged) and
+their difference; accuracy on the real target, of the proxy's head on the proxy's test images, and on the held-out
+synthetic images; updates made; whether it diverged; sum of the rewards. Without target images the real accuracy is NaN,
+without proxy test images that of the proxy's head."""
 CLASS_COLUMN = "real_accuracy_class_{}"
-"""Columns of the accuracy on each class of the target."""
-
-SUMMARISED = ("v_end", "v_return", "real_accuracy", "proxy_accuracy")
-"""Columns of which :func:`summarise` gives mean and interval."""
-
-_HEADINGS = {
-    "policy": "policy",
-    "pair": "pair",
-    "v_end": "V",
-    "v_return": "V-return",
-    "real_accuracy": "real accuracy",
-    "proxy_accuracy": "proxy accuracy kept",
-    "diverged": "diverged",
-}
+"""Columns of the accuracy on each class of the target; NaN for a class that a pair does not have."""
 
 
 def evaluate(
@@ -80,8 +62,9 @@ def evaluate(
 
     The seeds are those of ``SeedSequence([seed, "evaluation"])``: they have nothing in common with those of training
     and tuning, and they are the same for all policies and pairs, so that differences between policies are paired.
-    ``Syn2RealEnv(...).reset(seed=s)`` with a seed of the table makes the same episode again. Agents with an attribute
-    ``config_overrides`` are run with these settings in place of the ones of `config`.
+    ``Syn2RealEnv(...).reset(seed=s)`` with a seed of the table makes the same episode again. What an agent may have
+    beside ``act`` and ``output`` is in :class:`l2o_env.evaluation.agent.BaseAgent`: its ``config_overrides`` take the
+    place of settings of `config`.
 
     Args:
         agents: Agents by the name that the table gives them.
@@ -90,61 +73,52 @@ def evaluate(
         config: Settings of the environment; ``pairs`` and ``common_random_numbers`` are not read.
         seed: Seed of the evaluation seeds.
         deterministic: Whether agents take their most likely action.
-        per_class: Whether the accuracy on each class of the target is wanted too, as columns ``CLASS_COLUMN.format(k)``
-            (NaN for a class that a pair does not have).
+        per_class: Whether the columns ``CLASS_COLUMN.format(k)`` are wanted too.
         progress: Called after each step with steps made and planned; episodes that diverge make fewer.
-        on_step: Called after each reset and step with policy, pair, step, observations and info. ``info["seed"]`` is
-            the seed of each row, ``info["sampled"]`` tells whether its actions are, and ``info["_lr"]`` (or any other
-            mask) tells the rows that count; more than 16 seeds come as several populations.
+        on_step: See ``StepCallback``.
 
     Returns:
-        One row per policy, pair and seed, with the columns ``COLUMNS``: V at the start, at the end (of the last
-        finite weights, if it diverged) and their difference; accuracy on the real target, of the proxy's head on the
-        proxy's test images, and on the held-out synthetic images; updates made; whether it diverged; sum of the
-        rewards. Without target images the real accuracy is NaN, without proxy test images that of the proxy's head.
+        One row per policy, pair and seed, with the columns ``COLUMNS``.
 
     Raises:
-        ConfigError: Before anything runs, if there is nothing to evaluate, a pair is unknown or lacks what the settings
-            need, or an agent was trained for actions that mean something else or for another number of layer groups.
+        ConfigError: Before anything runs, if there is nothing to evaluate, a pair is unknown, or agents, pairs and
+            settings do not go together (see :func:`check_runs`).
     """
-    if isinstance(n_seeds, bool) or not isinstance(n_seeds, int) or n_seeds < 1:
-        raise ConfigError(f"n_seeds is {n_seeds!r}; expected an integer >= 1.")
     names = [pairs] if isinstance(pairs, str) else list(pairs)
-    if not agents or not names:
-        raise ConfigError(f"Got {len(agents)} agents and {len(names)} pairs to evaluate; expected at least one each.")
-    for name in names:
-        pair_registry.check(name)
-    batches = _batches(episode_seeds(seed, "evaluation", n_seeds))
-    frames: list[pd.DataFrame] = []
-    runs = check_runs(agents, names, config)
-    done, total = 0, sum(run.n_steps for run in runs) * len(batches)
-    for run, venv in _populations(runs, len(batches[0][0])):
-        policy, pair, agent = run.policy, run.pair, run.agent
-        for row_seeds, n_rows in batches:
-            report = reporter(progress, done, total, f"{policy} on {pair_registry.label(pair)}")
-            built = venv.episodes.population.pairs[0]
-            has_target = built.target is not None
-            found = run_episodes(
-                venv,
-                agent,
-                seeds=row_seeds,
-                deterministic=deterministic,
-                splits=[split for split in ("target", "proxy_test") if getattr(built, split) is not None],
-                per_class=per_class and has_target,
-                on_step=_observer(policy, pair, row_seeds, n_rows, on_step, report, not deterministic),
-            )
-            frames.append(_frame(policy, pair, row_seeds, found).iloc[:n_rows])
+    _check_input(agents, names, n_seeds)
+    runs, batches = check_runs(agents, names, config), _batches(episode_seeds(seed, "evaluation", n_seeds))
+    frames, done, total = [], 0, sum(run.n_steps for run in runs) * len(batches)
+    for run, venv in _populations(runs, len(batches[0].seeds)):
+        for batch in batches:
+            report = reporter(progress, done, total, f"{run.policy} on {pair_registry.label(run.pair)}")
+            observe = _observer(run, batch, on_step, report, sampled=not deterministic)
+            frames.append(_run_batch(run, batch, venv, deterministic, per_class, observe))
             report(run.n_steps)
             done += run.n_steps
     return pd.concat(frames, ignore_index=True)
 
 
-def _batches(seeds: list[int]) -> list[tuple[list[int], int]]:
-    """Splits seeds evenly into populations of one size: their rows' seeds, and how many of them count."""
+def _check_input(agents: Mapping[str, AgentLike], pairs: Sequence[str], n_seeds: int) -> None:
+    require_integer("n_seeds", n_seeds)
+    if not agents or not pairs:
+        raise ConfigError(f"Got {len(agents)} agents and {len(pairs)} pairs to evaluate; expected at least one each.")
+    for name in pairs:
+        pair_registry.check(name)
+
+
+class _Batch(NamedTuple):
+    """The seeds of one population's rows, of which the first `n` count: the others fill it up."""
+
+    seeds: list[int]
+    n: int
+
+
+def _batches(seeds: list[int]) -> list[_Batch]:
+    """Splits seeds evenly into populations of one size, because one of another size would be built anew."""
     n_batches = -(-len(seeds) // MAX_OPTIMIZEES)
     size = -(-len(seeds) // n_batches)
-    parts = [seeds[i : i + size] for i in range(0, len(seeds), size)]
-    return [(part + part[-1:] * (size - len(part)), len(part)) for part in parts]
+    chunks = [seeds[i : i + size] for i in range(0, len(seeds), size)]
+    return [_Batch(chunk + chunk[-1:] * (size - len(chunk)), len(chunk)) for chunk in chunks]
 
 
 class Run(NamedTuple):
@@ -174,21 +148,22 @@ def check_runs(agents: Mapping[str, AgentLike], pairs: Sequence[str], config: En
         config: Settings of the environment; see :func:`evaluate`.
 
     Raises:
-        ConfigError: If an agent does not fit a pair's network or actions, or a pair lacks what settings need.
+        ConfigError: If an agent was trained for actions that mean something else or for another number of layer
+            groups, or a pair lacks what the settings need.
     """
     runs = []
     for pair in pairs:
         built = pair_registry.make(pair)
         models: dict[Any, Optimizee] = {}
         for policy, agent in agents.items():
-            overrides = getattr(agent, "config_overrides", {})
+            overrides = completed(agent).config_overrides
             settings = replace(config, **{**overrides, "pairs": (pair,), "common_random_numbers": False})
             maker = model_maker(built, settings)
             if maker not in models:  # large networks take a while to make
                 models[maker] = maker(new_generator(0))
             model = models[maker]
             check_pair(built, model, settings)
-            check_agent(policy, agent, settings, len(model.layer_groups()), pair)
+            check_agent(policy, agent, settings, built.layout.n_layers, pair)
             runs.append(Run(pair, policy, agent, settings, n_steps(settings, built)))
     return runs
 
@@ -206,108 +181,79 @@ def _populations(runs: Sequence[Run], n: int) -> Iterator[tuple[Run, Syn2RealVec
 
 
 def check_agent(policy: str, agent: AgentLike, config: EnvConfig, n_layers: int, pair: str) -> None:
-    """Raises ConfigError unless an agent fits an environment; agents without ``check_env`` and ``check_layers`` do.
+    """Raises ConfigError unless an agent fits an environment, by its ``check_env`` and ``check_layers``.
 
     Args:
         policy: What the error calls the agent.
-        agent: The agent. ``check_env(config)`` and ``check_layers(n_layers)`` raise ``ConfigError`` if it does not fit.
+        agent: The agent.
         config: Settings of the environment.
         n_layers: Layer groups of the pair's network.
         pair: What the error calls the pair.
     """
     try:
-        if hasattr(agent, "check_env"):
-            agent.check_env(config)
-        if hasattr(agent, "check_layers"):
-            agent.check_layers(n_layers)
+        completed(agent).check_env(config)
+        completed(agent).check_layers(n_layers)
     except ConfigError as error:
         raise ConfigError(f"{policy!r} cannot run on the pair {pair!r}: {error}") from error
 
 
 def _observer(
-    policy: str,
-    pair: str,
-    seeds: list[int],
-    n_rows: int,
-    on_step: StepCallback | None,
-    report: Callable[[int], None],
-    sampled: bool,
+    run: Run, batch: _Batch, on_step: StepCallback | None, report: Callable[[int], None], *, sampled: bool
 ) -> Callable[[Step], None]:
     """Passes the steps of a rollout on, with what a recorder wants to know besides."""
-    counts = np.arange(len(seeds)) < n_rows
+    counts = np.arange(len(batch.seeds)) < batch.n
 
     def observe(step: Step) -> None:
         report(step.number)
         if on_step is not None:
             info = {key: value & counts if key.startswith("_") else value for key, value in step.info.items()}
-            info |= {"seed": np.array(seeds), "_seed": step.running & counts}
-            info |= {"sampled": np.full(len(seeds), sampled), "_sampled": info["_seed"]}
-            on_step(policy, pair, step.number, step.observations, info)
+            info |= {"seed": np.array(batch.seeds), "_seed": step.running & counts}
+            info |= {"sampled": np.full(len(counts), sampled), "_sampled": info["_seed"]}
+            on_step(run.policy, run.pair, step.number, step.observations, info)
 
     return observe
 
 
-def _frame(policy: str, pair: str, seeds: list[int], found: Outcome) -> pd.DataFrame:
+def _run_batch(
+    run: Run,
+    batch: _Batch,
+    venv: Syn2RealVectorEnv,
+    deterministic: bool,
+    per_class: bool,
+    observe: Callable[[Step], None],
+) -> pd.DataFrame:
+    """One episode of each seed of a batch, as rows of the table."""
+    pair = venv.episodes.population.pairs[0]
+    outcome = run_episodes(
+        venv,
+        run.agent,
+        seeds=batch.seeds,
+        deterministic=deterministic,
+        splits=[split for split in ("target", "proxy_test") if getattr(pair, split) is not None],
+        per_class=per_class and pair.target is not None,
+        on_step=observe,
+    )
+    return _frame(run, batch.seeds, outcome).iloc[: batch.n]
+
+
+def _frame(run: Run, seeds: list[int], outcome: Outcome) -> pd.DataFrame:
     unknown = np.full(len(seeds), np.nan)  # of one value pandas would make a column of objects
     columns = {
-        "policy": policy,
-        "pair": pair,
+        "policy": run.policy,
+        "pair": run.pair,
         "seed": seeds,
-        "v_start": found.v_start,
-        "v_end": found.v_end,
-        "v_return": found.v_end - found.v_start,
-        "real_accuracy": found.accuracy.get("target", unknown),
-        "proxy_accuracy": found.accuracy.get("proxy_test", unknown),
-        "validation_accuracy": found.validation_accuracy,
-        "updates": found.updates,
-        "diverged": found.diverged,
-        "return": found.returns,
+        "v_start": outcome.v_start,
+        "v_end": outcome.v_end,
+        "v_return": outcome.v_end - outcome.v_start,
+        "real_accuracy": outcome.accuracy.get("target", unknown),
+        "proxy_accuracy": outcome.accuracy.get("proxy_test", unknown),
+        "validation_accuracy": outcome.validation_accuracy,
+        "updates": outcome.updates,
+        "diverged": outcome.diverged,
+        "return": outcome.returns,
     }
     frame = pd.DataFrame(columns, columns=list(COLUMNS))
-    if found.class_accuracy is not None:
-        for k, values in enumerate(found.class_accuracy.T):
+    if outcome.class_accuracy is not None:
+        for k, values in enumerate(outcome.class_accuracy.T):
             frame[CLASS_COLUMN.format(k)] = values
     return frame
-
-
-def summarise(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean and 95 % confidence interval over seeds, of each policy on each pair.
-
-    Args:
-        frame: What :func:`evaluate` returned.
-
-    Returns:
-        Columns ``policy``, ``pair``, ``n_seeds``, each of ``SUMMARISED`` with the half-width of its Student t interval
-        as ``<column>_ci`` (NaN for one seed), and ``diverged``, the number of runs that did. Policies and pairs keep
-        the order of their first row.
-    """
-    from scipy.stats import t
-
-    rows = []
-    for (policy, pair), group in frame.groupby(["policy", "pair"], sort=False):
-        row: dict[str, Any] = {"policy": policy, "pair": pair, "n_seeds": len(group)}
-        for column in SUMMARISED:
-            values = group[column].to_numpy(float)
-            n = len(values)
-            row[column] = values.mean()
-            row[f"{column}_ci"] = t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
-        rows.append({**row, "diverged": int(group["diverged"].sum())})
-    return pd.DataFrame(rows)
-
-
-def to_markdown(summary: pd.DataFrame) -> str:
-    """The table of a :func:`summarise`, as Markdown whose columns also line up in a terminal."""
-    cells = [list(_HEADINGS.values())]
-    for _, row in summary.iterrows():
-        numbers = [_with_interval(row[column], row[f"{column}_ci"]) for column in SUMMARISED]
-        cells.append([row["policy"], pair_registry.label(row["pair"]), *numbers, f"{row['diverged']}/{row['n_seeds']}"])
-    widths = [max(len(line[k]) for line in cells) for k in range(len(_HEADINGS))]
-    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in cells]
-    lines = [f"| {' | '.join(line)} |" for line in padded]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
-
-
-def _with_interval(mean: float, half_width: float) -> str:
-    if np.isnan(mean):
-        return "–"
-    return f"{mean:z.3f}" if np.isnan(half_width) else f"{mean:z.3f} ± {half_width:.3f}"

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -16,22 +17,18 @@ import l2o_env
 from l2o_env import pairs as pair_registry
 from l2o_env.atomic import atomic_path
 from l2o_env.episodes import n_steps
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, require_integer, unknown_name
 from l2o_env.evaluation.contestant import Contestant, Mode
 from l2o_env.evaluation.evaluate import check_runs, evaluate
 from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, Progress, episode_seeds
 from l2o_env.evaluation.summary import target_oracle, tidy
-from l2o_env.models.base import new_generator
 from l2o_env.pairs import Split
 from l2o_env.pairs.images.image_split import ImageSplit
 from l2o_env.results.record import merge_recordings, recording
+from l2o_env.results.run_folder import PARTS, RECORDING
 
 if TYPE_CHECKING:
     from l2o_env.pairs import Pair
-
-
-PARTS = "parts"
-"""Folder of the finished parts."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +48,38 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class _Part:
-    """One agent on one pair in one mode, whatever it is called."""
+    """One agent on one pair in one mode, on seeds that are those of all parts.
+
+    Two parts that differ in what the agent is called, not in what it is, have one name and share what is kept.
+    """
 
     contestant: Contestant
     pair: str
     mode: Mode
-    settings: str
+    images: str
+    """What tells the pair's images and proxy from any others'; see :func:`pair_digest`."""
+    n_seeds: int
+    seed: int
+
+    @cached_property
+    def settings(self) -> str:
+        """All that the results depend on."""
+        config = asdict(replace(self.contestant.config, pairs=(self.pair,), common_random_numbers=False))
+        agent, mode, pair, images = self.contestant.digest, self.mode, self.pair, self.images
+        settings = {"agent": agent, "mode": mode, "pair": pair, "images": images, "n_seeds": self.n_seeds}
+        settings |= {"seed": self.seed, "config": config, "version": l2o_env.__version__, "format": 1}
+        return json.dumps(settings, sort_keys=True)
+
+    @cached_property
+    def name(self) -> str:
+        """Of its files."""
+        return hashlib.sha256(self.settings.encode()).hexdigest()[:20]
 
     @property
-    def name(self) -> str:
-        return hashlib.sha256(self.settings.encode()).hexdigest()[:20]
+    def n_steps(self) -> int:
+        """Steps that it takes, unless episodes diverge."""
+        n_populations = -(-self.n_seeds // MAX_OPTIMIZEES)
+        return n_steps(self.contestant.config, pair_registry.make(self.pair)) * n_populations
 
 
 def evaluate_in_parts(
@@ -97,27 +116,27 @@ def evaluate_in_parts(
         OSError: If something cannot be written; finished parts stay.
     """
     parts = _plan(contestants, pairs, n_seeds, seed)
-    store = folder / PARTS
-    store.mkdir(exist_ok=True)
-    open_parts = {part.name: part for part in parts if _read(store, part, n_seeds, seed) is None}
-    kept = len({part.name for part in parts}) - len(open_parts)
-    batches = -(-n_seeds // MAX_OPTIMIZEES)
-    steps = [n_steps(p.contestant.config, pair_registry.make(p.pair)) * batches for p in open_parts.values()]
-    for k, part in enumerate(open_parts.values()):
-        _run(store, part, n_seeds, seed, _shifted(progress, sum(steps[:k]), sum(steps)))
-    frames = []
-    for part in parts:
-        frame = _read(store, part, n_seeds, seed)
-        if frame is None:
-            raise ConfigError(f"The part {part.name} in {store} changed while it was read; evaluate again.")
-        frames.append(_labelled(frame, part))
-    results = pd.concat(frames, ignore_index=True)
+    store = _Store(folder / PARTS)
+    different = {part.name: part for part in parts}
+    unfinished = [part for part in different.values() if store.read(part) is None]
+    _run_all(unfinished, store, progress)
+    results = pd.concat([_labelled(store.read_finished(part), part) for part in parts], ignore_index=True)
     results = pd.concat([results, target_oracle(results)], ignore_index=True)
-    names = _recorded_names(contestants)
+    # Checkpoints that are neither the last nor the selected one are there for the oracle to choose among.
     shown = [part for part in parts if part.contestant.selection != "checkpoint"]
-    sources = [(store / f"{part.name}.actions.parquet", names[id(part.contestant)]) for part in shown]
-    merge_recordings(sources, folder / "actions.parquet")
-    return Evaluated(tidy(results[results["selection"] != "checkpoint"]), kept, len(open_parts) + kept)
+    names = _recorded_names(contestants)
+    recordings = [(store.recording_of(part), names[id(part.contestant)]) for part in shown]
+    merge_recordings(recordings, folder / RECORDING)
+    results = tidy(results[results["selection"] != "checkpoint"])
+    return Evaluated(results, kept=len(different) - len(unfinished), n_parts=len(different))
+
+
+def _run_all(parts: Sequence[_Part], store: _Store, progress: Progress | None) -> None:
+    """Runs parts one after the other; their progress is that of all together."""
+    done, total = 0, sum(part.n_steps for part in parts)
+    for part in parts:
+        store.run(part, _shifted(progress, done, total))
+        done += part.n_steps
 
 
 def _recorded_names(contestants: Sequence[Contestant]) -> dict[int, str]:
@@ -134,8 +153,7 @@ def _recorded_names(contestants: Sequence[Contestant]) -> dict[int, str]:
 
 
 def _plan(contestants: Sequence[Contestant], pairs: Sequence[str], n_seeds: int, seed: int) -> list[_Part]:
-    if isinstance(n_seeds, bool) or not isinstance(n_seeds, int) or n_seeds < 1:
-        raise ConfigError(f"n_seeds is {n_seeds!r}; expected an integer >= 1.")
+    n_seeds = require_integer("n_seeds", n_seeds)
     if not contestants or not pairs:
         raise ConfigError(f"Got {len(contestants)} policies and {len(pairs)} pairs to evaluate; expected at least one.")
     for name in pairs:
@@ -151,31 +169,15 @@ def _plan(contestants: Sequence[Contestant], pairs: Sequence[str], n_seeds: int,
             if mode not in get_args(Mode):
                 raise unknown_name("mode", mode, get_args(Mode))
         for pair in pairs:
-            if contestant.pairs is not None and pair not in contestant.pairs:
-                continue
-            check_runs({contestant.policy: agent}, [pair], contestant.config)
-            parts += [
-                _Part(contestant, pair, mode, _settings(contestant, mode, pair, images[pair], n_seeds, seed))
-                for mode in contestant.modes
-            ]
+            if contestant.pairs is None or pair in contestant.pairs:
+                check_runs({contestant.policy: agent}, [pair], contestant.config)
+                parts += [_Part(contestant, pair, mode, images[pair], n_seeds, seed) for mode in contestant.modes]
     return parts
 
 
 def _twice(names: Iterable[Any]) -> Any:
     seen: set[Any] = set()
     return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
-
-
-def n_layers(pair: str) -> int:
-    """Number of layer groups of a pair's network."""
-    return len(pair_registry.make(pair).make_model(new_generator(0)).layer_groups())
-
-
-def _settings(contestant: Contestant, mode: Mode, pair: str, images: str, n_seeds: int, seed: int) -> str:
-    config = asdict(replace(contestant.config, pairs=(pair,), common_random_numbers=False))
-    settings = {"agent": contestant.digest, "mode": mode, "pair": pair, "images": images, "n_seeds": n_seeds}
-    settings |= {"seed": seed, "config": config, "version": l2o_env.__version__, "format": 1}
-    return json.dumps(settings, sort_keys=True)
 
 
 def pair_digest(pair: Pair) -> str:
@@ -197,49 +199,73 @@ def _shifted(progress: Progress | None, done: int, total: int) -> Progress | Non
     return lambda made, planned, text: progress(done + made, total, text)
 
 
-def _run(store: Path, part: _Part, n_seeds: int, seed: int, progress: Progress | None) -> None:
-    """Runs a part and writes it; its results last, because they say that it is finished."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class _Store:
+    """The folder of the finished parts: of each its results, and the recording of its steps."""
 
-    contestant = part.contestant
-    names = tuple(pair_registry.make(part.pair).make_model(new_generator(0)).layer_groups())
-    started = time.perf_counter()
-    with recording(store / f"{part.name}.actions.parquet", {part.pair: names}) as recorder:
-        frame = evaluate(
-            {contestant.policy: contestant.load()},
-            [part.pair],
-            n_seeds,
-            contestant.config,
-            seed=seed,
-            deterministic=part.mode == "deterministic",
-            per_class=True,
-            progress=progress,
-            on_step=recorder,
-        )
-    frame["wall_time"] = (time.perf_counter() - started) / n_seeds
-    table = pa.Table.from_pandas(frame.drop(columns=["policy", "pair"]), preserve_index=False)
-    with atomic_path(store / f"{part.name}.parquet") as path:
-        pq.write_table(table.replace_schema_metadata({b"settings": part.settings.encode()}), path)
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
 
+    def recording_of(self, part: _Part) -> Path:
+        """The recording of a part."""
+        return self._folder / f"{part.name}.{RECORDING}"
 
-def _read(store: Path, part: _Part, n_seeds: int, seed: int) -> pd.DataFrame | None:
-    """A finished part; None if there is none, or if it is damaged or not of these settings."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    def results_of(self, part: _Part) -> Path:
+        """Its results, with the settings that they depend on."""
+        return self._folder / f"{part.name}.parquet"
 
-    path = store / f"{part.name}.parquet"
-    if not path.is_file() or not (store / f"{part.name}.actions.parquet").is_file():
-        return None
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError):
-        return None
-    settings = (table.schema.metadata or {}).get(b"settings", b"").decode(errors="replace")
-    frame = table.to_pandas()
-    if settings != part.settings or "seed" not in frame:
-        return None
-    return frame if frame["seed"].tolist() == episode_seeds(seed, "evaluation", n_seeds) else None
+    def run(self, part: _Part, progress: Progress | None) -> None:
+        """Runs a part and writes it; its results last, because they say that it is finished."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        contestant = part.contestant
+        names = pair_registry.make(part.pair).layout.group_names
+        started = time.perf_counter()
+        with recording(self.recording_of(part), {part.pair: names}) as recorder:
+            frame = evaluate(
+                {contestant.policy: contestant.load()},
+                [part.pair],
+                part.n_seeds,
+                contestant.config,
+                seed=part.seed,
+                deterministic=part.mode == "deterministic",
+                per_class=True,
+                progress=progress,
+                on_step=recorder,
+            )
+        frame["wall_time"] = (time.perf_counter() - started) / part.n_seeds
+        table = pa.Table.from_pandas(frame.drop(columns=["policy", "pair"]), preserve_index=False)
+        with atomic_path(self.results_of(part)) as path:
+            pq.write_table(table.replace_schema_metadata({b"settings": part.settings.encode()}), path)
+
+    def read(self, part: _Part) -> pd.DataFrame | None:
+        """The results of a part; None if there are none, or if they are damaged or not of these settings."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if not self.results_of(part).is_file() or not self.recording_of(part).is_file():
+            return None
+        try:
+            table = pq.read_table(self.results_of(part))
+        except (pa.ArrowException, OSError):
+            return None
+        settings = (table.schema.metadata or {}).get(b"settings", b"").decode(errors="replace")
+        frame = table.to_pandas()
+        if settings != part.settings or "seed" not in frame:
+            return None
+        return frame if frame["seed"].tolist() == episode_seeds(part.seed, "evaluation", part.n_seeds) else None
+
+    def read_finished(self, part: _Part) -> pd.DataFrame:
+        """The results of a part that is there.
+
+        Raises:
+            ConfigError: If it is not, because somebody else changed the folder.
+        """
+        frame = self.read(part)
+        if frame is None:
+            raise ConfigError(f"The part {part.name} in {self._folder} changed while it was read; evaluate again.")
+        return frame
 
 
 def _labelled(frame: pd.DataFrame, part: _Part) -> pd.DataFrame:

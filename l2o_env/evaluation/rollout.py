@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from l2o_env.errors import ConfigError
+from l2o_env.evaluation.agent import AgentLike, BaseAgent, completed
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 MAX_OPTIMIZEES = 16
@@ -32,31 +33,6 @@ def reporter(progress: Progress | None, done: int, total: int, text: str) -> Cal
     if progress is None:
         return lambda step: None
     return lambda step: progress(done + step, total, text)
-
-
-class AgentLike(Protocol):
-    """What a rollout asks of an agent; ``agents.base.Agent`` has it."""
-
-    @property
-    def output(self) -> Literal["action", "rates"]:
-        """Whether :meth:`act` returns actions of the environment or physical learning rates.
-
-        Hand-made schedules return rates (``"rates"``) and so need no particular action form.
-        """
-        ...
-
-    def act(self, observations: NDArray[np.float32], state: Any, deterministic: bool) -> tuple[NDArray[Any], Any]:
-        """Chooses actions.
-
-        Args:
-            observations: ``(N, n_layers * n_features)``.
-            state: What the last call of the episode returned; None at its start.
-            deterministic: Whether to take the most likely action instead of a sample.
-
-        Returns:
-            Actions or rates ``(N, n_layers)``, and the state for the next call.
-        """
-        ...
 
 
 class Step(NamedTuple):
@@ -152,66 +128,79 @@ def run_episodes(
     Raises:
         ConfigError: If the population has another auto-reset mode.
     """
+    _require_final_weights(venv)
+    agent, n, state = completed(agent), venv.num_envs, None
+    observations, info = venv.reset(seed=seeds)
+    outcome = _unknown_outcome(venv, info["value"], splits, per_class)
+    step = Step(0, np.ones(n, np.bool_), np.zeros(n, np.bool_), observations, np.zeros(n), info)
+    while True:
+        if on_step is not None:
+            on_step(_masked(step))
+        running = step.running & ~step.ended
+        if not running.any():
+            return outcome
+        actions, next_state = agent.act(step.observations, state, deterministic)
+        described = {} if on_step is None else _describe(agent, step.observations, state, actions)
+        advance = venv.step_rates if agent.output == "rates" else venv.step
+        observations, rewards, terminated, truncated, info = advance(actions)
+        ended = running & (terminated | truncated)
+        step, state = Step(step.number + 1, running, ended, observations, rewards, {**info, **described}), next_state
+        outcome.returns[running] += rewards[running]
+        if ended.any():
+            _note_end(outcome, step, venv)
+
+
+def _require_final_weights(venv: Syn2RealVectorEnv) -> None:
     if venv.autoreset_mode != AutoresetMode.NEXT_STEP:
         raise ConfigError(
             f"The population has the auto-reset mode {venv.autoreset_mode.value}; expected NextStep (the default), "
             "because the final weights of an episode are evaluated before the next one starts."
         )
-    observations, info = venv.reset(seed=seeds)
-    n, index, state = venv.num_envs, 0, None
-    running, ended, rewards = np.ones(n, np.bool_), np.zeros(n, np.bool_), np.zeros(n)
-    found = Outcome(
-        v_start=info["value"].copy(),
+
+
+def _unknown_outcome(
+    venv: Syn2RealVectorEnv, v_start: NDArray[np.float64], splits: Sequence[str], per_class: bool
+) -> Outcome:
+    """What is known of episodes when they begin; :func:`_note_end` fills in the rest, row by row."""
+    n, n_classes = venv.num_envs, venv.episodes.population.pairs[0].n_classes
+    return Outcome(
+        v_start=v_start.copy(),
         v_end=np.full(n, np.nan),
         returns=np.zeros(n),
         validation_accuracy=np.full(n, np.nan),
         updates=np.zeros(n, np.int64),
         diverged=np.zeros(n, np.bool_),
         accuracy={split: np.full(n, np.nan) for split in splits},
-        class_accuracy=np.full((n, venv.episodes.population.pairs[0].n_classes), np.nan) if per_class else None,
+        class_accuracy=np.full((n, n_classes), np.nan) if per_class else None,
     )
-    while True:
-        if on_step is not None:
-            masks = {key: running.copy() for key in info if key.startswith("_")}
-            on_step(Step(index, running.copy(), ended, observations, rewards, {**info, **masks}))
-        running &= ~ended
-        if not running.any():
-            return found
-        before = (observations, state)
-        chosen, state = agent.act(observations, state, deterministic)
-        described = {} if on_step is None else _describe(agent, *before, chosen)
-        step = venv.step_rates if agent.output == "rates" else venv.step
-        observations, rewards, terminated, truncated, info = step(chosen)
-        info = {**info, **described}
-        index += 1
-        ended = running & (terminated | truncated)
-        found.returns[running] += rewards[running]
-        if ended.any():
-            _note_end(found, ended, info, {split: venv.evaluate(split) for split in splits})
-            if found.class_accuracy is not None:
-                found.class_accuracy[ended] = venv.class_accuracy("target")[ended]
+
+
+def _masked(step: Step) -> Step:
+    """The step as observers see it: what the environment says of optimizees that have ended before does not count."""
+    return step._replace(info={key: step.running if key[0] == "_" else value for key, value in step.info.items()})
 
 
 def _describe(
-    agent: AgentLike, observations: NDArray[np.float32], state: Any, chosen: NDArray[Any]
+    agent: BaseAgent, observations: NDArray[np.float32], state: Any, actions: NDArray[Any]
 ) -> dict[str, NDArray[Any]]:
     """What an observer is told of the actions, with masks as the environment's info has them."""
     described: dict[str, NDArray[Any]] = {}
     if agent.output == "action":
-        described["action"] = np.asarray(chosen, np.float64)
-    if hasattr(agent, "describe"):
-        described |= agent.describe(observations, state, chosen)
+        described["action"] = np.asarray(actions, np.float64)
+    described |= agent.describe(observations, state, actions)
     return described | {f"_{key}": np.ones(len(observations), np.bool_) for key in described}
 
 
-def _note_end(
-    found: Outcome, ended: NDArray[np.bool_], info: dict[str, Any], accuracy: dict[str, NDArray[np.float64]]
-) -> None:
-    for mine, theirs in (
-        (found.v_end, info["value"]),
-        (found.validation_accuracy, info["val_accuracy"]),
-        (found.updates, info["updates"]),
-        (found.diverged, info["diverged"]),
-        *((found.accuracy[split], accuracy[split]) for split in accuracy),
-    ):
-        mine[ended] = theirs[ended]
+def _note_end(outcome: Outcome, step: Step, venv: Syn2RealVectorEnv) -> None:
+    """Fills in the rows whose episode ended with a step, from the weights that they ended with."""
+    measured = [
+        (outcome.v_end, step.info["value"]),
+        (outcome.validation_accuracy, step.info["val_accuracy"]),
+        (outcome.updates, step.info["updates"]),
+        (outcome.diverged, step.info["diverged"]),
+        *((accuracy, venv.evaluate(split)) for split, accuracy in outcome.accuracy.items()),
+    ]
+    if outcome.class_accuracy is not None:
+        measured.append((outcome.class_accuracy, venv.class_accuracy("target")))
+    for column, values in measured:
+        column[step.ended] = values[step.ended]

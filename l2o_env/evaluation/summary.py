@@ -1,4 +1,4 @@
-"""The tidy table of an evaluation: selections, order, and the rows to look at first."""
+"""The tidy table of an evaluation: columns, order, selections, and the rows to look at first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from l2o_env.evaluation.contestant import Selection
+from l2o_env.evaluation.contestant import SelectionRule
 from l2o_env.evaluation.evaluate import CLASS_COLUMN
 
 TIDY_COLUMNS = (
@@ -15,6 +15,7 @@ TIDY_COLUMNS = (
     "proxy_accuracy", "validation_accuracy", "updates", "wall_time", "diverged", "return",
 )  # fmt: skip
 """Columns of :func:`evaluate_in_parts`, beside those of the classes (``evaluate.CLASS_COLUMN``)."""
+PREFERRED_REFERENCE = "uniform"
 
 
 def target_oracle(results: pd.DataFrame) -> pd.DataFrame:
@@ -27,21 +28,21 @@ def target_oracle(results: pd.DataFrame) -> pd.DataFrame:
         results: Rows of the selections ``"last"``, ``"source"`` and ``"checkpoint"``, among others, with their
             ``checkpoint``.
     """
-    found = [results.iloc[:0]]
-    choice = results[results["selection"].isin(("last", "source", "checkpoint"))]
-    for _, rows in choice.groupby(["policy", "run", "mode", "pair"], sort=False):
-        groups = [group for _, group in rows.groupby(["selection", "checkpoint"], sort=False)]
-        means = [float(group["real_accuracy"].mean()) for group in groups]
+    chosen = [results.iloc[:0]]
+    candidates = results[results["selection"].isin(("last", "source", "checkpoint"))]
+    for _, rows in candidates.groupby(["policy", "run", "mode", "pair"], sort=False):
+        checkpoints = [group for _, group in rows.groupby(["selection", "checkpoint"], sort=False)]
+        means = [float(group["real_accuracy"].mean()) for group in checkpoints]
         if len(means) > 1 and np.isfinite(means).all():
-            found.append(groups[int(np.argmax(means))].assign(selection="target-oracle"))
-    return pd.concat(found, ignore_index=True)
+            chosen.append(checkpoints[int(np.argmax(means))].assign(selection="target-oracle"))
+    return pd.concat(chosen, ignore_index=True)
 
 
 def tidy(results: pd.DataFrame) -> pd.DataFrame:
     """The table with its columns in order, policy by policy, and of each the selections in order."""
     classes = [column for column in results.columns if column.startswith(CLASS_COLUMN.format(""))]
     classes.sort(key=lambda column: int(column.rsplit("_", 1)[-1]))
-    order = {name: k for k, name in enumerate(get_args(Selection))}
+    order = {name: k for k, name in enumerate(get_args(SelectionRule))}
     results = results[[*TIDY_COLUMNS, *classes]].assign(_order=results["selection"].map(order))
     first = {name: k for k, name in enumerate(dict.fromkeys(results["policy"]))}
     results["_policy"] = results["policy"].map(first)
@@ -54,3 +55,11 @@ def primary(results: pd.DataFrame) -> pd.DataFrame:
     rows = results[(results["mode"] == "deterministic") & (results["selection"] != "target-oracle")]
     selected = set(rows[rows["selection"] == "source"]["policy"])
     return rows[~((rows["selection"] == "last") & rows["policy"].isin(selected))]
+
+
+def reference_of(results: pd.DataFrame, name: str | None = None) -> str | None:
+    """What the others are compared with: what is named, else ``uniform``, else the first opponent, else nobody."""
+    opponents = list(dict.fromkeys(map(str, results[results["selection"].isin(("fixed", "tuned"))]["policy"])))
+    if name is not None or not opponents:
+        return name
+    return PREFERRED_REFERENCE if PREFERRED_REFERENCE in opponents else opponents[0]

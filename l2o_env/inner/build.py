@@ -12,8 +12,8 @@ from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError
 from l2o_env.inner.graphed import GraphedPopulation
-from l2o_env.inner.inner_loop import InnerLoop
 from l2o_env.inner.looped import LoopedPopulation
+from l2o_env.inner.protocol import InnerLoop
 from l2o_env.inner.sharded import LocalShard, ShardedPopulation
 from l2o_env.inner.stacked import StackedPopulation
 from l2o_env.inner.workers import WorkerShard, get_workers

@@ -15,7 +15,7 @@ from l2o_env.guidance.weight import GuidanceWeight
 from l2o_env.inner.cuda_graph import GraphedCall
 from l2o_env.inner.population import Gradients
 from l2o_env.inner.stacked import StackedPopulation
-from l2o_env.inner.update import clipped, masked_step
+from l2o_env.inner.stacked_update import clipped, masked_step
 from l2o_env.inner.window import Window
 from l2o_env.pairs.pair import Pair
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from l2o_env.config import EnvConfig
 from l2o_env.guidance import TermInputs, kl_divergence
 from l2o_env.guidance.base import captured, feature_map
-from l2o_env.inner.compiled import compiled, graphs_kept
 from l2o_env.inner.device_data import EVALUATION_CHUNK
 from l2o_env.inner.population import Gradients, Population
+from l2o_env.inner.torch_compile import compiled, graphs_kept
 from l2o_env.inner.window import Start, Window, WindowTime
 from l2o_env.models.base import Optimizee
 from l2o_env.models.losses import as_rows, task_loss

@@ -28,8 +28,6 @@ from l2o_env.inner.population import Population
 from l2o_env.inner.stacked import StackedPopulation
 from l2o_env.inner.statistics import FUSED
 from l2o_env.inner.window import Start
-from l2o_env.models.base import new_generator
-from l2o_env.models.layout import Layout
 
 PROBES = (2, 16)
 """Least and largest size of the smaller population that is measured."""
@@ -125,7 +123,7 @@ def measured_need(config: EnvConfig, device: torch.device) -> Need:
         config: Settings of the environment, with ``workers=1``.
         device: Their device.
     """
-    n_weights = Layout.of(pairs.make(config.pairs[0]).make_model(new_generator(0))).n_weights
+    n_weights = pairs.make(config.pairs[0]).layout.n_weights
     # Of few weights the statistics are computed in another way, which larger populations leave.
     n = min(max(PROBES[0], FUSED // n_weights + 1), PROBES[1])
     small, large = _probe(config, device, n), _probe(config, device, n + STEP)

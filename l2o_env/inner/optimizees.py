@@ -15,7 +15,7 @@ from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.inner.device_data import DeviceData
 from l2o_env.inner.metrics import Evaluation, SplitJudge
-from l2o_env.inner.networks import check_pair, model_maker, shared_layout
+from l2o_env.inner.network_checks import check_pair, model_maker, shared_layout
 from l2o_env.inner.stream_data import StreamData
 from l2o_env.inner.window import Start
 from l2o_env.models.base import Optimizee, new_generator

@@ -31,10 +31,10 @@ from l2o_env.inner.statistics import (
 )
 from l2o_env.inner.stream_data import StreamData
 from l2o_env.inner.window import Measurements, Start, Window, WindowTime
+from l2o_env.lr_curve import warmup_poly
 from l2o_env.models.base import new_generator
 from l2o_env.optimizers import RULES
 from l2o_env.pairs.pair import Pair
-from l2o_env.schedule import warmup_poly
 
 
 class Gradients(NamedTuple):
@@ -97,39 +97,34 @@ class Population(Optimizees):
         n_updates: NDArray[np.int64],
         guidance_weights: NDArray[np.float64] | None = None,
     ) -> Window:
-        """Makes a window of updates, then validates.
+        """Makes a window of updates, then validates. The device is read once, at the window's end.
 
         Args:
             rates: Learning rates ``(N, n_layers)``.
             n_updates: Updates of each optimizee ``(N,)``; 0 measures without an update.
             guidance_weights: Weight of the guidance term ``(N,)``; None takes that of the settings.
-
-        Returns:
-            The window's statistics. They are read back from the device once, at its end.
         """
-        self._begin_window()
         # 1. All that the device needs to know goes there before the first update: a copy from the host would wait for
         #    the updates that are under way.
-        window_start = self.weights.clone()
+        self._begin_window()
+        start = self.weights.clone()
         lengths = np.maximum(n_updates, 1)  # who makes no update measures one batch all the same
-        batches = np.arange(lengths.max())
-        index = self._batches(batches)
-        updates, last = batches[:, None] < n_updates, batches[:, None] == lengths - 1
-        masks = torch.as_tensor(np.stack([updates, last, batches[:, None] < lengths]), device=self.device)
+        steps = np.arange(lengths.max())
+        index = self._batches(steps)
+        updates, last = steps[:, None] < n_updates, steps[:, None] == lengths - 1
+        masks = torch.as_tensor(np.stack([updates, last, steps[:, None] < lengths]), device=self.device)
         self.guidance_weight.set(guidance_weights)
         self._set_rates(torch.as_tensor(rates, dtype=torch.float64))
-        curve = self._curve(batches)
+        curve = self._curve(steps)
         # 2. The updates. Optimizees whose window is shorter than the longest wait at its end.
-        ce_sum = torch.zeros(self.n, device=self.device, dtype=self.dtype)
-        kl_sum = ce_sum.clone()
+        sums = torch.zeros(2, self.n, device=self.device, dtype=self.dtype)
         measured: GradientSums | None = None
-        for step in batches:
+        for step in steps:
             if curve is not None:
                 self._set_rates(torch.as_tensor(rates * curve[:, step, None], dtype=torch.float64))
             with self.stage("gradients"):
                 gradients = self._gradients(index[:, step], separate=bool(last[step].any()))
-            ce_sum += torch.where(masks[2, step], gradients.ce, 0.0)
-            kl_sum += torch.where(masks[2, step], gradients.kl, 0.0)
+            sums += torch.where(masks[2, step], torch.stack([gradients.ce, gradients.kl]), 0.0)
             if last[step].any():
                 measured = self._measured(gradients, measured, masks[1, step])
             del gradients  # the guidance's own is as large as the weights
@@ -140,14 +135,10 @@ class Population(Optimizees):
         # 3. What the window has come to.
         assert measured is not None
         statistics = layer_statistics(
-            self.layout,
-            weights=self.weights,
-            reference=self.reference,
-            window_start=window_start,
-            gradients=measured,
+            self.layout, weights=self.weights, reference=self.reference, window_start=start, gradients=measured
         )
-        counts = torch.as_tensor(lengths, device=self.device)
-        window = self._finish(statistics, window_start, ce_sum / counts, kl_sum / counts)
+        ce, kl = sums / torch.as_tensor(lengths, device=self.device)
+        window = self._finish(statistics, start, ce, kl)
         self._end_window(window)
         return window
 

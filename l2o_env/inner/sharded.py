@@ -20,8 +20,7 @@ from l2o_env.errors import ConfigError
 from l2o_env.inner.metrics import Evaluation
 from l2o_env.inner.population import Population
 from l2o_env.inner.window import Measurements, Start, Window, WindowTime
-from l2o_env.models.base import Optimizee, new_generator
-from l2o_env.models.layout import Layout
+from l2o_env.models.base import Optimizee
 from l2o_env.pairs.pair import Pair
 
 
@@ -77,7 +76,7 @@ class ShardedPopulation:
 
     def __init__(self, pairs: Sequence[Pair], config: EnvConfig, sizes: Sequence[int], shards: Sequence[Shard]) -> None:
         self.pairs, self.config, self.n = tuple(pairs), config, sum(sizes)
-        self.layout = Layout.of(pairs[0].make_model(new_generator(0)))
+        self.layout = pairs[0].layout
         self.shards = list(shards)
         ends = np.cumsum(sizes)
         self._slices = [slice(int(end - size), int(end)) for end, size in zip(ends, sizes, strict=True)]

@@ -17,10 +17,10 @@ from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.guidance import Guidance, TermInputs, kl_divergence
 from l2o_env.guidance.base import captured
-from l2o_env.inner.compiled import compiled, graphs_kept
 from l2o_env.inner.device_data import EVALUATION_CHUNK, DeviceData
 from l2o_env.inner.population import Gradients, Population
-from l2o_env.inner.update import clipped, masked_step
+from l2o_env.inner.stacked_update import clipped, masked_step
+from l2o_env.inner.torch_compile import compiled, graphs_kept
 from l2o_env.inner.window import Window
 from l2o_env.models.base import BatchedKernels, Optimizee
 from l2o_env.models.layout import Layout

@@ -128,7 +128,7 @@ def resident(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn
     """A network in evaluation mode on a device, to be left as it is: itself if it is all that already, else a copy."""
     tensors = [*network.parameters(), *network.buffers()]
     there = all(t.device == device and (t.dtype == dtype or not t.is_floating_point()) for t in tensors)
-    if there and not any(part.training for part in network.modules()):
+    if there and not any(module.training for module in network.modules()):
         return network
     return deepcopy(network).to(device, dtype).eval()
 

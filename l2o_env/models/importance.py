@@ -48,11 +48,11 @@ def fisher_importance(model: Optimizee, images: Tensor) -> dict[str, Tensor]:
         images: ``(n, channels, height, width)``.
     """
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    found = {name: torch.zeros_like(p) for name, p in named.items()}
+    importance = {name: torch.zeros_like(p) for name, p in named.items()}
     for image in images:
         loss = -model(image[None])[1].log_softmax(1).amax(1).mean()  # of a segmentation: mean over the places
         gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
         for name, gradient in zip(named, gradients, strict=True):
             if gradient is not None:
-                found[name] += gradient.square() / len(images)
-    return found
+                importance[name] += gradient.square() / len(images)
+    return importance

@@ -69,15 +69,14 @@ class Layout:
 
     def unflatten(self, flat: Tensor) -> dict[str, Tensor]:
         """Views of ``(..., n_weights)`` as named tensors of shape ``(..., *parameter.shape)``."""
-        parts = flat.split(self.sizes, dim=-1)
         return {
-            name: part.unflatten(-1, shape) if shape else part.squeeze(-1)
-            for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
+            name: weights.unflatten(-1, shape) if shape else weights.squeeze(-1)
+            for name, weights, shape in zip(self.names, flat.split(self.sizes, dim=-1), self.shapes, strict=True)
         }
 
     def group_sums(self, flat: Tensor) -> Tensor:
         """Sums over each layer group: ``(..., n_weights)`` to ``(..., n_layers)``."""
-        return torch.stack([part.sum(-1) for part in flat.split(self.group_sizes, dim=-1)], dim=-1)
+        return torch.stack([group.sum(-1) for group in flat.split(self.group_sizes, dim=-1)], dim=-1)
 
     def expand(self, per_group: Tensor) -> Tensor:
         """One value per layer group to one per weight: ``(..., n_layers)`` to ``(..., n_weights)``."""

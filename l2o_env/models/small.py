@@ -2,87 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from l2o_env.errors import unknown_name
 from l2o_env.models.base import BatchedKernels, Optimizee
-
-_Module = TypeVar("_Module", bound=nn.Module)
+from l2o_env.models.blocks import FEATURES, ResidualBlock, Stem, initialise, linear
 
 NetworkName = Literal["small", "deep"]
 """Names of the networks."""
-FEATURES = 32
-_GROUPS = 4
 _BLOCKS: dict[NetworkName, tuple[tuple[int, int, int], ...]] = {
     "small": ((8, 8, 1), (8, 16, 2), (16, FEATURES, 2)),
     "deep": ((8, 8, 1), (8, 16, 2), (16, 16, 1), (16, FEATURES, 2), (FEATURES, FEATURES, 1)),
 }
 """Channels in and out, and stride, of each residual block."""
-
-
-def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Draws every convolution and linear layer (Kaiming normal, zero bias); norms become the identity.
-
-    Args:
-        module: Changed in place; nothing is drawn from the global generators.
-        generator: Where the weights come from, in the order of ``module.modules()``.
-    """
-    with torch.no_grad():
-        for part in module.modules():
-            if isinstance(part, nn.Conv2d | nn.Linear):
-                std = (2.0 / part.weight[0].numel()) ** 0.5
-                part.weight.copy_(torch.randn(part.weight.shape, generator=generator) * std)
-                if part.bias is not None:
-                    part.bias.zero_()
-            elif isinstance(part, nn.GroupNorm):
-                part.weight.fill_(1.0)
-                part.bias.zero_()
-
-
-def _conv(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Conv2d:
-    conv = nn.Conv2d(n_in, n_out, kernel, stride, kernel // 2, bias=False, device="meta")
-    return _empty(conv)
-
-
-def _linear(n_in: int, n_out: int) -> nn.Linear:
-    return _empty(nn.Linear(n_in, n_out, device="meta"))
-
-
-def _empty(module: _Module) -> _Module:
-    # The constructor's own initialisation would draw from the global generator; on the meta device it draws nothing.
-    return module.to_empty(device="cpu")
-
-
-class _Stem(nn.Module):
-    """Convolution of stride 2, GroupNorm, ReLU."""
-
-    def __init__(self, n_in: int, n_out: int) -> None:
-        super().__init__()
-        self.conv = _conv(n_in, n_out, 3, 2)
-        self.norm = nn.GroupNorm(_GROUPS, n_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(x)))
-
-
-class _Block(nn.Module):
-    """Two convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
-
-    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = _conv(n_in, n_out, 3, stride)
-        self.norm1 = nn.GroupNorm(_GROUPS, n_out)
-        self.conv2 = _conv(n_out, n_out, 3, 1)
-        self.norm2 = nn.GroupNorm(_GROUPS, n_out)
-        self.shortcut = nn.Identity() if stride == 1 and n_in == n_out else _conv(n_in, n_out, 1, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
 class _Backbone(nn.Module):
@@ -97,9 +32,9 @@ class _Backbone(nn.Module):
         if network not in get_args(NetworkName):
             raise unknown_name("network", network, get_args(NetworkName))
         self.network: NetworkName = network
-        self.stem = _Stem(3, 8)
+        self.stem = Stem(3, 8)
         for i, (n_in, n_out, stride) in enumerate(_BLOCKS[network], start=1):
-            self.add_module(f"layer{i}", _Block(n_in, n_out, stride))
+            self.add_module(f"layer{i}", ResidualBlock(n_in, n_out, stride))
 
     def backbone_groups(self) -> tuple[str, ...]:
         """Names of the layer groups before the head, from the input on."""
@@ -123,7 +58,7 @@ class SmallProxy(_Backbone):
 
     def __init__(self, n_proxy_classes: int, generator: torch.Generator, network: NetworkName = "small") -> None:
         super().__init__(network)
-        self.proxy_head = _linear(FEATURES, n_proxy_classes)
+        self.proxy_head = linear(FEATURES, n_proxy_classes)
         initialise(self, generator)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -150,9 +85,9 @@ class SmallNet(_Backbone, Optimizee):
     ) -> None:
         super().__init__(network)
         self.feature_layer = self.backbone_groups()[-1]
-        self.proxy_head = _linear(FEATURES, n_proxy_classes)
+        self.proxy_head = linear(FEATURES, n_proxy_classes)
         self.n_classes = n_classes
-        self.head = nn.Sequential(_linear(FEATURES, 32), nn.ReLU(), _linear(32, n_classes))
+        self.head = nn.Sequential(linear(FEATURES, 32), nn.ReLU(), linear(32, n_classes))
         initialise(self, generator)
         self.proxy_head.requires_grad_(False)
 

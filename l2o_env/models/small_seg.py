@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from l2o_env.models.base import Optimizee
-from l2o_env.models.small import FEATURES, _Block, _conv, _Stem, initialise
+from l2o_env.models.blocks import FEATURES, ResidualBlock, Stem, convolution, initialise
 
 _GROUPS = ("stem", "layer1", "layer2", "layer3", "merge")
 
@@ -21,11 +21,11 @@ class _Trunk(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = _Stem(3, 8)
-        self.layer1 = _Block(8, 8, 1)
-        self.layer2 = _Block(8, FEATURES, 2)
-        self.layer3 = _Block(FEATURES, FEATURES, 1)
-        self.merge = _Block(FEATURES + 8, FEATURES, 1)
+        self.stem = Stem(3, 8)
+        self.layer1 = ResidualBlock(8, 8, 1)
+        self.layer2 = ResidualBlock(8, FEATURES, 2)
+        self.layer3 = ResidualBlock(FEATURES, FEATURES, 1)
+        self.merge = ResidualBlock(FEATURES + 8, FEATURES, 1)
 
     def features(self, images: Tensor) -> Tensor:
         """Features of every second pixel."""
@@ -33,10 +33,6 @@ class _Trunk(nn.Module):
         coarse = self.layer3(self.layer2(fine))
         enlarged = F.interpolate(coarse, fine.shape[-2:], mode="bilinear", align_corners=False)
         return self.merge(torch.cat([enlarged, fine], 1))
-
-
-def _pointwise(n_in: int, n_out: int) -> nn.Conv2d:
-    return nn.Conv2d(n_in, n_out, 1, device="meta").to_empty(device="cpu")
 
 
 class SmallSegProxy(_Trunk):
@@ -49,7 +45,7 @@ class SmallSegProxy(_Trunk):
 
     def __init__(self, n_proxy_classes: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.proxy_head = _pointwise(FEATURES, n_proxy_classes)
+        self.proxy_head = convolution(FEATURES, n_proxy_classes, 1, bias=True)
         initialise(self, generator)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -73,8 +69,8 @@ class SmallSegNet(_Trunk, Optimizee):
 
     def __init__(self, n_classes: int, n_proxy_classes: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.proxy_head = _pointwise(FEATURES, n_proxy_classes)
-        self.head = nn.Sequential(_conv(FEATURES, 32, 3, 1), nn.ReLU(), _pointwise(32, n_classes))
+        self.proxy_head = convolution(FEATURES, n_proxy_classes, 1, bias=True)
+        self.head = nn.Sequential(convolution(FEATURES, 32, 3), nn.ReLU(), convolution(32, n_classes, 1, bias=True))
         initialise(self, generator)
         self.proxy_head.requires_grad_(False)
 

@@ -1,14 +1,30 @@
-"""Pairs: what one is (pair.py), all of them by name (registry.py, named.py), and those of each kind, a folder each."""
+"""Pairs: what one is, and all of them by name.
+
+``pair`` and ``splits`` say what a pair is; ``registry`` finds it by the name that ``spec`` takes apart, and ``named``
+lists those of this package: ``rendered`` has the ones whose synthetic images are drawn here, ``from_files`` those of
+image files and data sets, which ``images`` reads; ``proxies`` pretrains networks that are kept in the ``cache``.
+"""
 
 from l2o_env.models.losses import IGNORED
-from l2o_env.pairs.named import register_image_pairs
+from l2o_env.pairs.named import register_named_pairs
 from l2o_env.pairs.pair import Pair
-from l2o_env.pairs.registry import Factory, FamilySplit, check, make, names, register
-from l2o_env.pairs.rendered.glyph_family import register_members
+from l2o_env.pairs.registry import Factory, FamilySplit, check, make, names, register, unregister
 from l2o_env.pairs.spec import label, spec
 from l2o_env.pairs.splits import Split
 
-register_members()
-register_image_pairs()
+register_named_pairs()  # names alone; a pair is built when it is asked for
 
-__all__ = ["IGNORED", "Factory", "FamilySplit", "Pair", "Split", "check", "label", "make", "names", "register", "spec"]
+__all__ = [
+    "IGNORED",
+    "Factory",
+    "FamilySplit",
+    "Pair",
+    "Split",
+    "check",
+    "label",
+    "make",
+    "names",
+    "register",
+    "spec",
+    "unregister",
+]

@@ -83,7 +83,9 @@ def draw(augmentation: Augmentation, n: int, seed: int, update: int) -> Draws:
     )
 
 
-def crop(image: Tensor, mask: Tensor | None, side: int, scale: float, place: NDArray[np.float64]) -> tuple[Tensor, ...]:
+def crop(
+    image: Tensor, mask: Tensor | None, side: int, scale: float, place: NDArray[np.float64]
+) -> tuple[Tensor, Tensor | None]:
     """Cuts a square out of an enlarged image.
 
     Only what is cut out is enlarged. Images are interpolated, masks take the nearest pixel.
@@ -96,22 +98,21 @@ def crop(image: Tensor, mask: Tensor | None, side: int, scale: float, place: NDA
         place: Two numbers from 0 (top, left) to 1 (bottom, right).
 
     Returns:
-        ``(3, side, side)``, and the mask ``(side, side)`` if there was one.
+        ``(3, side, side)``, and the mask ``(side, side)`` or None.
     """
     from torchvision.transforms.v2 import InterpolationMode, functional
 
     window = max(1, round(side / scale))
     height, width = image.shape[1:]
     top, left = (round(p * max(0, length - window)) for p, length in zip(place, (height, width), strict=True))
-    missing = [0, 0, max(0, window - width), max(0, window - height)]
-    found = [functional.crop_image(image, top, left, min(window, height), min(window, width))]
-    found[0] = functional.pad_image(found[0], missing)
-    found[0] = functional.resize_image(found[0], [side, side], antialias=True)
+    box = top, left, min(window, height), min(window, width)
+    missing = [0, 0, max(0, window - width), max(0, window - height)]  # at the right and below: black, of no class
+    image = functional.pad_image(functional.crop_image(image, *box), missing)
+    image = functional.resize_image(image, [side, side], antialias=True)
     if mask is not None:
-        cut = functional.crop_mask(mask, top, left, min(window, height), min(window, width))
-        cut = functional.pad_mask(cut, missing, fill=VOID)
-        found.append(functional.resize_image(cut[None], [side, side], InterpolationMode.NEAREST)[0])
-    return tuple(found)
+        mask = functional.pad_mask(functional.crop_mask(mask, *box), missing, fill=VOID)
+        mask = functional.resize_image(mask[None], [side, side], InterpolationMode.NEAREST)[0]
+    return image, mask
 
 
 def recolour(images: Tensor, draws: Draws) -> Tensor:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from l2o_env.models.base import Optimizee
-from l2o_env.models.losses import IGNORED as IGNORED
+from l2o_env.models.base import Optimizee, new_generator
+from l2o_env.models.layout import Layout
+from l2o_env.pairs.images.image_split import ImageSplit
 from l2o_env.pairs.splits import Split
-
-if TYPE_CHECKING:
-    from l2o_env.pairs.images.image_split import ImageSplit
-
 
 MetricName = Literal["accuracy", "mean_class_accuracy", "miou"]
 
@@ -62,10 +60,17 @@ class Pair:
     flip_average: bool = False
     sliding_window: int = 0
 
+    @cached_property
+    def layout(self) -> Layout:
+        """Layer groups and weights of its optimizees, of which one is built the first time.
+
+        Raises:
+            ValueError: If a trainable parameter of theirs is in no layer group or in several.
+        """
+        return Layout.of(self.make_model(new_generator(0)))
+
 
 def is_streamed(pair: Pair) -> bool:
     """Whether images of a pair are decoded on demand."""
-    from l2o_env.pairs.images.image_split import ImageSplit
-
     splits = (pair.train, pair.validation, pair.target, pair.proxy_test)
     return any(isinstance(split, ImageSplit) for split in splits)

@@ -1,4 +1,4 @@
-"""What a pair is, and the registry of named pairs."""
+"""The registry of pairs: a name, with settings or without, to a pair."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from l2o_env.errors import unknown_name
-from l2o_env.models.losses import IGNORED as IGNORED
 from l2o_env.pairs.pair import Pair
 from l2o_env.pairs.spec import LABEL, parse
 
@@ -42,9 +41,20 @@ def register(
         ValueError: If the name is taken.
     """
     if name in _registry:
-        raise ValueError(f"A pair named {name!r} is registered already; choose another name.")
+        raise ValueError(f"A pair named {name!r} is registered already; choose another name, or unregister that one.")
     _registry[name] = _Entry(factory, split, settings)
-    _make_default.cache_clear()
+
+
+def unregister(name: str) -> None:
+    """Takes a name back, such as one that a notebook's cell registers each time that it is run.
+
+    Raises:
+        ConfigError: If no pair of that name is registered.
+    """
+    if name not in _registry:
+        raise unknown_name("pair", name, _registry)
+    del _registry[name]
+    _make_default.cache_clear()  # which may hold a pair of that name
 
 
 def names(split: FamilySplit | None = None) -> tuple[str, ...]:

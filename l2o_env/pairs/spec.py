@@ -68,8 +68,8 @@ def spec(name: str, /, **settings: Any) -> str:
     Raises:
         ConfigError: If a value cannot be written that way.
     """
-    found = ",".join(f"{key}={_written(key, value)}" for key, value in settings.items())
-    return f"{name}:{found}" if found else name
+    written = ",".join(f"{key}={_written(key, value)}" for key, value in settings.items())
+    return f"{name}:{written}" if written else name
 
 
 def from_keywords(
@@ -94,7 +94,8 @@ def from_keywords(
 
 
 def _items(text: str, rest: str) -> list[str]:
-    lexer = shlex.shlex(_protect(rest), posix=True)
+    lexer = shlex.shlex(_hide_commas(rest), posix=True)
+    # Commas are what separates, and nothing is a comment or escapes: paths may hold hash signs and backslashes.
     lexer.whitespace, lexer.whitespace_split, lexer.commenters, lexer.escape = ",", True, "", ""
     try:
         return [item.replace("\0", ",") for item in lexer]
@@ -102,13 +103,13 @@ def _items(text: str, rest: str) -> list[str]:
         raise ConfigError(f"The pair {text!r} has a quotation mark without its other; close it.") from error
 
 
-def _protect(rest: str) -> str:
-    """Hides the commas inside parentheses from the lexer."""
-    depth, found = 0, []
+def _hide_commas(rest: str) -> str:
+    """Hides the commas inside parentheses, those of tuples, from the lexer."""
+    depth, characters = 0, []
     for character in rest:
         depth += {"(": 1, ")": -1}.get(character, 0)
-        found.append("\0" if character == "," and depth > 0 else character)
-    return "".join(found)
+        characters.append("\0" if character == "," and depth > 0 else character)
+    return "".join(characters)
 
 
 def _value(text: str) -> Any:
@@ -122,6 +123,7 @@ def _value(text: str) -> Any:
 
 
 def _written(key: str, value: Any) -> str:
+    """The text of a value, from which the same value is read again; else raises ``ConfigError``."""
     text = str(value)
     if (isinstance(value, str) or hasattr(value, "__fspath__")) and any(c in text for c in ",()'") and '"' not in text:
         text = f'"{text}"'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,9 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l2o_env.errors import ConfigError
-
-if TYPE_CHECKING:
-    from l2o_env.pairs.images.image_split import ImageSplit
+from l2o_env.pairs.images.image_split import ImageSplit
 
 
 @dataclass(frozen=True, eq=False)

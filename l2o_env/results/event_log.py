@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2o_env.errors import ConfigError
+from l2o_env.pairs.spec import label
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+Scalars = dict[str, list[tuple[int, float]]]
+"""``(step, value)`` in order, by tag."""
 TENSORBOARD_NAMES = {
     "return_mean": "rollout/ep_rew_mean",
     "return_std": "rollout/ep_rew_std",
@@ -31,6 +34,15 @@ TENSORBOARD_NAMES = {
     "seconds": "time/time_elapsed",
 }
 """What a training record's keys are called in TensorBoard: Stable-Baselines3's names where it has one."""
+LAYER_TAGS = {
+    "lr": "lr",
+    "task_rms": "grad/task",
+    "guidance_rms": "grad/guidance",
+    "cosine": "grad/cosine",
+    "update_ratio": "update_ratio",
+    "drift": "drift",
+}
+"""What the columns of a recording are called in TensorBoard, where ``/<layer>`` follows."""
 
 
 class TensorBoardLog:
@@ -137,26 +149,15 @@ class LayerLog:
 
         Empty if no step was made since the last call.
         """
-        found: dict[str, Any] = {}
+        record: dict[str, Any] = {}
         for key, seen in self._seen.items():
             values = np.concatenate(seen) if seen else np.zeros((0, len(self._layers)))
             for i, layer in enumerate(self._layers if len(values) else ()):
-                found[f"{LAYER_TAGS[key]}/{layer}"] = layer_mean(key, values[:, i])
-                if key == "lr" and (values[:, i] > 0).any():
-                    found[f"log10_lr/{layer}"] = np.log10(values[:, i][values[:, i] > 0])
+                record[f"{LAYER_TAGS[key]}/{layer}"] = layer_mean(key, values[:, i])
+                if key == "lr":
+                    record |= _rate_histogram(layer, values[:, i])
             seen.clear()
-        return found
-
-
-LAYER_TAGS = {
-    "lr": "lr",
-    "task_rms": "grad/task",
-    "guidance_rms": "grad/guidance",
-    "cosine": "grad/cosine",
-    "update_ratio": "update_ratio",
-    "drift": "drift",
-}
-"""What the columns of a recording are called in TensorBoard, where ``/<layer>`` follows."""
+        return record
 
 
 def layer_mean(column: str, values: NDArray[np.float64]) -> float:
@@ -178,26 +179,27 @@ def log_recording(folder: str | os.PathLike[str], rows: pd.DataFrame) -> None:
     Raises:
         ConfigError: If the folder cannot be written to.
     """
-    from l2o_env.pairs.spec import label
-
     tags = LAYER_TAGS | {"entropy": "entropy", "log_prob": "log_prob"}
     for pair, mine in rows.groupby("pair", sort=False):
         log = TensorBoardLog(os.path.join(folder, re.sub(r"[^\w.-]", "_", label(str(pair)))))
         for (updates, layer), group in mine.groupby(["updates", "layer"], sort=False):
-            found: dict[str, Any] = {"episode": updates}
+            record: dict[str, Any] = {"episode": updates}  # where the log has its time axis
             for column, tag in tags.items():
                 values = group[column].dropna().to_numpy(float)
                 if len(values):
-                    found[f"{tag}/{layer}"] = layer_mean(column, values)
-            rates = group["lr"][group["lr"] > 0].to_numpy(float)
-            if len(rates):
-                found[f"log10_lr/{layer}"] = np.log10(rates)
-            log(found)
+                    record[f"{tag}/{layer}"] = layer_mean(column, values)
+            log(record | _rate_histogram(str(layer), group["lr"].to_numpy(float)))
         log.close()
 
 
-def read_scalars(folder: str | os.PathLike[str]) -> dict[str, list[tuple[int, float]]]:
-    """Scalars of a folder of TensorBoard events, ``(step, value)`` in order, by tag; empty if there are none.
+def _rate_histogram(layer: str, rates: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Logarithms of a layer's rates by their tag; empty if all of them are 0, which have no logarithm."""
+    positive = rates[rates > 0]
+    return {f"log10_lr/{layer}": np.log10(positive)} if len(positive) else {}
+
+
+def read_scalars(folder: str | os.PathLike[str]) -> Scalars:
+    """Scalars of a folder of TensorBoard events; empty if there are none.
 
     Events of a run that is going on or was killed can be read too.
     """

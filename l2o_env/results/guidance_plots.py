@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from l2o_env.errors import ConfigError
-from l2o_env.results.plot_style import choose, layer_colours, new_figure, save_figure
+from l2o_env.results.plot_style import layer_colours, new_figure, save_figure
+from l2o_env.results.record import select_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 
 
 N_BINS = 8
+"""Bins of a layer's line."""
 N_BOOTSTRAP = 500
+"""Resamples of the episodes for an interval."""
 MAX_POINTS = 1500
+"""Points of a picture, over all layers; more would hide the lines."""
 
 
 def with_seen_guidance(rows: pd.DataFrame) -> pd.DataFrame:
@@ -53,16 +57,17 @@ def guidance_correlation(rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         ("all layers", rows),
         *((str(name), rows[rows["layer"] == name]) for name in dict.fromkeys(rows["layer"])),
     ]
-    found = []
+    correlations = []
     for name, group in groups:
-        episodes = [part[["lr", "seen"]].to_numpy() for _, part in group.groupby(["pair", "seed"], sort=False)]
-        drawn = []
+        # Steps of an episode depend on each other, so that whole episodes are drawn.
+        episodes = [steps[["lr", "seen"]].to_numpy() for _, steps in group.groupby(["pair", "seed"], sort=False)]
+        resampled = []
         for _ in range(N_BOOTSTRAP):
             chosen = rng.integers(len(episodes), size=len(episodes))
-            drawn.append(_spearman(np.concatenate([episodes[k] for k in chosen])))
-        low, high = np.quantile(drawn, [0.025, 0.975])
-        found.append({"layer": name, "rho": _spearman(np.concatenate(episodes)), "low": low, "high": high})
-    return pd.DataFrame(found)
+            resampled.append(_spearman(np.concatenate([episodes[k] for k in chosen])))
+        low, high = np.quantile(resampled, [0.025, 0.975])
+        correlations.append({"layer": name, "rho": _spearman(np.concatenate(episodes)), "low": low, "high": high})
+    return pd.DataFrame(correlations)
 
 
 def _spearman(values: NDArray[np.float64]) -> float:
@@ -97,36 +102,39 @@ def plot_rate_against_guidance(
         ConfigError: If the policy or a pair was not recorded, or there was no guidance.
         OSError: If the picture cannot be written; nothing is left behind then.
     """
-    chosen = choose(rows, policy, pairs)
-    seen = with_seen_guidance(chosen)
+    rows = select_rows(rows, policy, pairs)
+    seen = with_seen_guidance(rows)
     if not len(seen):
         raise ConfigError("No guidance gradient was recorded: the run had no guidance, or a single step.")
-    every = [str(name) for name in dict.fromkeys(chosen["layer"])]
-    # The colours that the layers have in the other pictures; the head has no guidance gradient.
-    colours = dict(zip(every, layer_colours(len(every)), strict=True))
-    layers = [name for name in every if name in set(seen["layer"])]
+    layers = [str(name) for name in dict.fromkeys(rows["layer"])]
+    # The colours that the layers have in the other pictures, also where one of them (the head) has no gradient here.
+    colours = dict(zip(layers, layer_colours(len(layers)), strict=True))
     figure = new_figure(10.6, 4.4, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
-    rng = np.random.default_rng(0)
-    for layer in layers:
-        colour = colours[layer]
-        mine = seen[seen["layer"] == layer]
-        points = mine.iloc[rng.permutation(len(mine))[: MAX_POINTS // len(layers)]]
-        left.plot(points["seen"], points["lr"], ".", color=colour, ms=3, alpha=0.35, mew=0)
-        x, y = binned(np.log(mine["seen"].to_numpy()), np.log(mine["lr"].to_numpy()), N_BINS)
-        left.plot(np.exp(x), np.exp(y), "o-", color=colour, ms=4, lw=1.8, label=layer, mec="white", mew=0.5)
-    left.set(xscale="log", yscale="log")
-    _few_ticks_if_narrow(left.xaxis)
-    _few_ticks_if_narrow(left.yaxis)
-    left.set_xlabel("RMS of the guidance gradient seen before (per weight, log scale)")
-    left.set_ylabel("learning rate chosen (log scale)")
-    left.grid(alpha=0.3, lw=0.5)
-    handles, labels = left.get_legend_handles_labels()
-    left.legend(handles[::-1], labels[::-1], fontsize=8, title="layer group")
+    _draw_steps(left, seen, {name: colours[name] for name in layers if name in set(seen["layer"])})
     _draw_correlations(right, guidance_correlation(seen), colours)
-    name, n = chosen["policy"].iloc[0], len(seen[["pair", "seed"]].drop_duplicates())
-    figure.suptitle(f"{name}: learning rate against guidance gradient, {n} episodes", fontsize=11)
+    policy, n_episodes = rows["policy"].iloc[0], len(seen[["pair", "seed"]].drop_duplicates())
+    figure.suptitle(f"{policy}: learning rate against guidance gradient, {n_episodes} episodes", fontsize=11)
     save_figure(figure, path)
+
+
+def _draw_steps(axis: Axes, seen: pd.DataFrame, colours: Mapping[str, Any]) -> None:
+    """Rates against the gradient seen before, as points and as the mean of bins, layer by layer."""
+    rng = np.random.default_rng(0)
+    for layer, colour in colours.items():
+        mine = seen[seen["layer"] == layer]
+        points = mine.iloc[rng.permutation(len(mine))[: MAX_POINTS // len(colours)]]
+        axis.plot(points["seen"], points["lr"], ".", color=colour, ms=3, alpha=0.35, mew=0)
+        x, y = binned(np.log(mine["seen"].to_numpy()), np.log(mine["lr"].to_numpy()), N_BINS)
+        axis.plot(np.exp(x), np.exp(y), "o-", color=colour, ms=4, lw=1.8, label=layer, mec="white", mew=0.5)
+    axis.set(xscale="log", yscale="log")
+    _few_ticks_if_narrow(axis.xaxis)
+    _few_ticks_if_narrow(axis.yaxis)
+    axis.set_xlabel("RMS of the guidance gradient seen before (per weight, log scale)")
+    axis.set_ylabel("learning rate chosen (log scale)")
+    axis.grid(alpha=0.3, lw=0.5)
+    handles, labels = axis.get_legend_handles_labels()
+    axis.legend(handles[::-1], labels[::-1], fontsize=8, title="layer group")
 
 
 def _few_ticks_if_narrow(axis: Axis) -> None:
@@ -140,8 +148,8 @@ def _few_ticks_if_narrow(axis: Axis) -> None:
         axis.set_minor_locator(NullLocator())
 
 
-def _draw_correlations(axis: Axes, found: pd.DataFrame, colours: Mapping[str, Any]) -> None:
-    for i, (_, row) in enumerate(found.iterrows()):
+def _draw_correlations(axis: Axes, correlations: pd.DataFrame, colours: Mapping[str, Any]) -> None:
+    for i, (_, row) in enumerate(correlations.iterrows()):
         colour = colours.get(row["layer"], "black")
         axis.hlines(i, row["low"], row["high"], color=colour, lw=2)
         axis.plot([row["rho"]], [i], "o", color=colour, ms=6)
@@ -149,8 +157,8 @@ def _draw_correlations(axis: Axes, found: pd.DataFrame, colours: Mapping[str, An
             axis.text(0.02, i, "constant", va="center", fontsize=8)
     axis.axvline(0, color="0.4", lw=1, ls="--")
     axis.set_xlim(-1, 1)
-    axis.set_yticks(range(len(found)), list(found["layer"]), fontsize=9)
-    axis.set_ylim(len(found) - 0.5, -0.5)
+    axis.set_yticks(range(len(correlations)), list(correlations["layer"]), fontsize=9)
+    axis.set_ylim(len(correlations) - 0.5, -0.5)
     axis.set_xlabel("Spearman's rank correlation\n(left of 0: lower rate where the guidance acts)")
     axis.grid(axis="x", alpha=0.3, lw=0.5)
 
@@ -158,5 +166,5 @@ def _draw_correlations(axis: Axes, found: pd.DataFrame, colours: Mapping[str, An
 def binned(x: NDArray[np.float64], y: NDArray[np.float64], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Means of x and y in `n` bins of x with equal counts (fewer if there are fewer points)."""
     order = np.argsort(x, kind="stable")
-    parts = np.array_split(order, max(min(n, len(order)), 1))
-    return np.array([x[part].mean() for part in parts]), np.array([y[part].mean() for part in parts])
+    bins = np.array_split(order, max(min(n, len(order)), 1))
+    return np.array([x[members].mean() for members in bins]), np.array([y[members].mean() for members in bins])

@@ -3,58 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from l2o_env.atomic import atomic_path
-from l2o_env.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-def choose(rows: pd.DataFrame, policy: str | None = None, pairs: Sequence[str] | None = None) -> pd.DataFrame:
-    """The deterministic rows of one policy (None: the first recorded) on some pairs (None: all), or sampled if only so.
-
-    Raises:
-        ConfigError: If nothing is recorded, or the policy or a pair was not.
-    """
-    policies = [str(name) for name in rows["policy"].unique()]
-    if not policies:
-        raise ConfigError("The recording is empty; was the run cut off before its first evaluated episode?")
-    policy = policies[0] if policy is None else policy
-    if policy not in policies:
-        raise unknown_name("policy in this recording", policy, policies)
-    mine = rows[rows["policy"] == policy]
-    recorded = [str(name) for name in mine["pair"].unique()]
-    for name in pairs or ():
-        if name not in recorded:
-            raise unknown_name("pair in this recording", name, recorded)
-    mine = mine[mine["pair"].isin(recorded if pairs is None else pairs)]
-    return mine if mine["sampled"].all() else mine[~mine["sampled"]]
-
-
-def new_panels(n: int, width: float, height: float, **kwargs: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of `n` panels, three in a row at most."""
-    n_columns = min(3, n)
-    n_rows = -(-n // n_columns)
-    figure = new_figure(max(1.6 + width * n_columns, 6.4), 1.2 + height * n_rows, layout="constrained")
-    axes = figure.subplots(n_rows, n_columns, squeeze=False, sharex=False, **kwargs)
-    for axis in list(axes.flat)[n:]:
-        axis.remove()
-    return figure, list(axes.flat)[:n]
-
-
 CATEGORICAL = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, which colour-blind readers can tell apart."""
-BAND = (0.1, 0.9)
-"""Quantiles between which the band of :func:`plot_actions` lies."""
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
+
+
+def line_style(i: int) -> dict[str, Any]:
+    """Colour and dashes of the `i`-th line of a picture: when all colours are used they come again, with dashes."""
+    n = len(CATEGORICAL)
+    return {"color": CATEGORICAL[i % n], "ls": _DASHES[i // n % len(_DASHES)]}
 
 
 def layer_colours(n: int) -> list[tuple[float, float, float, float]]:
@@ -73,6 +42,17 @@ def new_figure(width: float, height: float, **kwargs: Any) -> Figure:
     figure = Figure(figsize=(width, height), dpi=100, **kwargs)
     FigureCanvasAgg(figure)
     return figure
+
+
+def new_panels(n: int, width: float, height: float, **kwargs: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of `n` panels, three in a row at most."""
+    n_columns = min(3, n)
+    n_rows = -(-n // n_columns)
+    figure = new_figure(max(1.6 + width * n_columns, 6.4), 1.2 + height * n_rows, layout="constrained")
+    axes = figure.subplots(n_rows, n_columns, squeeze=False, sharex=False, **kwargs)
+    for axis in list(axes.flat)[n:]:
+        axis.remove()
+    return figure, list(axes.flat)[:n]
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:

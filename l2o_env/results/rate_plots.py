@@ -1,23 +1,27 @@
-"""Pictures of what policies do: rates over layers and time, against the guidance, side by side, and their entropy."""
+"""Pictures of learning rates over the layers and the time of an episode."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.pairs.spec import label
-from l2o_env.results.plot_style import BAND, CATEGORICAL, choose, layer_colours, new_figure, new_panels, save_figure
-from l2o_env.results.training_plots import running_mean
+from l2o_env.results.plot_style import layer_colours, new_figure, new_panels, save_figure
+from l2o_env.results.record import select_rows
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+
+
+BAND = (0.1, 0.9)
+"""Quantiles over episodes between which bands lie."""
+MAX_PANELS = 6
+"""Pairs or policies that a picture shows at most."""
 
 
 def plot_heatmap(
@@ -43,7 +47,7 @@ def plot_heatmap(
     """
     from matplotlib.colors import LogNorm
 
-    rows = choose(rows, policy, pairs)
+    rows = select_rows(rows, policy, pairs)
     names = [str(name) for name in rows["pair"].unique()][:MAX_PANELS]
     tables = {name: _mean_rates(rows[rows["pair"] == name]) for name in names}
     known = np.concatenate([table.to_numpy().reshape(-1) for table in tables.values()])
@@ -100,10 +104,9 @@ def plot_policies(
     recorded = [str(name) for name in rows["pair"].unique()]
     pair = recorded[0] if pair is None and recorded else pair
     shown = names[:MAX_PANELS]
-    parts = [choose(rows, name, None if pair is None else [pair]) for name in shown]
     figure, axes = new_panels(len(shown), 3.3, 2.5, sharey=True)
-    for axis, name, part in zip(axes, shown, parts, strict=True):
-        draw_rates(axis, part)
+    for axis, name in zip(axes, shown, strict=True):
+        draw_rates(axis, select_rows(rows, name, None if pair is None else [pair]))
         axis.set_title(name, fontsize=10)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside right center", frameon=False, title="layer group")
@@ -114,62 +117,8 @@ def plot_policies(
     save_figure(figure, path)
 
 
-def plot_entropy(
-    training: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    path: str | os.PathLike[str],
-    rows: pd.DataFrame | None = None,
-) -> None:
-    """Draws the entropy of the policy's actions: over training, and of each layer over an episode.
-
-    Args:
-        training: Episodes so far and entropy (nats per layer) of each update, by policy; may be empty.
-        path: Where the PNG goes.
-        rows: Recorded rows of one policy with their ``entropy``; None or all NaN leaves the right panel out.
-
-    Raises:
-        ConfigError: If there is neither.
-        OSError: If the picture cannot be written; nothing is left behind then.
-    """
-    known = None if rows is None else rows[np.isfinite(rows["entropy"])]
-    within = known is not None and len(known) > 0
-    if not training and not within:
-        raise ConfigError("There is no entropy to draw: neither training events nor actions with an entropy.")
-    n = bool(training) + within
-    figure = new_figure(1.0 + 4.9 * n, 3.7, layout="constrained")
-    axes = list(figure.subplots(1, n, squeeze=False)[0])
-    if training:
-        axis = axes.pop(0)
-        for i, (name, (episodes, values)) in enumerate(training.items()):
-            smooth = running_mean(np.asarray(values, float), max(1, len(values) // 20))
-            axis.plot(episodes, smooth, color=CATEGORICAL[i % len(CATEGORICAL)], lw=1.8, label=name)
-        axis.set_xlabel("training episodes")
-        axis.set_ylabel("entropy of a layer's action (nats)")
-        axis.set_title("over training", fontsize=10)
-        axis.grid(alpha=0.3, lw=0.5)
-        axis.legend(fontsize=8)
-    if within and known is not None:
-        _draw_entropy(axes.pop(0), known)
-    save_figure(figure, path)
-
-
-def _draw_entropy(axis: Axes, rows: pd.DataFrame) -> None:
-    layers = list(dict.fromkeys(rows["layer"]))
-    for i, (colour, layer) in enumerate(zip(layer_colours(len(layers)), layers, strict=True)):
-        means = rows[rows["layer"] == layer].groupby("updates")["entropy"].mean()
-        # Layers may lie on each other; thinner lines on top leave those below to be seen.
-        axis.plot(means.index, means, color=colour, lw=1.5 + 1.2 * (len(layers) - i - 1), label=layer)
-    axis.set_xlabel("optimizer updates")
-    axis.set_ylabel("entropy of the action given the past (nats)")
-    axis.set_title(f"{rows['policy'].iloc[0]} over an episode", fontsize=10)
-    axis.grid(alpha=0.3, lw=0.5)
-    axis.legend(fontsize=8, title="layer group")
-
-
-MAX_PANELS = 6
-
-
 def plot_actions(
-    rows: pd.DataFrame | str | os.PathLike[str],
+    rows: pd.DataFrame,
     path: str | os.PathLike[str],
     *,
     policy: str | None = None,
@@ -181,7 +130,7 @@ def plot_actions(
     90 % quantile. Rates of 0 are left out of a mean, because a logarithmic axis has no place for them.
 
     Args:
-        rows: What :class:`l2o_env.results.record.StepRecorder` recorded, as a frame or as the path of its Parquet file.
+        rows: A recording.
         path: Where the PNG goes.
         policy: Whose actions; None takes the first one recorded.
         pairs: Which pairs, at most six; None takes the first six recorded.
@@ -190,26 +139,16 @@ def plot_actions(
         ConfigError: If the policy or a pair was not recorded.
         OSError: If the picture cannot be written; nothing is left behind then.
     """
-    import pandas as pd
-
-    frame = rows if isinstance(rows, pd.DataFrame) else pd.read_parquet(rows)
-    policies = [str(name) for name in frame["policy"].unique()]
-    policy = policies[0] if policy is None and policies else policy
-    if policy not in policies:
-        raise unknown_name("policy in this recording", policy, policies)
-    frame = frame[frame["policy"] == policy]
-    recorded = [str(name) for name in frame["pair"].unique()]
-    for name in pairs or ():
-        if name not in recorded:
-            raise unknown_name("pair in this recording", name, recorded)
-    shown = list(recorded if pairs is None else pairs)[:MAX_PANELS]
+    rows = select_rows(rows, policy, pairs)
+    shown = [str(name) for name in (rows["pair"].unique() if pairs is None else pairs)][:MAX_PANELS]
     n_columns = min(3, len(shown))
     n_rows = -(-len(shown) // n_columns)
     figure = new_figure(max(1.4 + 3.5 * n_columns, 6.4), 0.9 + 2.7 * n_rows, layout="constrained")
     axes = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
     for axis, name in zip(axes.flat, shown, strict=False):
-        draw_rates(axis, frame[frame["pair"] == name])
-        axis.set_title(f"{label(name)} ({_count(frame[frame['pair'] == name])} episodes)", fontsize=10)
+        mine = rows[rows["pair"] == name]
+        draw_rates(axis, mine)
+        axis.set_title(f"{label(name)} ({mine['seed'].nunique()} episodes)", fontsize=10)
     for i in range(len(shown), n_rows * n_columns):
         axes.flat[i].remove()
         axes.flat[i - n_columns].xaxis.set_tick_params(labelbottom=True)  # now the lowest panel of its column
@@ -218,15 +157,15 @@ def plot_actions(
     handles, labels = axes[0, 0].get_legend_handles_labels()
     # Head first, as it usually lies on top in the panels too.
     figure.legend(handles[::-1], labels[::-1], loc="outside right center", frameon=False, title="layer group")
-    figure.suptitle(f"{policy}: learning rates per layer group (mean, 10-90 % band)", fontsize=11)
+    figure.suptitle(f"{rows['policy'].iloc[0]}: learning rates per layer group (mean, 10-90 % band)", fontsize=11)
     save_figure(figure, path)
 
 
-def draw_rates(axis: Axes, frame: pd.DataFrame) -> None:
+def draw_rates(axis: Axes, rows: pd.DataFrame) -> None:
     """Draws one policy's rates on one pair: a line with a band for each layer; see :func:`plot_actions`."""
-    layers = [str(name) for name in frame["layer"].unique()]
+    layers = [str(name) for name in rows["layer"].unique()]
     for colour, layer in zip(layer_colours(len(layers)), layers, strict=True):
-        mine = frame[(frame["layer"] == layer) & (frame["lr"] > 0)]
+        mine = rows[(rows["layer"] == layer) & (rows["lr"] > 0)]
         logs = np.log10(mine["lr"]).groupby(mine["updates"].to_numpy())
         mean = logs.mean()
         # A rate holds for the window that ends at `updates`, so the first one starts at 0.
@@ -236,7 +175,7 @@ def draw_rates(axis: Axes, frame: pd.DataFrame) -> None:
         axis.step(ends, _held(mean.to_numpy()), where="pre", color=colour, lw=width, label=layer)
         low, high = (_held(logs.quantile(q).to_numpy()) for q in BAND)
         axis.fill_between(ends, low, high, step="pre", color=colour, alpha=0.22, lw=0)
-    frozen = [name for name in layers if not (frame[frame["layer"] == name]["lr"] > 0).any()]
+    frozen = [name for name in layers if not (rows[rows["layer"] == name]["lr"] > 0).any()]
     if frozen:
         text = f"rate 0: {', '.join(frozen)}"
         axis.text(0.03, 0.04, text, transform=axis.transAxes, fontsize=8)
@@ -247,7 +186,3 @@ def draw_rates(axis: Axes, frame: pd.DataFrame) -> None:
 def _held(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rates from their logarithms, with the first one twice: at the start and at the end of its window."""
     return 10.0 ** np.concatenate([logs[:1], logs])
-
-
-def _count(frame: pd.DataFrame) -> int:
-    return len(frame[["seed"]].drop_duplicates())

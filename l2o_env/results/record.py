@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2o_env.atomic import atomic_path
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,6 +118,32 @@ def read_recording(path: str | os.PathLike[str]) -> pd.DataFrame:
             f"The recording {path} has no column {missing[0]!r}; it is of another version. Record it again."
         )
     return frame
+
+
+def select_rows(rows: pd.DataFrame, policy: str | None = None, pairs: Sequence[str] | None = None) -> pd.DataFrame:
+    """What one policy did on some pairs: its deterministic actions, or the sampled ones if it took no others.
+
+    Args:
+        rows: A recording.
+        policy: Whose rows; None takes the first policy recorded.
+        pairs: Which pairs; None takes all.
+
+    Raises:
+        ConfigError: If nothing is recorded, or the policy or a pair was not.
+    """
+    policies = [str(name) for name in rows["policy"].unique()]
+    if not policies:
+        raise ConfigError("The recording is empty; was the run cut off before its first evaluated episode?")
+    policy = policies[0] if policy is None else policy
+    if policy not in policies:
+        raise unknown_name("policy in this recording", policy, policies)
+    rows = rows[rows["policy"] == policy]
+    recorded = [str(name) for name in rows["pair"].unique()]
+    for name in pairs or ():
+        if name not in recorded:
+            raise unknown_name("pair in this recording", name, recorded)
+    rows = rows[rows["pair"].isin(recorded if pairs is None else pairs)]
+    return rows if rows["sampled"].all() else rows[~rows["sampled"]]
 
 
 def merge_recordings(sources: Iterable[tuple[Path, str | None]], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The folder that a run leaves behind."""
+"""The folder that a run leaves behind, and what its files are called."""
 
 from __future__ import annotations
 
@@ -18,6 +18,27 @@ import numpy as np
 
 from l2o_env.atomic import atomic_path
 from l2o_env.errors import ConfigError
+
+CONFIG_FILE = "config.json"
+"""Settings of a training run."""
+EVALUATION_FILE = "evaluation.json"
+"""Settings of an evaluation."""
+POLICY, BEST_POLICY, CHECKPOINTS = "policy", "policy-best", "checkpoints"
+"""Folders of the policy that training ended with, of its best checkpoint, and of all checkpoints."""
+EVENTS = "events"
+"""Folder of TensorBoard's events."""
+RECORDING = "actions.parquet"
+"""What was done to each layer at each step."""
+RESULTS_TABLE, RESULTS_PARQUET, RESULTS_JSON = "results.csv", "results.parquet", "results.json"
+"""One row per evaluated episode, the same as Parquet, and what a training run came to in few numbers."""
+SUMMARY = "summary.md"
+"""What an evaluation says, as text."""
+PARTS, TUNED_FOLDER = "parts", "tuned"
+"""Folders of an evaluation with what is finished: parts of it, and opponents that were tuned for it."""
+LEARNING_CURVE_PICTURE, ACTIONS_PICTURE, ATTENTION_PICTURE = "learning_curve.png", "actions.png", "attention.png"
+"""Pictures of a training run: its returns, what the policy does, and where fine-tuned networks look."""
+PLOTS, PAGE = "plots", "report.html"
+"""What ``l2o plot`` and ``l2o report`` leave."""
 
 
 class WriteError(OSError):

@@ -1,4 +1,4 @@
-"""How a training went, as a picture."""
+"""How trainings went, as pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2o_env.pairs.spec import label
-from l2o_env.results.plot_style import CATEGORICAL, new_figure, save_figure
+from l2o_env.results.plot_style import CATEGORICAL, line_style, new_figure, save_figure
+
+Curve = tuple[Sequence[float], Sequence[float]]
+"""Episodes so far, and a value at each."""
+_MARKERS = "osD^vP*X<>"
+"""Of pairs; together with their colours they tell 70 apart."""
 
 
 def plot_learning_curve(
@@ -34,15 +39,14 @@ def plot_learning_curve(
     """
     episodes = np.array([record["episode"] for record in records], float)
     returns = np.array([record["return_mean"] for record in records], float)
-    names = [str(record.get("pair", "")) for record in records]
+    pairs = [str(record.get("pair", "")) for record in records]
     figure = new_figure(8.0, 4.2, layout="constrained")
     axis = figure.subplots()
-    markers = "osD^vP*X<>"
-    for i, name in enumerate(dict.fromkeys(names)):
-        mine = np.array([other == name for other in names])
-        colour, marker = CATEGORICAL[i % len(CATEGORICAL)], markers[i % len(markers)]
+    for i, pair in enumerate(dict.fromkeys(pairs)):
+        mine = np.array([other == pair for other in pairs])
+        colour, marker = CATEGORICAL[i % len(CATEGORICAL)], _MARKERS[i % len(_MARKERS)]
         axis.plot(
-            episodes[mine], returns[mine], marker, color=colour, ms=4, alpha=0.75, label=label(name) if name else None
+            episodes[mine], returns[mine], marker, color=colour, ms=4, alpha=0.75, label=label(pair) if pair else None
         )
     if len(records):
         width = max(3, len(records) // 10) if smoothing is None else smoothing
@@ -52,6 +56,28 @@ def plot_learning_curve(
     axis.set_xlabel("training episodes")
     axis.set_ylabel(f"return, mean of an update's episodes ({unit})")
     axis.grid(alpha=0.3, lw=0.5)
+    save_figure(figure, path)
+
+
+def plot_learning_curves(curves: Mapping[str, Curve], path: str | os.PathLike[str]) -> None:
+    """Draws learning curves of several policies: the running mean of the training return over episodes.
+
+    Args:
+        curves: Mean return of each update, by policy.
+        path: Where the PNG goes.
+
+    Raises:
+        OSError: If the picture cannot be written; nothing is left behind then.
+    """
+    figure = new_figure(8.2, 4.0, layout="constrained")
+    axis = figure.subplots()
+    for i, (name, (episodes, returns)) in enumerate(curves.items()):
+        smooth = running_mean(np.asarray(returns, float), max(3, len(returns) // 10))
+        axis.plot(episodes, smooth, **line_style(i), lw=1.7, label=name)
+    axis.set_xlabel("training episodes")
+    axis.set_ylabel("return (unit of the reward), running mean")
+    axis.grid(alpha=0.3, lw=0.5)
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     save_figure(figure, path)
 
 

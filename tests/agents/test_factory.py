@@ -1,4 +1,4 @@
-"""Reading any agent: from a run folder, from a folder of its own, and what is said where there is none."""
+"""Making agents: new ones by the name of an algorithm, and saved ones, whatever made them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 import agents
-from agents.opponents.schedules import PerLayer, Schedule
-from agents.reinforce.agent import Reinforce
+from agents.algorithms import ALGORITHMS, PRESETS, configure
+from agents.asg import AsgAgent
+from agents.base import Learner
+from agents.opponents import PerLayer, Schedule
+from agents.reinforce import Reinforce
+from agents.sb3 import SB3Agent
+from l2o_env.asg import ASG
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.observation import N_FEATURES
@@ -28,6 +33,33 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize(("name", "kind"), [("reinforce", Reinforce), ("asg", AsgAgent), ("ppo", SB3Agent)])
+def test_a_learner_is_made_by_the_name_of_its_algorithm(name: str, kind: type[Learner]) -> None:
+    env_config = EnvConfig(**{"pairs": ("tiny",), **(ASG if name == "asg" else {})})
+    changed = configure(name, {"learning_rate": 0.123})
+    for config, expected in ((None, ALGORITHMS[name].config), (changed, changed)):
+        agent = agents.make_learner(name, env_config, config=config, n_layers=3)
+        assert type(agent) is kind and agent.name == name
+        assert agent.config == expected  # type: ignore[attr-defined]
+
+
+def test_the_seed_decides_on_the_weights() -> None:
+    first, again, other = (agents.make_learner("reinforce", CONFIG, n_layers=3, seed=seed) for seed in (5, 5, 6))
+    expected = first.act(OBSERVATIONS, None, False)[0]
+    np.testing.assert_array_equal(again.act(OBSERVATIONS, None, False)[0], expected)
+    assert not np.array_equal(other.act(OBSERVATIONS, None, False)[0], expected)
+
+
+def test_heads_per_layer_are_as_many_as_asked_for() -> None:
+    agent = agents.make_learner("reinforce", CONFIG, config=PRESETS["asg"], n_layers=3)
+    assert isinstance(agent, Reinforce) and agent.policy.n_heads == 3
+
+
+def test_an_algorithm_and_an_action_form_that_do_not_go_together() -> None:
+    with pytest.raises(ConfigError, match="'td3' takes the forms log, relative"):
+        agents.make_learner("td3", EnvConfig(pairs=("tiny",), action="discrete"), n_layers=3)
+
+
 def test_a_run_folder_and_its_policy_folder_give_the_same_agent(run: Path) -> None:
     for seed, agent in ((1, agents.load(run)), (1, agents.load(run / "policy")), (2, agents.load(str(run), "best"))):
         expected, _ = Reinforce(CONFIG, seed=seed).act(OBSERVATIONS, None, True)
@@ -38,31 +70,6 @@ def test_schedules_are_agents_too(tmp_path: Path) -> None:
     for agent in (Schedule("s", 0.1), PerLayer("p", (0.1, 0.2, 0.3))):
         agent.save(tmp_path / agent.name)
         assert agents.load(tmp_path / agent.name) == agent
-
-
-def test_the_pairs_of_training(run: Path, tmp_path: Path) -> None:
-    assert agents.trained_on(run) == agents.trained_on(run / "policy") == ("a", "b")
-    (run / "config.json").write_text(json.dumps({"environment": {"pairs": ["a"]}}))
-    assert agents.trained_on(run) == ("a",)
-    (run / "config.json").unlink()
-    assert agents.trained_on(run / "policy") == ()
-    (run / "config.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"config\.json is damaged"):
-        agents.trained_on(run)
-
-
-def test_folders_without_a_policy(tmp_path: Path, run: Path) -> None:
-    with pytest.raises(ConfigError, match="There is no folder"):
-        agents.load(tmp_path / "nowhere")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match=r"holds no policy: there is neither policy/policy\.json .* before its first"):
-        agents.load(tmp_path / "empty")
-    for file in (run / "policy-best").iterdir():
-        file.unlink()
-    with pytest.raises(ConfigError, match="It has the selection 'last'"):
-        agents.load(run, "best")
-    with pytest.raises(ConfigError, match=r"Unknown selection 'bets'\. Did you mean 'best'"):
-        agents.load(run, "bets")  # type: ignore[arg-type]
 
 
 def test_files_that_are_no_policy(run: Path) -> None:

@@ -8,10 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from agents.algorithms.reinforce_config import ReinforceConfig
-from agents.algorithms.sb3_config import PPOConfig, SACConfig, TRPOConfig
-from agents.algorithms.table import ALGORITHMS, configure, find
-from agents.options import override, parse_assignments, read_file
+from agents.options import environment_settings, override, parse_assignments, read_file
 from l2o_env.errors import ConfigError
 
 
@@ -89,34 +86,9 @@ def test_files_that_are_no_hyperparameters(tmp_path: Path) -> None:
             read_file(path)
 
 
-def test_settings_of_the_algorithms() -> None:
-    assert configure("reinforce", {"gamma": "0.5"}) == ReinforceConfig(gamma=0.5)
-    assert configure("ppo", {"clip_range": "0.1", "net_arch": [32]}) == PPOConfig(clip_range=0.1, net_arch=(32,))
-    assert configure("trpo") == TRPOConfig()
-    with pytest.raises(ConfigError, match=r"Unknown hyper-parameter of ppo 'n_epoch'\. Did you mean 'n_epochs'"):
-        configure("ppo", {"n_epoch": 3})
-    with pytest.raises(ConfigError, match=r"Unknown algorithm 'pppo'\. Did you mean 'ppo'"):
-        configure("pppo")
-    for name, value, told in (
-        ("gamma", 1.5, r"gamma is 1\.5; expected a number in \[0, 1\]"),
-        ("learning_rate", 0, r"learning_rate is 0\.0; expected a number > 0"),
-        ("noise_std", -1, "Unknown hyper-parameter"),
-        ("learning_starts", -1, "learning_starts is -1; expected a number >= 0"),
-        ("net_arch", [0], r"net_arch is \(0,\); expected widths >= 1"),
-        ("ent_coef", "much", "ent_coef is 'much'; expected a number or auto"),
-    ):
-        with pytest.raises(ConfigError, match=told):
-            configure("sac", {name: value})
-    assert configure("sac", {"ent_coef": "auto"}) == SACConfig(ent_coef="auto")
-
-
-def test_an_algorithm_and_an_action_form_that_do_not_fit() -> None:
-    with pytest.raises(
-        ConfigError, match=r"'sac' takes the forms log, relative, log\+guidance; 'discrete' goes with reinforce, .*ppo"
-    ):
-        find("sac", "discrete")
-    with pytest.raises(ConfigError, match=r"'dqn' takes the forms discrete; 'log' goes with reinforce, .*ars"):
-        find("dqn", "log")
-    for name, algorithm in ALGORITHMS.items():
-        for form in algorithm.forms:
-            assert find(name, form) is algorithm
+def test_settings_of_the_environment_that_a_command_sets_otherwise_are_no_names_of_env() -> None:
+    assert environment_settings(["batch_size=6", "clip_norm=none"], ("budget",)) == {"batch_size": 6, "clip_norm": None}
+    with pytest.raises(ConfigError, match="--env sets budget, window, which this command has options of its own for"):
+        environment_settings(["window=3", "budget=6"], ("budget", "window"))
+    with pytest.raises(ConfigError, match=r"Unknown setting of the environment 'batchsize'\. Did you mean"):
+        environment_settings(["batchsize=6"], ())

@@ -70,5 +70,12 @@ def test_scores_are_runs_by_pairs() -> None:
     # Trained twice: what varies is the training run, so its mean over the seeds is the score.
     twice = pd.concat([frame, frame.assign(run="s", x=frame["x"] + 10)])
     np.testing.assert_array_equal(aggregate.score_matrix(twice, "x"), [[1.5, 3.5], [11.5, 13.5]])
+    np.testing.assert_array_equal(aggregate.score_matrix(frame, "x", ["b", "a"]), [[3, 1], [4, 2]])
+    np.testing.assert_array_equal(aggregate.score_matrix(frame.iloc[:3], "x", ["a"]), [[1], [2]])
     with pytest.raises(ConfigError, match="as many for each pair"):
         aggregate.score_matrix(frame.iloc[:3], "x")
+
+
+def test_an_estimate_as_text() -> None:
+    assert aggregate.Estimate(0.5, -0.00001, 1.0).text() == "0.500 [0.000, 1.000]"
+    assert aggregate.Estimate(0.5, 0.25, 1.0).text(1, "\n") == "0.5\n[0.2, 1.0]"

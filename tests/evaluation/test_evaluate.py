@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -10,14 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agents.opponents.schedules import PerLayer, Schedule
+from agents.opponents import PerLayer, Schedule
 from l2o_env.config import EnvConfig
 from l2o_env.env import Syn2RealEnv
 from l2o_env.errors import ConfigError
-from l2o_env.evaluation.evaluate import COLUMNS, evaluate, summarise, to_markdown
-from l2o_env.evaluation.rollout import episode_seeds, run_episodes
+from l2o_env.evaluation.evaluate import COLUMNS, evaluate
+from l2o_env.evaluation.rollout import episode_seeds
 from l2o_env.observation import FEATURE_NAMES, split_layers
-from l2o_env.vector_env import Syn2RealVectorEnv
 
 SETTINGS: dict[str, Any] = {"budget": 9, "window": 4, "batch_size": 8, "device": "cpu"}
 AGENTS = {"slow": Schedule("slow", 0.003), "fast": Schedule("fast", 0.1)}
@@ -167,24 +165,6 @@ def test_every_step_is_seen(config: EnvConfig) -> None:
     seen: list[tuple[str, str, int]] = []
     evaluate(AGENTS, ["tiny"], 2, config, on_step=lambda policy, pair, step, *_: seen.append((policy, pair, step)))
     assert seen == [(policy, "tiny", step) for policy in AGENTS for step in range(4)]
-
-
-def test_intervals_are_students() -> None:
-    values = np.array([1.0, 2.0, 4.0])
-    columns = dict.fromkeys(("v_end", "v_return", "real_accuracy", "proxy_accuracy"), values)
-    frame = pd.DataFrame({"policy": "p", "pair": "q", "diverged": [False, True, False], **columns})
-    row = summarise(frame).iloc[0]
-    deviation = math.sqrt(((values - 7 / 3) ** 2).sum() / 2)
-    assert row["v_end"] == pytest.approx(7 / 3)
-    assert row["v_end_ci"] == pytest.approx(4.302653 * deviation / math.sqrt(3), rel=1e-6)
-    assert (row["diverged"], row["n_seeds"]) == (1, 3)
-    assert "2.333 ± 3.795" in to_markdown(summarise(frame))
-
-
-def test_a_rollout_needs_the_final_weights(tiny: str) -> None:
-    venv = Syn2RealVectorEnv(2, pairs=tiny, autoreset_mode="SameStep", **SETTINGS)
-    with pytest.raises(ConfigError, match="auto-reset"):
-        run_episodes(venv, AGENTS["slow"])
 
 
 def test_bad_input_is_refused(config: EnvConfig) -> None:

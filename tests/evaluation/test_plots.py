@@ -2,52 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from l2o_env.evaluation import aggregate
-from l2o_env.evaluation import plots as transfer_plots
-from l2o_env.evaluation.plots import (
-    limits,
-    plot_curves,
-    plot_improvement,
-    plot_iqm,
-    plot_profiles,
-    plot_transfer_matrix,
-    scored,
-)
+from l2o_env.evaluation.plots import limits, plot_improvement, plot_iqm, plot_profiles, plot_transfer_matrix
+from l2o_env.evaluation.results_view import METRICS, ResultsView
+from tests.evaluation.hand_made import results_table, results_view
 
 PATH = Path("unused.png")
-ACCURACY = {"ours": 0.6, "theirs": 0.5, "uniform": 0.4}
-
-
-def _results() -> pd.DataFrame:
-    """Two policies, one with two checkpoints, and an opponent, on two pairs with real images and one without."""
-    rows: list[dict[str, Any]] = []
-    kinds = (("ours", "last"), ("ours", "source"), ("theirs", "last"), ("uniform", "fixed"))
-    for (policy, selection), pair, seed in itertools.product(kinds, ("a", "b", "no-target"), range(4)):
-        accuracy = ACCURACY[policy] + 0.1 * (pair == "b") + 0.01 * seed - 0.05 * (selection == "last")
-        rows.append(
-            {
-                "policy": policy, "run": policy, "trained_on": {"ours": "a", "theirs": "a+b"}.get(policy, ""),
-                "selection": selection, "mode": "deterministic", "pair": pair, "seed": seed, "diverged": False,
-                "real_accuracy": np.nan if pair == "no-target" else accuracy, "v_return": 2 * accuracy,
-                "proxy_accuracy": 0.9,
-            }
-        )  # fmt: skip
-    return pd.DataFrame(rows)
 
 
 def test_the_matrix_has_means_intervals_and_frames(figures: list[Figure]) -> None:
-    results = _results()
-    plot_transfer_matrix(results, PATH)
+    results = results_table()
+    plot_transfer_matrix(ResultsView(results), PATH)
     axis = figures[0].axes[0]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["ours (a)", "theirs (2 pairs)", "uniform"]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "b"]  # nobody has an accuracy on the third
@@ -61,11 +32,11 @@ def test_the_matrix_has_means_intervals_and_frames(figures: list[Figure]) -> Non
 
 
 def test_equal_scores_are_seen(figures: list[Figure]) -> None:
-    results = _results().assign(v_return=0.0)
+    results = results_table().assign(v_return=0.0)
     results["real_accuracy"] = results["real_accuracy"].where(results["real_accuracy"].isna(), 1.0)
-    plot_transfer_matrix(results, PATH)
+    plot_transfer_matrix(ResultsView(results), PATH)
     assert figures[0].axes[0].images[0].get_clim() == (0.95, 1.0)
-    plot_profiles(results, PATH)
+    plot_profiles(ResultsView(results), PATH)
     for axis, (low, middle, high) in zip(figures[1].axes, ((0.95, 0.99, 1.0), (-0.05, -0.01, 0.05)), strict=True):
         x, y = axis.lines[0].get_data()
         assert (x[0], x[-1]) == (low, high)
@@ -79,12 +50,12 @@ def test_limits() -> None:
 
 
 def test_the_interquartile_mean_of_each_selection(figures: list[Figure]) -> None:
-    results = _results()
+    results = results_view()
     plot_iqm(results, PATH)
     real, value, proxy = figures[0].axes
-    assert [axis.get_xlabel() for axis in (real, value, proxy)] == list(transfer_plots.METRICS.values())
+    assert [axis.get_xlabel() for axis in (real, value, proxy)] == list(METRICS.values())
     points = {round(float(line.get_xdata()[0]), 4) for line in real.lines if len(line.get_xdata())}
-    rows = scored(results, "real_accuracy")
+    rows = results.table[results.table["pair"] != "no-target"]
     expected = {
         round(float(aggregate.iqm(aggregate.score_matrix(group, "real_accuracy")).value), 4)
         for _, group in rows.groupby(["policy", "selection"])
@@ -96,7 +67,7 @@ def test_the_interquartile_mean_of_each_selection(figures: list[Figure]) -> None
 
 
 def test_profiles_fall_from_one_to_zero(figures: list[Figure]) -> None:
-    plot_profiles(_results(), PATH)
+    plot_profiles(results_view(), PATH)
     lines = {line.get_label(): line for line in figures[0].axes[0].lines}
     assert list(lines) == ["ours", "theirs", "uniform"]
     shares = np.asarray(lines["ours"].get_ydata())
@@ -108,33 +79,25 @@ def test_profiles_fall_from_one_to_zero(figures: list[Figure]) -> None:
 
 
 def test_improvement_over_the_reference(figures: list[Figure]) -> None:
-    plot_improvement(_results(), PATH, "uniform")
+    plot_improvement(results_view(), PATH)
     axis = figures[0].axes[0]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["ours", "theirs"]
     assert [text.get_text() for text in axis.texts] == ["1.00", "1.00"]
     assert "P(policy > uniform) by real accuracy" in axis.get_xlabel()
 
 
-def test_learning_curves_side_by_side(figures: list[Figure]) -> None:
-    names = [f"policy {k}" for k in range(9)]
-    plot_curves({name: ([16, 32, 48, 64], [1.0, 3.0, 5.0, 7.0]) for name in names}, PATH)
-    lines = figures[0].axes[0].lines
-    np.testing.assert_allclose(lines[0].get_ydata(), [1, 2, 3, 5])
-    assert len({(to_hex(line.get_color()), str(line.get_linestyle())) for line in lines}) == len(names)
-
-
 def test_no_text_is_cut_off(figures: list[Figure]) -> None:
     """Every title, label and legend lies within its figure, at the narrowest."""
-    results = _results()
-    results = results[results["pair"] == "a"]
+    table = results_table()
+    results = ResultsView(table[table["pair"] == "a"])
     plot_transfer_matrix(results, PATH)
     plot_iqm(results, PATH)
     plot_profiles(results, PATH)
-    plot_improvement(results, PATH, "uniform")
+    plot_improvement(results, PATH)
     for figure in figures:
         figure.draw_without_rendering()
         width, height = figure.bbox.width, figure.bbox.height
-        texts = [figure._suptitle] if figure._suptitle else []  # type: ignore[attr-defined]
+        texts = [*figure.texts]  # the title
         texts += [label for axis in figure.axes for label in (axis.xaxis.label, axis.yaxis.label)]
         ticks = [label for axis in figure.axes for label in axis.get_yticklabels()]
         for text in filter(lambda text: text.get_text(), [*texts, *ticks]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,16 +12,16 @@ import pandas as pd
 import pytest
 
 from agents.algorithms.reinforce_config import ReinforceConfig
-from agents.opponents.schedules import Schedule
+from agents.opponents import Schedule
 from agents.reinforce.agent import Reinforce
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
-from l2o_env.evaluation import resumable as transfer
-from l2o_env.evaluation.contestant import Contestant, Mode, Selection
+from l2o_env.evaluation import resumable
+from l2o_env.evaluation.agent import AgentLike
+from l2o_env.evaluation.contestant import Contestant, Mode, SelectionRule
 from l2o_env.evaluation.evaluate import evaluate
 from l2o_env.evaluation.resumable import evaluate_in_parts
-from l2o_env.evaluation.rollout import AgentLike
-from l2o_env.evaluation.summary import TIDY_COLUMNS, primary, target_oracle
+from l2o_env.evaluation.summary import TIDY_COLUMNS
 from l2o_env.results.record import read_recording
 from tests.tiny import register_tiny_deep
 
@@ -38,21 +37,18 @@ def _contestant(
     config: EnvConfig,
     name: str = "learned",
     seed: int = 0,
-    selection: Selection = "last",
+    selection: SelectionRule = "last",
     modes: tuple[Mode, ...] = BOTH,
     **settings: Any,
 ) -> Contestant:
     def load() -> AgentLike:
-        return Reinforce(config, ReinforceConfig(**settings), seed, n_layers=3)
+        return Reinforce(config, config=ReinforceConfig(**settings), n_layers=3, seed=seed)
 
     return Contestant(name, load, f"reinforce {seed} {settings}", config, selection, trained_on=("tiny",), modes=modes)
 
 
 def _opponent(config: EnvConfig, rate: float = 0.01) -> Contestant:
     return Contestant("uniform", partial(Schedule, "uniform", rate), f"uniform {rate}", config, "fixed")
-
-
-Evaluation = Callable[..., transfer.Evaluated]
 
 
 def test_rows_are_those_of_a_plain_evaluation(config: EnvConfig, tmp_path: Path) -> None:
@@ -84,7 +80,7 @@ def test_it_goes_on_where_it_was_cut_off(config: EnvConfig, tmp_path: Path, monk
     contestants = [_contestant(config), _opponent(config)]
     expected = evaluate_in_parts(contestants, ["tiny", "tiny-4"], 2, whole)
     runs: list[str] = []
-    real = transfer.evaluate
+    real = resumable.evaluate
 
     def counting(agents: Any, pairs: list[str], *args: Any, **kwargs: Any) -> pd.DataFrame:
         runs.append(pairs[0])
@@ -92,7 +88,7 @@ def test_it_goes_on_where_it_was_cut_off(config: EnvConfig, tmp_path: Path, monk
             raise KeyboardInterrupt
         return real(agents, pairs, *args, **kwargs)
 
-    monkeypatch.setattr(transfer, "evaluate", counting)
+    monkeypatch.setattr(resumable, "evaluate", counting)
     with pytest.raises(KeyboardInterrupt):
         evaluate_in_parts(contestants, ["tiny", "tiny-4"], 2, tmp_path)
     seen: list[tuple[int, int, str]] = []
@@ -123,7 +119,7 @@ def test_a_part_is_kept_only_if_all_is_as_it_was(
         results = [path for path in tmp_path.glob("parts/*.parquet") if "actions" not in path.name]
         results[0].write_bytes(results[0].read_bytes()[:100])
     elif change == "images":
-        monkeypatch.setattr(transfer, "pair_digest", lambda pair: "others")
+        monkeypatch.setattr(resumable, "pair_digest", lambda pair: "others")
     n, seed = n + (change == "seeds"), seed + (change == "seed")
     again = evaluate_in_parts([opponent], ["tiny"], n, tmp_path, seed=seed)
     assert again.kept == 0
@@ -137,32 +133,6 @@ def test_renaming_and_adding_keep_what_there_is(config: EnvConfig, tmp_path: Pat
     assert (found.kept, found.n_parts) == (1, 3)
     assert found.results["policy"].tolist() == ["other"] * 2 + ["learned"] * 4
     assert set(read_recording(tmp_path / "actions.parquet")["policy"]) == {"other", "learned"}
-
-
-def test_the_target_oracle_takes_the_better_checkpoint_on_each_pair() -> None:
-    rows = [
-        {"policy": "p", "run": "r", "checkpoint": "", "mode": "deterministic", "pair": pair, "selection": selection,
-         "seed": s, "real_accuracy": accuracy + s / 100}
-        for pair, selection, accuracy in (
-            ("a", "last", 0.5), ("a", "source", 0.4), ("b", "last", 0.1), ("b", "source", 0.6)
-        )
-        for s in (0, 1)
-    ]  # fmt: skip
-    early = [{**row, "selection": "checkpoint", "checkpoint": "16"} for row in rows if row["selection"] == "last"]
-    early += [{**row, "checkpoint": "32", "real_accuracy": 0.55} for row in early if row["pair"] == "a"]
-    frame = pd.DataFrame([*rows, {**rows[0], "policy": "single"}, {**rows[0], "policy": "hand", "selection": "fixed"}])
-    oracle = target_oracle(frame)
-    assert set(oracle["selection"]) == {"target-oracle"}
-    assert oracle[["policy", "pair", "real_accuracy"]].to_numpy().tolist() == [
-        ["p", "a", 0.5], ["p", "a", 0.51], ["p", "b", 0.6], ["p", "b", 0.61]
-    ]  # fmt: skip
-    among_all = target_oracle(pd.concat([frame, pd.DataFrame(early)]))
-    assert among_all["real_accuracy"].tolist() == [0.55, 0.55, 0.6, 0.61]
-    assert among_all["checkpoint"].tolist() == ["32", "32", "", ""]
-    shown = primary(pd.concat([frame, oracle]))
-    assert set(zip(shown["policy"], shown["selection"], strict=True)) == {
-        ("p", "source"), ("single", "last"), ("hand", "fixed")
-    }  # fmt: skip
 
 
 def test_all_three_selections_are_in_the_table(config: EnvConfig, tmp_path: Path) -> None:

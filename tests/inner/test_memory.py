@@ -23,7 +23,7 @@ from l2o_env.inner.memory import CpuMeter, Line, Need, measured_need
 from l2o_env.inner.statistics import FUSED
 from l2o_env.inner.window import Start
 from l2o_env.models.base import Optimizee, new_generator
-from l2o_env.models.small import initialise
+from l2o_env.models.blocks import initialise
 from tests.tiny import N_CLASSES, N_PROXY_CLASSES, SIZE, TINY, TinyProxy, register_tiny, tiny_pair
 
 SEGMENTATION = "glyphs-digits-seg:n_train=60,n_validation=20,n_proxy_train=16,proxy_epochs=1"

@@ -16,7 +16,7 @@ from l2o_env.inner.stacked import StackedPopulation
 from l2o_env.inner.stream_data import Batch
 from l2o_env.inner.window import Start
 from l2o_env.models.base import new_generator
-from l2o_env.models.losses import IGNORED, as_rows, task_loss
+from l2o_env.models.losses import IGNORED, task_loss
 from l2o_env.pairs.splits import in_memory
 from tests.tiny import tiny_pair
 
@@ -33,16 +33,6 @@ def _dense(rows: list[int], images: Tensor) -> tuple[Tensor, Tensor]:
     """Row r answers with r + 1 times the colours, and the proxy for every second pixel."""
     logits = torch.stack([(row + 1) * images for row in rows])
     return logits, logits[:, :, :2, ::2, ::2]
-
-
-def test_dense_losses_are_means_over_labelled_pixels() -> None:
-    valid = MASKS != IGNORED
-    expected = F.cross_entropy(IMAGES.movedim(1, -1)[valid], MASKS[valid])
-    torch.testing.assert_close(task_loss(IMAGES, MASKS), expected)
-    assert task_loss(IMAGES, torch.full_like(MASKS, IGNORED)) == 0
-    labels = torch.tensor([0, 1, 2])
-    assert torch.equal(task_loss(IMAGES[:3, :, 0, 0], labels), F.cross_entropy(IMAGES[:3, :, 0, 0], labels))
-    assert torch.equal(as_rows(IMAGES)[7], IMAGES[0, :, 1, 1])
 
 
 def test_parts_add_up_to_the_whole() -> None:

@@ -28,7 +28,7 @@ from l2o_env.inner.stacked import StackedPopulation
 from l2o_env.inner.window import Start, Window
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.models.layout import Layout
-from l2o_env.schedule import fixed_windows
+from l2o_env.windows import fixed_windows
 from tests.tiny import TinyNet, tiny_pair
 
 KINDS: tuple[type[Population], ...] = (StackedPopulation, LoopedPopulation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from l2o_env.inner import statistics
 from l2o_env.inner.statistics import (
@@ -18,22 +18,9 @@ from l2o_env.inner.statistics import (
     gradient_sums,
     layer_statistics,
 )
-from l2o_env.models.base import Optimizee, new_generator
+from l2o_env.models.base import new_generator
 from l2o_env.models.layout import Layout
-from tests.tiny import TinyNet
-
-
-class TwoLayers(Optimizee):
-    """A body of one weight and a bias, and a head matrix of two weights; groups are not in the order of definition."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.head = nn.Linear(2, 1, bias=False)
-        self.body = nn.Linear(1, 1)
-
-    def layer_groups(self) -> dict[str, list[str]]:
-        return {"body": ["body.weight", "body.bias"], "head": ["head.weight"]}
-
+from tests.tiny import TinyNet, TwoLayers
 
 LAYOUT = Layout.of(TwoLayers())
 BATCH = ("gradient", "guidance_gradient", "momentum")
@@ -61,14 +48,6 @@ def _statistics(**changes: list[float]) -> LayerStatistics:
         "momentum": [5.0, -3.0, 3.0, 4.0],
     }
     return _of(LAYOUT, {k: torch.tensor(v).double() for k, v in {**flat, **changes}.items()})
-
-
-def test_layout_follows_the_layer_groups() -> None:
-    assert LAYOUT.names == ("body.weight", "body.bias", "head.weight")
-    assert LAYOUT.group_names == ("body", "head")
-    assert LAYOUT.group_sizes == (2, 2)
-    assert LAYOUT.head_weight == "head.weight"
-    assert (LAYOUT.n_layers, LAYOUT.n_weights) == (2, 4)
 
 
 def test_values_by_hand() -> None:
@@ -118,47 +97,6 @@ def test_leading_dimensions_are_optimizees() -> None:
         alone = _of(layout, {name: value[i] for name, value in flat.items()}, weight[i])
         for name in (*LAYER_FIELDS, *HEAD_FIELDS):
             torch.testing.assert_close(getattr(together, name)[i], getattr(alone, name), rtol=1e-12, atol=0)
-
-
-def test_named_parameters_and_flat_vectors_are_two_views_of_one_thing() -> None:
-    model = TinyNet(new_generator(0))
-    layout = Layout.of(model)
-    named = {name: p.detach() for name, p in model.named_parameters()}
-    flat = layout.flatten(named)
-    assert flat.shape == (layout.n_weights,) == (sum(p.numel() for p in model.parameters() if p.requires_grad),)
-    for name, view in layout.unflatten(flat).items():
-        assert torch.equal(view, named[name])
-        assert view.untyped_storage().data_ptr() == flat.untyped_storage().data_ptr()
-    batched = layout.unflatten(torch.stack([flat, 2 * flat]))
-    assert torch.equal(batched["head.weight"][1], 2 * named["head.weight"])
-
-
-def test_group_sums_and_expand() -> None:
-    flat = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
-    assert LAYOUT.group_sums(flat).tolist() == [[3.0, 7.0]]
-    assert LAYOUT.expand(torch.tensor([[5.0, 6.0]])).tolist() == [[5.0, 5.0, 6.0, 6.0]]
-
-
-def test_a_scalar_parameter_keeps_its_shape() -> None:
-    class Scaled(TwoLayers):
-        def __init__(self) -> None:
-            super().__init__()
-            self.scale = nn.Parameter(torch.tensor(2.0))
-
-        def layer_groups(self) -> dict[str, list[str]]:
-            return {"body": ["scale", "body.weight", "body.bias"], "head": ["head.weight"]}
-
-    views: dict[str, Tensor] = Layout.of(Scaled()).unflatten(torch.zeros(3, 5))
-    assert views["scale"].shape == (3,)
-
-
-def test_a_last_group_without_a_matrix_is_refused() -> None:
-    class Headless(TwoLayers):
-        def layer_groups(self) -> dict[str, list[str]]:
-            return {"head": ["head.weight", "body.weight"], "bias": ["body.bias"]}
-
-    with pytest.raises(ValueError, match="'bias' has no weight matrix"):
-        Layout.of(Headless())
 
 
 def test_many_weights_are_summed_up_as_few_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,7 +152,7 @@ def test_settings_suit_the_optimizer_unless_they_are_given() -> None:
         assert EnvConfig(optimizer=name, base_lr=0.5, weight_decay=0.0).base_lr == 0.5
     changed = EnvConfig(budget=40, window=10, lr_max=0.2).with_optimizer("lion", batch_size=8)
     assert (changed.lr_max, changed.weight_decay, changed.budget, changed.batch_size) == (3e-3, 0.1, 40, 8)
-    with pytest.raises(ConfigError, match="Unknown optimizer 'adam'. Did you mean 'adamw'"):
+    with pytest.raises(ConfigError, match=r"Unknown optimizer 'adam'\. Did you mean 'adamw'"):
         EnvConfig(optimizer="adam")
-    with pytest.raises(ConfigError, match=r"beta2 is 1.0; expected a number in \[0, 1\)"):
+    with pytest.raises(ConfigError, match=r"beta2 is 1\.0; expected a number in \[0, 1\)"):
         EnvConfig(optimizer="adamw", beta2=1.0)

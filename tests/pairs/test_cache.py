@@ -17,7 +17,6 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from l2o_env.pairs import cache
 from l2o_env.pairs.cache import cache_folder, cache_path, cached, checksum
 
 SETTINGS = {"seed": 1, "layers": [1, 2]}
@@ -87,8 +86,9 @@ def _empty(path: Path) -> None:
 
 def _other_shapes(path: Path) -> None:
     tensors = {"w": torch.zeros(3, 2), "b": torch.zeros(3)}
-    metadata = {"sha256": checksum(tensors), "settings": cache._as_json(SETTINGS)}
-    safetensors.torch.save_file(tensors, path, metadata)
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    safetensors.torch.save_file(tensors, path, {**metadata, "sha256": checksum(tensors)})
 
 
 def _other_settings(path: Path) -> None:

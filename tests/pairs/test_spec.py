@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,14 @@ import train_policy
 from l2o_env import ConfigError, pairs
 from l2o_env.pairs.spec import label, parse, spec
 from tests.tiny import tiny_pair
+
+
+@pytest.fixture
+def sized() -> Iterator[str]:
+    """A pair with settings, as long as the test runs."""
+    pairs.register("sized", lambda **kwargs: tiny_pair(**kwargs))
+    yield "sized"
+    pairs.unregister("sized")
 
 
 @pytest.mark.parametrize(
@@ -57,9 +66,7 @@ def test_what_no_text_can_say_is_told() -> None:
         spec("folders", name="3")
 
 
-def test_a_text_stands_for_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs.registry, "_registry", {})
-    pairs.register("sized", lambda **kwargs: tiny_pair(**kwargs))
+def test_a_text_stands_for_a_pair(sized: str) -> None:
     pair = pairs.make("sized:n_train=12,label=mine")
     assert len(pair.train) == 12
     assert pairs.make("sized:n_train=12,label=mine") is pair
@@ -67,7 +74,6 @@ def test_a_text_stands_for_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (label("sized:n_train=12,label=mine"), label("sized:n_train=12"), label("tiny")) == ("mine", "sized", "tiny")
     with pytest.raises(ConfigError, match=r"Unknown pair 'sixed'\. Did you mean 'sized'"):
         pairs.check("sixed:n_train=3")
-    pairs.registry._make_default.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,17 @@ from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.evaluation.evaluate import evaluate
 from l2o_env.results import record
-from l2o_env.results.record import LAYER_COLUMNS, STEP_COLUMNS, StepRecorder, parts_folder, read_recording, recording
+from l2o_env.results.record import (
+    LAYER_COLUMNS,
+    STEP_COLUMNS,
+    StepRecorder,
+    parts_folder,
+    read_recording,
+    recording,
+    select_rows,
+)
 from l2o_env.vector_env import Syn2RealVectorEnv
+from tests.results.recorded import recorded
 
 LAYERS = {"pair": ("stem", "head")}
 
@@ -145,6 +154,18 @@ def test_recordings_that_cannot_be_read_say_so(tmp_path: Path) -> None:
         read_recording(tmp_path / "a.parquet")
 
 
+def test_sampled_rows_are_left_out_where_there_are_others() -> None:
+    rows = recorded()
+    both = pd.concat([rows, rows.assign(sampled=True)])
+    assert len(select_rows(both, "flat")) == len(select_rows(rows.assign(sampled=True), "flat")) == len(rows) // 2
+    assert select_rows(both)["policy"].unique().tolist() == ["careful"]
+    for kwargs, told in (({"policy": "flatt"}, "Did you mean 'flat'"), ({"pairs": ["c"]}, "Unknown pair")):
+        with pytest.raises(ConfigError, match=told):
+            select_rows(rows, **kwargs)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="recording is empty"):
+        select_rows(rows.iloc[:0])
+
+
 class _Ramp:
     """Rates that tell step, row and layer."""
 
@@ -171,7 +192,7 @@ def test_it_records_an_evaluation(tmp_path: Path, tiny: str) -> None:
 
 def test_it_records_what_a_policy_says_of_its_actions(tmp_path: Path, tiny: str) -> None:
     config = EnvConfig(pairs=(tiny,), budget=6, window=2, batch_size=8)
-    agent = Reinforce(config, ReinforceConfig(noise_std=0.5, noise_correlation=0.6))
+    agent = Reinforce(config, config=ReinforceConfig(noise_std=0.5, noise_correlation=0.6))
     layers = {tiny: ("stem", "layer1", "head")}
     for deterministic in (True, False):
         with recording(tmp_path / "a.parquet", layers) as recorder:

@@ -56,11 +56,10 @@ class _Trunk(nn.Module):
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the heads read: pool3, pool4 and fc7, at 1/8, 1/16 and 1/32 of the image's resolution."""
-        found = []
+        outputs = {}
         for name in _TRUNK:
-            images = self.get_submodule(name)(images)
-            found.append(images)
-        return found[2], found[3], found[6]
+            images = outputs[name] = self.get_submodule(name)(images)
+        return outputs["conv3"], outputs["conv4"], outputs["fc7"]
 
 
 class FCN8sProxy(_Trunk):
@@ -166,11 +165,11 @@ def from_vgg(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     places = [f"conv{k}.{2 * i}" for k, depth in enumerate(CONVOLUTIONS, 1) for i in range(depth)]
     renamed = {f"features.{old}": new for old, new in zip(convolutions, places, strict=False)}
     renamed |= {"classifier.0": "fc6.0", "classifier.3": "fc7.0", "classifier.6": "proxy_head"}
-    found = {}
+    converted = {}
     for name, tensor in weights.items():
-        layer, _, part = name.rpartition(".")
+        layer, _, kind = name.rpartition(".")  # weight or bias
         if layer.startswith("classifier.") and tensor.dim() == 2:
             side = 7 if layer == "classifier.0" and tensor.shape[1] % 49 == 0 else 1
             tensor = tensor.reshape(len(tensor), -1, side, side)
-        found[f"{renamed.get(layer, layer)}.{part}"] = tensor
-    return found
+        converted[f"{renamed.get(layer, layer)}.{kind}"] = tensor
+    return converted

@@ -32,22 +32,22 @@ def choose_groups(network: nn.Module, setting: GroupsSetting = None) -> Groups:
         ConfigError: If a parameter belongs to no group or to several, a group has none, or is called ``"head"``.
     """
     if setting is None:
-        found = find_groups(network)
+        groups = find_groups(network)
     else:
-        groups = load_object(setting) if isinstance(setting, str) else setting
-        groups = groups(network) if callable(groups) else groups
-        if not isinstance(groups, Mapping):
+        prefixes = load_object(setting) if isinstance(setting, str) else setting
+        prefixes = prefixes(network) if callable(prefixes) else prefixes
+        if not isinstance(prefixes, Mapping):
             raise ConfigError(
-                f"groups is or gives a {type(groups).__name__}; expected a mapping from group names to prefixes of "
+                f"groups is or gives a {type(prefixes).__name__}; expected a mapping from group names to prefixes of "
                 "parameter names."
             )
-        found = named_groups(network, groups)
-    if HEAD in found:
+        groups = named_groups(network, prefixes)
+    if HEAD in groups:
         raise ConfigError(
             f"A layer group of {type(network).__name__} is called {HEAD!r}, as that of the new head beside it is; "
             "name the groups with another name for it."
         )
-    return found
+    return groups
 
 
 def find_groups(network: nn.Module) -> Groups:
@@ -90,17 +90,17 @@ def named_groups(network: nn.Module, groups: Mapping[str, Sequence[str]]) -> Gro
         ConfigError: If a parameter belongs to no group or to several, or a group has none.
     """
     left = [name for name, _ in network.named_parameters()]
-    found: Groups = {}
+    named: Groups = {}
     for group, prefixes in groups.items():
         wanted = [prefixes] if isinstance(prefixes, str) else list(prefixes)
-        found[group] = [n for n in left if any(n == p or n.startswith(f"{p}.") for p in wanted)]
-        if not found[group]:
+        named[group] = [n for n in left if any(n == p or n.startswith(f"{p}.") for p in wanted)]
+        if not named[group]:
             raise ConfigError(f"The layer group {group!r} ({', '.join(wanted)}) has no parameters of its own.")
-        left = [name for name in left if name not in found[group]]
+        left = [name for name in left if name not in named[group]]
     if left:
         shown = ", ".join(left[:5]) + (", …" if len(left) > 5 else "")
         raise ConfigError(f"These parameters of {type(network).__name__} are in no layer group: {shown}.")
-    return found
+    return named
 
 
 def _with_prefixes(network: nn.Module, prefixes: Mapping[str, Sequence[str]]) -> Groups:
@@ -118,9 +118,9 @@ def _resnet(network: nn.Module) -> Groups:
 
 def _vgg(network: nn.Module) -> Groups:
     stages: dict[str, list[str]] = {"conv1": []}
-    for name, part in network.get_submodule("features").named_children():
+    for name, layer in network.get_submodule("features").named_children():
         stages[f"conv{len(stages)}"].append(f"features.{name}")
-        if isinstance(part, nn.MaxPool2d):
+        if isinstance(layer, nn.MaxPool2d):
             stages[f"conv{len(stages) + 1}"] = []
     return _with_prefixes(network, {**{g: names for g, names in stages.items() if names}, "fc": ["classifier"]})
 
@@ -129,7 +129,7 @@ def _staged(network: nn.Module) -> Groups:
     """ConvNeXt and Swin: stem, stage, downsampling, stage, …, and a norm at the end."""
     names = [f"features.{name}" for name, _ in network.get_submodule("features").named_children()]
     stages = {f"stage{k}": names[2 * k - 2 : 2 * k] for k in range(1, len(names) // 2 + 1)}
-    stages = {"stem": names[:1], **{g: [n for n in part if n != names[0]] for g, part in stages.items()}}
+    stages = {"stem": names[:1], **{g: [n for n in stage if n != names[0]] for g, stage in stages.items()}}
     stages[list(stages)[-1]] += ["norm", "classifier"]
     return _with_prefixes(network, stages)
 
@@ -141,15 +141,15 @@ def _efficientnet(network: nn.Module) -> Groups:
 
 def _vit(network: nn.Module) -> Groups:
     blocks = [f"encoder.layers.{name}" for name, _ in network.get_submodule("encoder.layers").named_children()]
-    parts = np.array_split(np.array(blocks, object), min(_TRANSFORMER_STAGES, len(blocks)))
-    groups = {f"blocks{k}": list(part) for k, part in enumerate(parts, 1)}
+    stages = np.array_split(np.array(blocks, object), min(_TRANSFORMER_STAGES, len(blocks)))
+    groups = {f"blocks{k}": list(stage) for k, stage in enumerate(stages, 1)}
     groups[list(groups)[-1]] += ["encoder.ln", "heads"]
     return _with_prefixes(network, {"embedding": ["class_token", "conv_proj", "encoder.pos_embedding"], **groups})
 
 
 def _generic(network: nn.Module) -> Groups:
     parts = _parts(network, "")
-    while len(parts) < MIN_GROUPS:
+    while len(parts) < MIN_GROUPS:  # the largest part that has parts gives place to them
         sizes = [_size(network, names) if len(_children(network, group)) > 1 else 0 for group, names in parts.items()]
         if not any(sizes):
             break
@@ -163,7 +163,7 @@ def _generic(network: nn.Module) -> Groups:
         return {"pre_head" if group == HEAD else group: list(names) for group, names in parts.items()}
     joined = np.array_split(np.arange(len(parts)), MAX_GROUPS)
     listed = list(parts.values())
-    return {f"stage{k}": [n for i in part for n in listed[i]] for k, part in enumerate(joined, 1)}
+    return {f"stage{k}": [n for i in neighbours for n in listed[i]] for k, neighbours in enumerate(joined, 1)}
 
 
 def _children(network: nn.Module, prefix: str) -> list[str]:
@@ -178,18 +178,18 @@ def _is_module(network: nn.Module, prefix: str) -> bool:
 def _parts(network: nn.Module, prefix: str) -> Groups:
     """Children of a module that have parameters; the module's own parameters belong to the first one."""
     names = [name for name, _ in network.named_parameters() if not prefix or name.startswith(f"{prefix}.")]
-    found: Groups = {}
+    parts: Groups = {}
     for child in _children(network, prefix):
         path = f"{prefix}.{child}" if prefix else child
-        found[path] = [name for name in names if name.startswith(f"{path}.")]
-    own = [name for name in names if not any(name in group for group in found.values())]
-    if not found:
+        parts[path] = [name for name in names if name.startswith(f"{path}.")]
+    own = [name for name in names if not any(name in group for group in parts.values())]
+    if not parts:
         return {prefix or "weights": own}
-    first = next(iter(found))
-    found[first] = own + found[first]
-    if len(found) == 1 and len(_children(network, first)) > 1 and not own:
+    first = next(iter(parts))
+    parts[first] = own + parts[first]
+    if len(parts) == 1 and len(_children(network, first)) > 1 and not own:  # a wrapper around the network
         return _parts(network, first)
-    return found
+    return parts
 
 
 def _size(network: nn.Module, names: Sequence[str]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,27 +28,27 @@ def find_head(network: nn.Module, name: str = "", *, dense: bool = False) -> str
     Raises:
         ConfigError: If there is none.
     """
-    layers = {key: part for key, part in network.named_modules() if _may_be_head(part, dense)}
+    layers = {key: layer for key, layer in network.named_modules() if _may_be_head(layer, dense)}
     if name and name not in layers:
         kind = "convolution" if dense else "linear layer or convolution"
         raise unknown_name(f"{kind} of {type(network).__name__}:", name, layers)
-    linear = [key for key, part in layers.items() if isinstance(part, nn.Linear)]
-    pointwise = [key for key, part in layers.items() if isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1)]
-    found = list(layers) if dense else linear or pointwise
-    if not found:
+    linear = [key for key, layer in layers.items() if isinstance(layer, nn.Linear)]
+    pointwise = [key for key, layer in layers.items() if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)]
+    candidates = list(layers) if dense else linear or pointwise
+    if not candidates:
         expected = (
             "the proxy's classes at every place that ends with a torch.nn.Conv2d"
             if dense
             else "the proxy's classes that ends with a torch.nn.Linear"
         )
         raise ConfigError(f"{type(network).__name__} has no head: expected a network from images to {expected}.")
-    return name or found[-1]
+    return name or candidates[-1]
 
 
-def _may_be_head(part: nn.Module, dense: bool) -> bool:
-    if isinstance(part, NonDynamicallyQuantizableLinear):  # inside nn.MultiheadAttention, which never calls it
+def _may_be_head(layer: nn.Module, dense: bool) -> bool:
+    if isinstance(layer, NonDynamicallyQuantizableLinear):  # inside nn.MultiheadAttention, which never calls it
         return False
-    return isinstance(part, nn.Conv2d if dense else nn.Linear | nn.Conv2d)
+    return isinstance(layer, nn.Conv2d if dense else nn.Linear | nn.Conv2d)
 
 
 def head_of(network: nn.Module, name: str) -> Head:
@@ -109,37 +109,6 @@ def check_network(network: nn.Module, head: str, side: int, *, dense: bool = Fal
         )
     if not logits.requires_grad or torch.autograd.grad(logits.sum(), answers[0], allow_unused=True)[0] is None:
         raise ConfigError(f"The logits of {name} do not come out of its head {head!r}. {hint}")
-
-
-@torch.no_grad()
-def find_feature_map(network: nn.Module, head: str, side: int) -> str:
-    """Name of the module that is the last to make a feature map before the head is called; empty if there is none.
-
-    A feature map is ``(n, channels, h, w)`` with more than one place.
-
-    Args:
-        network: The whole network in evaluation mode.
-        head: Name of its head.
-        side: Side of images that it takes, in pixels.
-    """
-    seen: list[str] = []
-
-    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.dim() == 4 and output[0, 0].numel() > 1:
-                seen.append(name)
-
-        return hook
-
-    handles = [part.register_forward_hook(note(name)) for name, part in network.named_modules() if name]
-    handles.append(network.get_submodule(head).register_forward_pre_hook(lambda *_: seen.append(head)))
-    try:
-        network(torch.randn(1, 3, side, side, generator=new_generator(0)))
-    finally:
-        for handle in handles:
-            handle.remove()
-    before = seen[: seen.index(head)]
-    return before[-1] if before else ""
 
 
 @torch.enable_grad()

@@ -14,9 +14,31 @@ import torch
 from torch import Tensor, nn
 
 from l2o_env.errors import ConfigError
+from l2o_env.models.adapted.network_config import NetworkConfig
 
 _SHOWN = 5
 _log = logging.getLogger("l2o_env")
+
+
+def weights_of(config: NetworkConfig, known_as: str | None) -> tuple[Mapping[str, Tensor], str]:
+    """Weights of a proxy, and what messages call them.
+
+    Args:
+        config: The network.
+        known_as: Name of the proxy in torchvision; None if it is one's own.
+
+    Raises:
+        ConfigError: If there are none.
+    """
+    if isinstance(config.weights, Mapping):
+        return config.weights, "the proxy that was trained"
+    if str(config.weights) != "DEFAULT":
+        return read_weights(config.weights), str(config.weights)
+    if known_as is None:
+        raise ConfigError(
+            "weights is 'DEFAULT', which is for networks of torchvision; give your network's as weights=FILE."
+        )
+    return default_weights(known_as), f"torchvision for {known_as}"
 
 
 def default_weights(name: str) -> dict[str, Tensor]:
@@ -62,13 +84,13 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
         raise ConfigError(
             f"There is no file of weights at {path}; put one there (safetensors or a PyTorch state_dict)."
         )
-    found = read_tensors(path)
-    if not isinstance(found, Mapping):
-        raise ConfigError(f"{path} holds a {type(found).__name__}; expected the state_dict of a network.")
+    state = read_tensors(path)
+    if not isinstance(state, Mapping):
+        raise ConfigError(f"{path} holds a {type(state).__name__}; expected the state_dict of a network.")
     for key in ("state_dict", "model"):
-        if isinstance(found.get(key), Mapping):
-            found = dict(found[key])
-    weights = {str(name).removeprefix("module."): value for name, value in found.items() if isinstance(value, Tensor)}
+        if isinstance(state.get(key), Mapping):
+            state = dict(state[key])
+    weights = {str(name).removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
     if not weights:
         raise ConfigError(f"{path} holds no tensors; expected the state_dict of a network.")
     return weights
@@ -126,8 +148,8 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str)
         ],
     }
     if any(problems.values()):
-        told = "; ".join(f"{len(names)} {kind}: {_shorten(names)}" for kind, names in problems.items() if names)
-        raise ConfigError(f"The weights of {source} do not fit {type(network).__name__}: {told}.")
+        listed = "; ".join(f"{len(names)} {kind}: {_shorten(names)}" for kind, names in problems.items() if names)
+        raise ConfigError(f"The weights of {source} do not fit {type(network).__name__}: {listed}.")
     expected.update(weights)  # it says too which version of the network's class the names are of
     network.load_state_dict(expected)
 

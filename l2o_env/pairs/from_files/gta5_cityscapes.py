@@ -72,7 +72,7 @@ def build(name: str, settings: StreetSettings) -> Pair:
     Raises:
         ConfigError: If folders, lists or images cannot work.
     """
-    source = _listing(*_gta5(settings), settings.source_labels, "source images", _sequences)
+    source = _listing(*_gta5(settings), settings.source_labels, "source images", sequences)
     target = None
     if settings.target is not None:
         images, masks, labels = _target(settings)
@@ -93,12 +93,12 @@ def _listing(
             f"Of the {name} these files are missing: {len(missing)}, such as {missing[0]}. Unpack the whole archives, "
             f"or list the images to take in a file: {name.split()[0]}_list=FILE."
         )
-    found = None if groups is None else groups(images)
-    return Listing(images, masks, CITYSCAPES_CLASSES, found, label_map(labels), name)
+    together = None if groups is None else groups(images)
+    return Listing(images, masks, CITYSCAPES_CLASSES, together, label_map(labels), name)
 
 
-def _sequences(images: Sequence[Path]) -> list[str]:
-    """Frames by number; images whose name is no number stand alone."""
+def sequences(images: Sequence[Path]) -> list[str]:
+    """Which frames of GTA5 belong together, by their numbers; images whose name is no number stand alone."""
     return [str(int(p.stem) // FRAMES) if p.stem.isdigit() else p.stem for p in images]
 
 

@@ -1,23 +1,19 @@
-"""Pairs of image files with a class for every pixel: what they have in common."""
+"""Pairs of images with a class for every pixel: how they are put together."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
-from l2o_env.models.adapted.backbone import NetworkConfig
-from l2o_env.models.adapted.segmentation import classifier_below, prepare_dense, proxy_classifier
-from l2o_env.pairs.from_files.classified import (
-    ModelMaker,
-    proxy_listing,
-    proxy_test_of,
-    require_proxy_classes,
-    require_same_classes,
-    split_of,
-    train_proxy,
-)
+from l2o_env.models.adapted.network_config import NetworkConfig
+from l2o_env.models.adapted.prepare_dense import classifier_below, prepare_dense, proxy_classifier
+from l2o_env.pairs.from_files.class_checks import require_same_classes
+from l2o_env.pairs.from_files.class_splits import plain_split
+from l2o_env.pairs.from_files.proxy_images import proxy_listing, proxy_test_of, require_proxy_classes, train_proxy
 from l2o_env.pairs.from_files.settings import DenseSettings
+from l2o_env.pairs.images.folder_listings import is_dense
 from l2o_env.pairs.images.held_out import hold_out
 from l2o_env.pairs.images.image_split import ImageSplit, Size
 from l2o_env.pairs.images.listing import Listing
@@ -41,28 +37,23 @@ def build_dense_pair(name: str, settings: DenseSettings, source: Listing, target
     source = verified(source, settings.on_error)
     target = None if target is None else verified(target, settings.on_error)
     prepared = prepare_dense(_with_weights(settings), settings.width, settings.size)
-    strata = np.zeros(len(source), np.int64)
+    strata = np.zeros(len(source), np.int64)  # an image has all classes
     train, validation = hold_out(strata, source.groups, settings.n_validation, settings.seed, source.name)
-    fixed = ImageSplit(source, None, Size(settings.resize, settings.size), cache_bytes=settings.cache_bytes)
-    cropped = Size(settings.resize, 0 if settings.random_crop else settings.size)
+    plain = ImageSplit(source, None, Size(settings.resize, settings.size), cache_bytes=settings.cache_bytes)
+    uncut = replace(plain, size=Size(settings.resize, 0 if settings.random_crop else settings.size))
     n_classes = len(source.classes)
+    target_split = None
+    if target is not None:  # whole images, for the sliding window
+        target_split = replace(plain, samples=target, size=Size(settings.target_resize), name=target.name)
     return Pair(
         name=name,
-        train=replace(
-            fixed,
-            samples=source.take(train),
-            size=cropped,
-            augmentation=settings.augmentation(),
-            name="training images",
-        ),
-        validation=replace(fixed, samples=source.take(validation), name="validation images"),
-        target=None
-        if target is None
-        else replace(fixed, samples=target, size=Size(settings.target_resize), name=target.name),
+        train=replace(uncut, samples=source.take(train), augmentation=settings.augmentation(), name="training images"),
+        validation=replace(plain, samples=source.take(validation), name="validation images"),
+        target=target_split,
         proxy_test=_proxy_test_of(settings, prepared.n_proxy_classes),
         proxy=prepared.proxy,
-        make_model=ModelMaker(prepared, n_classes, True),
-        make_random_model=ModelMaker(prepared, n_classes, False),
+        make_model=partial(prepared.make_model, n_classes),
+        make_random_model=partial(prepared.make_random_model, n_classes),
         n_classes=n_classes,
         n_proxy_classes=prepared.n_proxy_classes,
         classes=source.classes,
@@ -83,7 +74,7 @@ def _with_weights(settings: DenseSettings) -> NetworkConfig:
         network, images = settings.network, _real_masks(settings, listing)
     else:
         network = proxy_classifier(settings.network, n_classes, settings.width)
-        images = split_of(settings)(listing, listing.name)
+        images = plain_split(settings, listing, listing.name)
     return replace(settings.network, weights=train_proxy(settings, network, images, n_classes))
 
 
@@ -94,8 +85,6 @@ def _real_masks(settings: DenseSettings, listing: Listing) -> ImageSplit:
 
 
 def _proxy_test_of(settings: DenseSettings, n_classes: int) -> ImageSplit | None:
-    from l2o_env.pairs.images.folder_listings import is_dense
-
     if settings.proxy_test is None or not is_dense(settings.proxy_test):
         return proxy_test_of(settings, n_classes)
     listing = proxy_listing(settings.proxy_test, "proxy_test", settings.on_error, dense=True)

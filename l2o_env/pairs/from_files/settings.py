@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from l2o_env.errors import ConfigError
-from l2o_env.models.adapted.backbone import NetworkConfig
+from l2o_env.errors import ConfigError, require_integers
+from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.pairs.augmentation import Augmentation
 from l2o_env.pairs.images.listing import OnError
 
@@ -75,10 +75,8 @@ class ImageSettings:
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if a value cannot work."""
-        for key, least in (("size", 1), ("resize", 0), ("n_validation", 1), ("seed", 0), ("proxy_epochs", 1)):
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ConfigError(f"{key} is {value!r}; expected an integer >= {least}.")
+        require_integers(self, "size", "n_validation", "proxy_epochs")
+        require_integers(self, "resize", "seed", least=0)
         for key in ("random_crop", "mirror"):
             if not isinstance(getattr(self, key), bool):
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; expected true or false.")
@@ -144,7 +142,5 @@ class DenseSettings(ImageSettings):
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if a value cannot work."""
         super().__post_init__()
-        for key in ("target_resize", "sliding_window"):
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ConfigError(f"{key} is {value!r}; expected a number of pixels, or 0 for none.")
+        pixels = "a number of pixels, or 0 for none"
+        require_integers(self, "target_resize", "sliding_window", least=0, expected=pixels)

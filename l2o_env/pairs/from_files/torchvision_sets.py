@@ -82,21 +82,21 @@ def _require_known(key: str, value: str | Path) -> None:
 def _images(settings: TorchvisionSettings, value: str | Path, part: Part, what: str, n: int) -> Labelled:
     name = str(value).lower()
     if name in SETS:
-        found = read_set(name, part, settings.root, settings.download, what)
+        images = read_set(name, part, settings.root, settings.download, what)
     else:
-        found = _with_plain_numbers(value, what)
-    if 0 < n < len(found.classes):
+        images = _with_plain_numbers(value, what)
+    if 0 < n < len(images.classes):
         raise ConfigError(
-            f"{n} {what} were asked for, of {len(found.classes)} classes; expected one for each class, or 0 for all."
+            f"{n} {what} were asked for, of {len(images.classes)} classes; expected one for each class, or 0 for all."
         )
-    return found.take(draw(np.asarray(found.labels), n, settings.seed))
+    return images.take(draw(np.asarray(images.labels), n, settings.seed))
 
 
 def _with_plain_numbers(folder: str | Path, what: str) -> Labelled:
     """A folder of classes, of which those that are numbers are called as the data sets call them: 00003 is 3."""
-    found = list_classes(existing_folder(folder, what), what)
-    classes = tuple(str(int(name)) if name.isdecimal() else name for name in found.classes)
-    twice = sorted(a for a, b in zip(found.classes, classes, strict=True) if classes.count(b) > 1)
+    images = list_classes(existing_folder(folder, what), what)
+    classes = tuple(str(int(name)) if name.isdecimal() else name for name in images.classes)
+    twice = sorted(a for a, b in zip(images.classes, classes, strict=True) if classes.count(b) > 1)
     if twice:
         raise ConfigError(f"{folder}: the folders {twice} are one class by number; put their images into one.")
-    return replace(found, classes=classes)
+    return replace(images, classes=classes)

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integers
 from l2o_env.pairs.cache import cache_folder
 from l2o_env.pairs.images.labelled import Labelled, Pixels
 from l2o_env.pairs.images.listing import Listing
@@ -67,10 +67,10 @@ def read_set(name: str, part: Part, root: str | Path | None, download: bool, wha
 
 def read_digits(name: str, part: Part, root: str | Path | None, download: bool, what: str) -> Pixels:
     """The same, of one of ``DIGIT_SETS``."""
-    found = _DIGITS[name]
-    data = _open(found.kind, root, download, found.train if part == "train" else found.test)
-    labels = np.asarray(getattr(data, found.labels), np.int64)
-    return Pixels(found.pixels(data.data), labels, tuple(map(str, range(10))), what)
+    known = _DIGITS[name]
+    data = _open(known.kind, root, download, known.train if part == "train" else known.test)
+    labels = np.asarray(getattr(data, known.labels), np.int64)
+    return Pixels(known.pixels(data.data), labels, tuple(map(str, range(10))), what)
 
 
 def read_signs(part: Part, root: str | Path | None, download: bool, what: str) -> Listing:
@@ -100,14 +100,11 @@ def _open(kind: str, root: str | Path | None, download: bool, arguments: dict[st
             folder.mkdir(parents=True, exist_ok=True)
         return getattr(datasets, kind)(str(folder), download=download, **arguments)
     except Exception as error:  # its readers raise many kinds where a file is damaged
-        told = str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
         hint = "check the network" if download else "give root=FOLDER, or download=true"
-        raise ConfigError(f"{kind} cannot be had from {folder} ({told}); {hint}.") from error
+        raise ConfigError(f"{kind} cannot be had from {folder} ({reason}); {hint}.") from error
 
 
 def require_counts(settings: object, *keys: str) -> None:
     """Raises ``ConfigError`` unless these settings are numbers of images, or 0 for all."""
-    for key in keys:
-        value = getattr(settings, key)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ConfigError(f"{key} is {value!r}; expected a number of images, or 0 for all.")
+    require_integers(settings, *keys, least=0, expected="a number of images, or 0 for all")

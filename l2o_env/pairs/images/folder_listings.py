@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +37,8 @@ def list_masks(folder: Path, name: str, order: Sequence[str] | None = None) -> L
     masks = [folder / "masks" / f"{p.stem}.png" for p in images]
     missing = [mask for mask in masks if not mask.is_file()]
     if not images or missing:
-        told = f"{len(missing)} masks are not there, such as {missing[0]}" if missing else "there are no images"
-        raise ConfigError(f"{folder}: {told}; expected images/NAME.* and masks/NAME.png.")
+        problem = f"{len(missing)} masks are not there, such as {missing[0]}" if missing else "there are no images"
+        raise ConfigError(f"{folder}: {problem}; expected images/NAME.* and masks/NAME.png.")
     classes = [" ".join(row) for row in read_columns(folder / "classes.txt", range(1, 10))]
     if len(set(classes)) < len(classes):
         raise ConfigError(f"{folder / 'classes.txt'} names a class twice; expected one name per line.")
@@ -61,9 +60,9 @@ def list_classes(folder: Path, name: str) -> Listing:
     from torchvision.datasets import ImageFolder
 
     try:
-        found = ImageFolder(str(folder))
+        listed = ImageFolder(str(folder))
     except FileNotFoundError as error:
-        told = str(error).splitlines()[0].split(" Supported")[0].rstrip(".").removesuffix(f" in {folder}")
-        raise ConfigError(f"{folder}: {told}. Expected one folder per class with at least one image each.") from error
-    files, labels = zip(*found.samples, strict=True)
-    return replace(Listing([Path(file) for file in files], np.array(labels, np.int64), tuple(found.classes)), name=name)
+        reason = str(error).splitlines()[0].split(" Supported")[0].rstrip(".").removesuffix(f" in {folder}")
+        raise ConfigError(f"{folder}: {reason}. Expected one folder per class with at least one image each.") from error
+    files, labels = zip(*listed.samples, strict=True)
+    return Listing([Path(file) for file in files], np.array(labels, np.int64), tuple(listed.classes), name=name)

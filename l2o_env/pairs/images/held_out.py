@@ -45,12 +45,13 @@ def hold_out(
     names = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     rng = np.random.default_rng([seed, n])
     held_out = np.zeros(n, np.bool_)
+    # Groups cannot be cut to an exact number, so there each class has a share of its own.
     shares = _shares(counts, n_held_out) if groups is None else np.maximum(1, np.round(n_held_out * counts / n))
     for stratum, share in zip(classes, shares, strict=True):
         members = np.flatnonzero(strata == stratum)
         order = rng.permutation(np.unique(names[members]))
         taken = 0
-        for group in order[:-1]:
+        for group in order[:-1]:  # the last one is always left to train on
             if taken >= share:
                 break
             mine = members[names[members] == group]

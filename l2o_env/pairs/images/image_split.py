@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integers
 from l2o_env.models.losses import IGNORED
 from l2o_env.pairs.augmentation import VOID, Augmentation, Draws, crop, mirrored, recolour
 
@@ -56,10 +56,7 @@ class Size:
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if a length cannot be."""
-        for key in ("resize", "crop"):
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ConfigError(f"{key} is {value!r}; expected a number of pixels, or 0 for none.")
+        require_integers(self, "resize", "crop", least=0, expected="a number of pixels, or 0 for none")
 
     def apply(self, image: Any, mask: Any | None) -> tuple[Any, Any | None]:
         """Resizes and crops a PIL image and its PIL mask."""
@@ -147,6 +144,7 @@ class ImageSplit:
         """
         sample = self._cache.get(index)
         if sample is None:
+            # Without the lock, so that threads decode side by side; seldom two of them the same image.
             sample = self._decode(index)
             n_bytes = sample.image.nbytes + sample.label.nbytes
             with self._lock:
@@ -185,8 +183,8 @@ class ImageSplit:
             return sample
         mask = sample.label if sample.label.dim() else None
         scale, place = (1.0, np.full(2, 0.5)) if draws is None else (float(draws.scale[k]), draws.place[k])
-        found = crop(sample.image, mask, self.augmentation.crop, scale, place)
-        return Sample(found[0], sample.label if mask is None else found[1])
+        image, mask = crop(sample.image, mask, self.augmentation.crop, scale, place)
+        return Sample(image, sample.label if mask is None else mask)
 
     def finish(
         self, images: Tensor, labels: Tensor, dtype: torch.dtype, draws: Draws | None = None

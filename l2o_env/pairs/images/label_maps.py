@@ -64,14 +64,14 @@ class LabelMap:
         Raises:
             UnreadableError: If a value is not in the map.
         """
-        found = self._table[np.clip(values, 0, _MAX_ID)]
-        unknown = np.unique(values[(found < 0) | (values < 0) | (values > _MAX_ID)])
+        indices = self._table[np.clip(values, 0, _MAX_ID)]
+        unknown = np.unique(values[(indices < 0) | (values < 0) | (values > _MAX_ID)])
         if len(unknown):
             raise UnreadableError(
                 f"The mask {path} holds the label ids {unknown[:10].tolist()}, which the {self.name} does not have; "
                 "give another label map."
             )
-        return found.astype(np.uint8)
+        return indices.astype(np.uint8)
 
 
 def _identity(n: int) -> dict[int, int]:
@@ -110,10 +110,10 @@ def label_map(name: str | Path) -> LabelMap:
     if path.suffix != ".json":
         raise unknown_name("label map", str(name), [*LABEL_MAPS, "FILE.json"])
     try:
-        found = {int(key): value for key, value in json.loads(path.read_text()).items()}
-        known = {key: int(value) for key, value in found.items() if value is not None}
+        classes = {int(key): value for key, value in json.loads(path.read_text()).items()}
+        known = {key: int(value) for key, value in classes.items() if value is not None}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"The label map {path} cannot be read ({error}); expected JSON: label ids to class indices, or to null."
         ) from error
-    return LabelMap(known, frozenset({VOID, *found}) - set(known), f"label map {path}")
+    return LabelMap(known, frozenset({VOID, *classes}) - set(known), f"label map {path}")

@@ -66,8 +66,8 @@ class Listing:
     def fingerprint(self) -> str:
         """Names, sizes and times of the files, and what their labels mean."""
         masks = [Path(path) for path in self.labels] if self.dense else []
-        found = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (*self.files, *masks)]
-        return repr((found, self.classes, self.label_map))
+        files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (*self.files, *masks)]
+        return repr((files, self.classes, self.label_map))
 
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> Listing:
         """The images of these indices."""
@@ -114,12 +114,12 @@ def _unreadable(path: Path, error: Exception) -> UnreadableError:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        told = "it is no image, or of a format that Pillow does not know"
+        reason = "it is no image, or of a format that Pillow does not know"
     elif isinstance(error, OSError) and error.strerror:
-        told = error.strerror
+        reason = error.strerror
     else:
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return UnreadableError(f"{path} cannot be decoded ({told}).")
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return UnreadableError(f"{path} cannot be decoded ({reason}).")
 
 
 def _sizes_differ(image: Path, a: tuple[int, ...], mask: Path, b: tuple[int, ...]) -> UnreadableError:

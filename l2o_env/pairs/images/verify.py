@@ -48,13 +48,13 @@ def verified(listing: Listing, on_error: OnError) -> Listing:
     problems = _problems(listing)
     if not problems:
         return listing
-    told = " ".join(str(error) for error in list(problems.values())[:_SHOWN])
+    shown = " ".join(str(error) for error in list(problems.values())[:_SHOWN])
     more = f" And {len(problems) - _SHOWN} more." if len(problems) > _SHOWN else ""
     counted = f"{len(problems)} of {len(listing)} {listing.name} cannot be used"
     if on_error == "raise" or len(problems) == len(listing):
         hint = " Mend or remove them, or give on_error=skip." if on_error == "raise" else ""
-        raise UnreadableError(f"{counted}. {told}{more}{hint}")
-    _log.warning("%s and are skipped. %s%s", counted, told, more)
+        raise UnreadableError(f"{counted}. {shown}{more}{hint}")
+    _log.warning("%s and are skipped. %s%s", counted, shown, more)
     return listing.take([i for i in range(len(listing)) if i not in problems])
 
 
@@ -84,23 +84,23 @@ def _verdict_path(listing: Listing) -> Path:
 def _read_verdict(path: Path) -> list[int] | None:
     """Indices of images; None if nothing is kept, or it is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        indices = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, list) and all(isinstance(i, int) for i in found) else None
+    return indices if isinstance(indices, list) and all(isinstance(i, int) for i in indices) else None
 
 
 def _decoded(listing: Listing, indices: Sequence[int]) -> dict[int, ConfigError]:
     """Decodes images in threads; returns what is wrong with those that fail, by index."""
     text = f"Looking at {len(indices):,} {listing.name} once; the next start is quick"
-    telling = announced(text, len(indices)) if len(indices) > MANY else nullcontext(lambda: None)
-    found = {}
-    with telling as advance, ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+    announcement = announced(text, len(indices)) if len(indices) > MANY else nullcontext(lambda: None)
+    problems = {}
+    with announcement as advance, ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         for i, error in zip(indices, pool.map(partial(_error_of, listing), indices), strict=True):
             advance()
             if error is not None:
-                found[i] = error
-    return found
+                problems[i] = error
+    return problems
 
 
 def _error_of(listing: Listing, index: int) -> ConfigError | None:

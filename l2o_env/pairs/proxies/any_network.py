@@ -5,11 +5,14 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import asdict
 from hashlib import sha256
+from typing import Any
+
+from torch import nn
 
 from l2o_env.errors import ConfigError
-from l2o_env.models.adapted.backbone import NetworkConfig
 from l2o_env.models.adapted.by_name import builder, file_of, is_name, local_seed
 from l2o_env.models.adapted.heads import check_network, find_head, head_of, n_classes_of
+from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.models.base import new_generator
 from l2o_env.pairs.cache import Tensors, cached
 from l2o_env.pairs.images.image_split import ImageSplit
@@ -38,33 +41,45 @@ def trained_weights(
     Raises:
         ConfigError: If the network has another number of classes or cannot take the images, or the training diverges.
     """
-    build, dense = builder(network.backbone), images.labels is None
-    proxy = build(seed, num_classes=n_classes) if is_name(network.backbone) else build(seed)
-    head = find_head(proxy, network.head, dense=dense)
-    found = n_classes_of(head_of(proxy, head))
-    if found != n_classes:
-        raise ConfigError(
-            f"{type(proxy).__name__} has {found} classes, and proxy_data {n_classes}; make its last layer fit."
-        )
-    check_network(deepcopy(proxy).eval(), head, images.side, dense=dense)
-    name = network.backbone if isinstance(network.backbone, str) else getattr(network.backbone, "__qualname__", "")
-    settings = {"format": FORMAT, "seed": seed, "training": asdict(training), "network": f"{name}\n{proxy}"}
-    file = file_of(network.backbone) if isinstance(network.backbone, str) else None
-    if file is not None:  # whose forward pass may be another one than before
-        settings["file"] = sha256(file.read_bytes()).hexdigest()
-    settings["images"] = sha256(images.fingerprint().encode()).hexdigest()
+    proxy = _drawn(network, images, n_classes, seed)
 
     def train() -> Tensors:
         data = decoded(images, range(len(images)))
         with local_seed(seed):  # for dropout, which draws from the global generator
             fit(proxy.train(), data, new_generator(seed), training, clip_norm=CLIP_NORM)
-        tensors = {name: tensor.detach().clone() for name, tensor in proxy.state_dict().items()}
-        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        weights = {name: tensor.detach().clone() for name, tensor in proxy.state_dict().items()}
+        if not all(tensor.isfinite().all() for tensor in weights.values()):
             raise ConfigError(
                 f"The proxy's training diverged at a proxy_learning_rate of {training.learning_rate}; give a lower one."
             )
         tell_accuracy(proxy.eval(), data, training.batch_size)
-        return tensors
+        return weights
 
     template = {name: tensor.detach() for name, tensor in proxy.state_dict().items()}
-    return cached("proxy-own", settings, template, train)
+    return cached("proxy-own", _key(network, proxy, images, training, seed), template, train)
+
+
+def _drawn(network: NetworkConfig, images: ImageSplit, n_classes: int, seed: int) -> nn.Module:
+    """The network as its constructor draws it; raises ``ConfigError`` unless it fits the images and their classes."""
+    build, dense = builder(network.backbone), images.labels is None
+    proxy = build(seed, num_classes=n_classes) if is_name(network.backbone) else build(seed)
+    head = find_head(proxy, network.head, dense=dense)
+    n_of_head = n_classes_of(head_of(proxy, head))
+    if n_of_head != n_classes:
+        raise ConfigError(
+            f"{type(proxy).__name__} has {n_of_head} classes, and proxy_data {n_classes}; make its last layer fit."
+        )
+    check_network(deepcopy(proxy).eval(), head, images.side, dense=dense)
+    return proxy
+
+
+def _key(
+    network: NetworkConfig, proxy: nn.Module, images: ImageSplit, training: ProxyTraining, seed: int
+) -> dict[str, Any]:
+    """All that the weights depend on, as far as it can be told: of a network its name, its layers, and its file."""
+    name = network.backbone if isinstance(network.backbone, str) else getattr(network.backbone, "__qualname__", "")
+    key = {"format": FORMAT, "seed": seed, "training": asdict(training), "network": f"{name}\n{proxy}"}
+    file = file_of(network.backbone) if isinstance(network.backbone, str) else None
+    if file is not None:  # whose forward pass may be another one than before
+        key["file"] = sha256(file.read_bytes()).hexdigest()
+    return key | {"images": sha256(images.fingerprint().encode()).hexdigest()}

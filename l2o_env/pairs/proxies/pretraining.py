@@ -70,17 +70,16 @@ def fit(
     Returns:
         The path integral, empty unless it is tracked.
     """
-    n = len(data)
-    per_epoch = -(-n // training.batch_size)
+    n_updates = training.epochs * -(-len(data) // training.batch_size)
     optimizer = torch.optim.SGD(
         proxy.parameters(), training.learning_rate, momentum=0.9, nesterov=True, weight_decay=training.weight_decay
     )
     path = PathIntegral(dict(proxy.named_parameters()) if track else {})
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_factor, total=training.epochs * per_epoch))
-    telling = announced("Pretraining a proxy on real images, once", training.epochs)
-    with _one_thread(), torch.enable_grad(), telling as advance:
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_factor, total=n_updates))
+    announcement = announced("Pretraining a proxy on real images, once", training.epochs)
+    with _one_thread(), torch.enable_grad(), announcement as advance:
         for _ in range(training.epochs):
-            for batch in torch.randperm(n, generator=generator).split(training.batch_size):
+            for batch in torch.randperm(len(data), generator=generator).split(training.batch_size):
                 optimizer.zero_grad()
                 labels = data.labels[batch]
                 task_loss(_logits(proxy, data.images[batch], labels), labels).backward()
@@ -135,6 +134,7 @@ def _factor(step: int, total: int) -> float:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
+    """Sums of several threads are in another order, and so other bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -110,18 +110,20 @@ def _gradients(n: int, rng: np.random.Generator, side: int) -> Images:
 
 
 @cache
-def _photographs() -> tuple[NDArray[np.uint8], ...]:
+def photographs() -> tuple[NDArray[np.uint8], ...]:
+    """The two photographs that ship with scikit-learn, ``(height, width, 3)``."""
     from sklearn.datasets import load_sample_images
 
     return tuple(load_sample_images().images)
 
 
 def _patches(n: int, rng: np.random.Generator, half: Half, side: int) -> Images:
-    photographs = np.stack(_photographs())
-    height, middle = photographs.shape[1], photographs.shape[2] // 2
-    which = rng.integers(len(photographs), size=n)
+    """Squares at random places of one half, so that the other half's are never seen."""
+    images = np.stack(photographs())
+    height, middle = images.shape[1], images.shape[2] // 2
+    which = rng.integers(len(images), size=n)
     top = rng.integers(height - side + 1, size=n)
     left = rng.integers(middle - side + 1, size=n) + (middle if half == "right" else 0)
     offset = np.arange(side)
     rows, columns = top[:, None, None] + offset[None, :, None], left[:, None, None] + offset[None, None, :]
-    return photographs[which[:, None, None], rows, columns].astype(np.float32) / 255.0
+    return images[which[:, None, None], rows, columns].astype(np.float32) / 255.0

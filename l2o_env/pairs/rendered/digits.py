@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import require_integers, unknown_name
 from l2o_env.pairs.images.datasets import DIGIT_SETS, read_digits, require_counts
 from l2o_env.pairs.images.held_out import draw, hold_out
 from l2o_env.pairs.images.labelled import Pixels
@@ -27,7 +27,7 @@ from l2o_env.pairs.rendered.glyphs_config import GlyphsConfig
 from l2o_env.pairs.spec import from_keywords
 from l2o_env.pairs.splits import Split, as_split
 
-_CHUNK = 4096
+CHUNK = 4096
 """Images that are scaled at once."""
 _OF_RENDERINGS = {
     "renderer", "validation_renderer", "train_fonts", "validation_fonts", "background", "n_train_per_class",
@@ -72,8 +72,7 @@ class DigitsConfig(GlyphsConfig):
                 raise unknown_name(f"{key} of digits", name, (other, *DIGIT_SETS))
             object.__setattr__(self, key, name.lower())
         require_counts(self, "n_train", "n_target")
-        if isinstance(self.n_validation, bool) or not isinstance(self.n_validation, int) or self.n_validation < 1:
-            raise ConfigError(f"n_validation is {self.n_validation!r}; expected an integer >= 1.")
+        require_integers(self, "n_validation")
 
 
 def settings_of(name: str, keywords: Mapping[str, Any]) -> DigitsConfig:
@@ -105,10 +104,10 @@ def _source(config: DigitsConfig) -> tuple[Split, Split]:
     """Training and validation images."""
     if config.source == "glyphs":
         return synthetic_splits(config)
-    found = read_digits(config.source, "train", config.root, config.download, f"training images of {config.source}")
-    rest, held_out = hold_out(found.labels, None, config.n_validation, config.seed, found.name)
-    chosen = rest[draw(found.labels[rest], config.n_train, config.seed)]
-    return _small(found.take(chosen)), _small(found.take(held_out))
+    images = read_digits(config.source, "train", config.root, config.download, f"training images of {config.source}")
+    rest, held_out = hold_out(images.labels, None, config.n_validation, config.seed, images.name)
+    chosen = rest[draw(images.labels[rest], config.n_train, config.seed)]
+    return _small(images.take(chosen)), _small(images.take(held_out))
 
 
 def _target(config: DigitsConfig) -> Split | None:
@@ -119,14 +118,14 @@ def _target(config: DigitsConfig) -> Split | None:
         chosen = torch.from_numpy(draw(split.labels.numpy(), config.n_target, config.seed))
         assert split.masks is not None
         return Split(split.images[chosen], split.labels[chosen], split.masks[chosen])
-    found = read_digits(config.target, "test", config.root, config.download, f"test images of {config.target}")
-    return _small(found.take(draw(found.labels, config.n_target, config.seed)))
+    images = read_digits(config.target, "test", config.root, config.download, f"test images of {config.target}")
+    return _small(images.take(draw(images.labels, config.n_target, config.seed)))
 
 
-def _small(found: Pixels) -> Split:
+def _small(images: Pixels) -> Split:
     """The images as the network takes them, ``(n, 3, 16, 16)``; every pixel of the larger ones counts."""
-    parts = [_shrunk(found.pixels[i : i + _CHUNK]) for i in range(0, len(found), _CHUNK)]
-    return as_split(np.concatenate(parts), found.labels)
+    chunks = [_shrunk(images.pixels[i : i + CHUNK]) for i in range(0, len(images), CHUNK)]
+    return as_split(np.concatenate(chunks), images.labels)
 
 
 def _shrunk(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
-from l2o_env.pairs.pair import Pair
-from l2o_env.pairs.registry import FamilySplit, register
-from l2o_env.pairs.rendered.glyphs import build
+from l2o_env.pairs.rendered.glyphs import build as build
 from l2o_env.pairs.rendered.glyphs_config import GlyphsConfig
 from l2o_env.pairs.spec import from_keywords
 
@@ -43,26 +40,15 @@ OTHER_MEMBERS: dict[str, dict[str, Any]] = {"glyphs-digits-deep": {"network": "d
 """Likewise; members of another network, which can share no population with the others. In neither list."""
 
 
-def register_members() -> None:
-    """Registers every member; builds none."""
-    splits: tuple[tuple[FamilySplit | None, dict[str, dict[str, Any]]], ...] = (
-        ("train", TRAIN_MEMBERS),
-        ("test", TEST_MEMBERS),
-        (None, OTHER_MEMBERS),
-    )
-    for split, members in splits:
-        for name in members:
-            register(name, partial(_make_member, name), split=split, settings=partial(_settings_of, name))
-
-
 def member_config(name: str) -> GlyphsConfig:
     """Settings of a member by name."""
     return GlyphsConfig(**{**TRAIN_MEMBERS, **TEST_MEMBERS, **OTHER_MEMBERS}[name])
 
 
-def _settings_of(name: str, overrides: Mapping[str, Any]) -> GlyphsConfig:
-    return from_keywords(GlyphsConfig, name, {**vars(member_config(name)), **overrides})
+def settings_of(name: str, keywords: Mapping[str, Any]) -> GlyphsConfig:
+    """Settings of a member, with other ones in place of its own.
 
-
-def _make_member(name: str, **overrides: Any) -> Pair:
-    return build(name, _settings_of(name, overrides))
+    Raises:
+        ConfigError: If there is no such setting, or it cannot work.
+    """
+    return from_keywords(GlyphsConfig, name, {**vars(member_config(name)), **keywords})

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,21 +23,16 @@ from numpy.typing import NDArray
 from l2o_env.models.base import Optimizee
 from l2o_env.models.small import SmallNet, SmallProxy
 from l2o_env.pairs.pair import Pair
-from l2o_env.pairs.proxies.embedded import get_importance, get_proxy
+from l2o_env.pairs.proxies.embedded import small_recipe
+from l2o_env.pairs.rendered.backgrounds import Half, backgrounds, lay_ink, upsample
 from l2o_env.pairs.rendered.glyphs_config import GlyphsConfig
+from l2o_env.pairs.rendered.streams import Purpose, stream, torch_seed
 from l2o_env.pairs.rendered.uci_digits import N_CLASSES, PROXY_TEST_DIGITS, Digits, divide_by_writer, uci_halves
 from l2o_env.pairs.splits import Split, as_split
-
-if TYPE_CHECKING:
-    from l2o_env.pairs.rendered.backgrounds import Half
-
 
 INK = 0.25
 """Where there is more ink than this, the mask of a real image says that the digit is."""
 PROXY_BLENDS, PROXY_TEST_BLENDS = 6, 2
-
-# One independent random stream per purpose; append only, since the position is the stream's key.
-_STREAMS = ("train", "validation", "target", "proxy_train", "proxy_test", "proxy_weights")
 
 
 def build(name: str, config: GlyphsConfig) -> Pair:
@@ -66,15 +61,15 @@ def assemble(name: str, config: GlyphsConfig, train: Split, validation: Split, t
     classes = np.array(config.proxy_classes())
     n_proxy_classes = int(classes.max()) + 1
     pretraining, held_out = divide_by_writer(uci_halves()[0])
-    proxy_training = (
-        partial(_real_split, config, pretraining, PROXY_BLENDS, "left", "proxy_train", classes),
+    recipe = small_recipe(
         n_proxy_classes,
-        _torch_seed(config.seed, "proxy_weights"),
-        config.proxy,
-        _proxy_data_settings(config, classes),
-        config.network,
+        data=partial(_real_split, config, pretraining, PROXY_BLENDS, "left", "proxy_train", classes),
+        data_settings=_proxy_data_settings(config, classes),
+        seed=torch_seed(config.seed, "proxy_weights"),
+        training=config.proxy,
+        network=config.network,
     )
-    proxy = get_proxy(*proxy_training)
+    proxy = recipe.proxy()
     return Pair(
         name=name,
         train=train,
@@ -86,13 +81,13 @@ def assemble(name: str, config: GlyphsConfig, train: Split, validation: Split, t
         make_random_model=partial(_make_model, proxy, n_proxy_classes, False),
         n_classes=N_CLASSES,
         n_proxy_classes=n_proxy_classes,
-        importance=partial(get_importance, *proxy_training),
+        importance=recipe.importance,
     )
 
 
 def synthetic_splits(config: GlyphsConfig) -> tuple[Split, Split]:
     """Rendered training and validation images."""
-    return _synthetic_split(config, 0), _synthetic_split(config, 1)
+    return _synthetic_split(config, validation=False), _synthetic_split(config, validation=True)
 
 
 def uci_target(config: GlyphsConfig) -> Split:
@@ -106,37 +101,25 @@ def _make_model(proxy: SmallProxy, n_proxy_classes: int, pretrained: bool, gener
     return model
 
 
-def _stream(seed: int, name: str) -> np.random.SeedSequence:
-    return np.random.SeedSequence(seed, spawn_key=(_STREAMS.index(name),))
-
-
-def _torch_seed(seed: int, name: str) -> int:
-    # 63 bits: what manual_seed takes without a sign.
-    return int(_stream(seed, name).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _synthetic_split(config: GlyphsConfig, part: int) -> Split:
-    """Training (0) or validation (1) images."""
-    from l2o_env.pairs.rendered.backgrounds import backgrounds, lay_ink, upsample
+def _synthetic_split(config: GlyphsConfig, validation: bool) -> Split:
+    """Training or validation images, of other renderers."""
     from l2o_env.pairs.rendered.renderers import render
 
-    rng = np.random.default_rng(_stream(config.seed, _STREAMS[part]))
-    renderer = (config.renderer, config.validation_renderer)[part]
-    per_class = (config.n_train_per_class, config.n_validation_per_class)[part]
+    rng = np.random.default_rng(stream(config.seed, "validation" if validation else "train"))
+    renderer = config.validation_renderer if validation else config.renderer
+    per_class = config.n_validation_per_class if validation else config.n_train_per_class
     labels = np.repeat(np.arange(N_CLASSES, dtype=np.int64), per_class)
-    counts = render(renderer, labels, rng, config.fonts(part) if renderer == "font" else ())
+    counts = render(renderer, labels, rng, config.fonts(validation) if renderer == "font" else ())
     ink = upsample((counts / 16.0).astype(np.float32))
     behind = backgrounds(config.background, len(ink), rng)
     return as_split(lay_ink("paint", ink, behind, rng, config.min_contrast), labels)
 
 
 def _real_split(
-    config: GlyphsConfig, digits: Digits, blends: int, half: Half, stream: str, classes: NDArray[np.int64]
+    config: GlyphsConfig, digits: Digits, blends: int, half: Half, purpose: Purpose, classes: NDArray[np.int64]
 ) -> Split:
     """Real digits on ``blends`` backgrounds each, with the labels ``classes[digit]``."""
-    from l2o_env.pairs.rendered.backgrounds import backgrounds, lay_ink
-
-    rng = np.random.default_rng(_stream(config.seed, stream))
+    rng = np.random.default_rng(stream(config.seed, purpose))
     ink, labels = np.tile(digits[0], (blends, 1, 1)), np.tile(digits[1], blends)
     behind = backgrounds(config.target_background, len(ink), rng, half)
     split = as_split(lay_ink(config.target_style, ink, behind, rng, config.min_contrast), classes[labels])

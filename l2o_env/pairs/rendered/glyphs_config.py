@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import get_args
 
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, require_integers, unknown_name
 from l2o_env.models.small import NetworkName
 from l2o_env.pairs.proxies.pretraining import ProxyTraining
+from l2o_env.pairs.rendered.backgrounds import BACKGROUNDS, STYLES
 from l2o_env.pairs.rendered.uci_digits import N_CLASSES
 
 # Every background has colours that differ by 0.5 from it; nearer to that, drawing one takes ever longer.
@@ -67,7 +68,6 @@ class GlyphsConfig:
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if a name is not known or a value is outside its range."""
-        from l2o_env.pairs.rendered.backgrounds import BACKGROUNDS, STYLES
         from l2o_env.pairs.rendered.renderers import RENDERERS
 
         for name, known in (
@@ -80,10 +80,8 @@ class GlyphsConfig:
         ):
             if getattr(self, name) not in known:
                 raise unknown_name(name, getattr(self, name), known)
-        for name, least in (("n_train_per_class", 1), ("n_validation_per_class", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ConfigError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
+        require_integers(self, "n_train_per_class", "n_validation_per_class")
+        require_integers(self, "seed", least=0)
         if not 0.0 <= self.min_contrast <= MAX_CONTRAST:
             raise ConfigError(f"min_contrast is {self.min_contrast!r}; it must be between 0 and {MAX_CONTRAST}.")
         self.proxy_classes()
@@ -103,15 +101,15 @@ class GlyphsConfig:
             )
         return labels
 
-    def fonts(self, part: int) -> tuple[str, ...]:
-        """Font names of the training part (0) or the validation part (1)."""
+    def fonts(self, validation: bool) -> tuple[str, ...]:
+        """Names of the fonts to train on, or of those to validate on."""
         from l2o_env.pairs.rendered.renderers import FONT_SETS, font_path
 
-        fonts = (self.train_fonts, self.validation_fonts)[part]
+        fonts = self.validation_fonts if validation else self.train_fonts
         if isinstance(fonts, str):
             if fonts not in FONT_SETS:
                 raise unknown_name("set of fonts", fonts, FONT_SETS)
-            return FONT_SETS[fonts][part]
+            return FONT_SETS[fonts][validation]
         if not fonts:
             raise ConfigError("An empty tuple of fonts came; name at least one, or a set of fonts.")
         for font in fonts:
@@ -127,7 +125,7 @@ class GlyphsConfig:
                 f"renderer and validation_renderer are both {self.renderer!r}; validation needs a renderer that "
                 "training never sees: choose another for one of them."
             )
-        shared = set(self.fonts(0)) & set(self.fonts(1))
+        shared = set(self.fonts(validation=False)) & set(self.fonts(validation=True))
         if shared:
             raise ConfigError(
                 f"train_fonts and validation_fonts share {sorted(shared)}; validation needs fonts that training "

@@ -9,26 +9,23 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from l2o_env.errors import ConfigError, unknown_name
-from l2o_env.models.base import Optimizee, new_generator
+from l2o_env.errors import require_integers, unknown_name
+from l2o_env.models.base import Optimizee
 from l2o_env.models.small_seg import SmallSegNet, SmallSegProxy
-from l2o_env.pairs.cache import cached
 from l2o_env.pairs.pair import Pair
-from l2o_env.pairs.proxies.pretraining import ProxyTraining, fit
+from l2o_env.pairs.proxies.embedded import ProxyRecipe
+from l2o_env.pairs.proxies.pretraining import ProxyTraining
+from l2o_env.pairs.rendered.backgrounds import BACKGROUNDS, Half, backgrounds, lay_ink, upsample
+from l2o_env.pairs.rendered.streams import Purpose, stream, torch_seed
 from l2o_env.pairs.rendered.uci_digits import N_CLASSES as N_DIGITS
 from l2o_env.pairs.rendered.uci_digits import Digits, divide_by_writer, uci_halves
 from l2o_env.pairs.spec import from_keywords
 from l2o_env.pairs.splits import Split, as_split
-
-if TYPE_CHECKING:
-    from l2o_env.pairs.rendered.backgrounds import Half
-
 
 SIDE = 32
 N_CLASSES = N_DIGITS + 1
@@ -37,7 +34,6 @@ INK = 0.35
 """A pixel with more ink than this belongs to the digit."""
 FORMAT = 1
 """Part of the key of the proxy's cache; to be raised whenever data, network or training change."""
-_STREAMS = ("train", "validation", "target", "proxy_train", "proxy_test", "proxy_weights")
 
 
 @dataclass(frozen=True)
@@ -68,12 +64,8 @@ class GlyphsSegConfig:
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if a value cannot work."""
-        from l2o_env.pairs.rendered.backgrounds import BACKGROUNDS
-
-        for key in ("n_train", "n_validation", "n_target", "n_proxy_train", "n_proxy_test", "proxy_epochs"):
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{key} is {value!r}; expected an integer >= 1.")
+        counts = ("n_train", "n_validation", "n_target", "n_proxy_train", "n_proxy_test")
+        require_integers(self, *counts, "proxy_epochs")
         if self.background not in BACKGROUNDS:
             raise unknown_name("background", self.background, BACKGROUNDS)
 
@@ -86,11 +78,11 @@ def build(name: str, config: GlyphsSegConfig) -> Pair:
     """Builds the pair."""
     first, second = uci_halves()
     pretraining, held_out = divide_by_writer(first)
-    proxy = _proxy(config, pretraining)
+    proxy = _proxy_recipe(config, pretraining).proxy()
     return Pair(
         name=name,
-        train=_synthetic(config, config.n_train, 0),
-        validation=_synthetic(config, config.n_validation, 1),
+        train=_synthetic(config, validation=False),
+        validation=_synthetic(config, validation=True),
         target=_real(config, second, config.n_target, "right", "target"),
         proxy_test=_real(config, held_out, config.n_proxy_test, "left", "proxy_test", coarse=True),
         proxy=proxy,
@@ -109,57 +101,62 @@ def _make_model(proxy: SmallSegProxy, pretrained: bool, generator: torch.Generat
     return model
 
 
-def _proxy(config: GlyphsSegConfig, digits: Digits) -> SmallSegProxy:
-    seed = int(_stream(config.seed, "proxy_weights").generate_state(1, np.uint64)[0] >> np.uint64(1))
-    proxy = SmallSegProxy(N_PROXY_CLASSES, new_generator(seed))
+def _proxy_recipe(config: GlyphsSegConfig, digits: Digits) -> ProxyRecipe[SmallSegProxy]:
     training = ProxyTraining(epochs=config.proxy_epochs, batch_size=16)
-    settings = {"format": FORMAT, "seed": config.seed, "n": config.n_proxy_train, "training": asdict(training)}
-
-    def build() -> dict[str, torch.Tensor]:
-        data = _real(config, digits, config.n_proxy_train, "left", "proxy_train", coarse=True)
-        generator = new_generator(seed)
-        trained = SmallSegProxy(N_PROXY_CLASSES, generator)
-        fit(trained, data, generator, training)
-        return {name: tensor.detach().clone() for name, tensor in trained.state_dict().items()}
-
-    proxy.load_state_dict(cached("proxy-seg", settings, proxy.state_dict(), build))
-    return proxy.requires_grad_(False).eval()
+    return ProxyRecipe(
+        network=partial(SmallSegProxy, N_PROXY_CLASSES),
+        data=partial(_real, config, digits, config.n_proxy_train, "left", "proxy_train", coarse=True),
+        training=training,
+        seed=torch_seed(_entropy(config), "proxy_weights"),
+        key={"format": FORMAT, "seed": config.seed, "n": config.n_proxy_train, "training": asdict(training)},
+        kind="proxy-seg",
+    )
 
 
-def _stream(seed: int, name: str) -> np.random.SeedSequence:
-    return np.random.SeedSequence([seed, 1], spawn_key=(_STREAMS.index(name),))
+def _entropy(config: GlyphsSegConfig) -> tuple[int, int]:
+    """Its own, beside that of the pairs with one digit of the same seed."""
+    return config.seed, 1
 
 
-def _synthetic(config: GlyphsSegConfig, n: int, part: int) -> Split:
-    """Training (0) or validation (1) images: fonts over the background."""
-    from l2o_env.pairs.rendered.backgrounds import backgrounds, lay_ink, upsample
+def _synthetic(config: GlyphsSegConfig, validation: bool) -> Split:
+    """Training or validation images: fonts over the background."""
     from l2o_env.pairs.rendered.renderers import FONT_SETS, render
 
-    rng = np.random.default_rng(_stream(config.seed, _STREAMS[part]))
+    n = config.n_validation if validation else config.n_train
+    rng = np.random.default_rng(stream(_entropy(config), "validation" if validation else "train"))
     labels = rng.permutation(np.arange(2 * n, dtype=np.int64) % N_DIGITS)
-    counts = render("font", labels, rng, FONT_SETS["text"][part])
-    ink, mask = _scene(upsample((counts / 16.0).astype(np.float32)), labels, rng)
+    counts = render("font", labels, rng, FONT_SETS["text"][validation])
+    ink, mask = scene(upsample((counts / 16.0).astype(np.float32)), labels, rng)
     behind = backgrounds(config.background, n, rng, side=SIDE)
     return _dense(as_split(lay_ink("paint", ink, behind, rng, config.min_contrast), np.zeros(n, np.int64)), mask)
 
 
-def _real(config: GlyphsSegConfig, digits: Digits, n: int, half: Half, stream: str, *, coarse: bool = False) -> Split:
-    """Scanned digits over patches of the photographs."""
-    from l2o_env.pairs.rendered.backgrounds import backgrounds, lay_ink
-
-    rng = np.random.default_rng(_stream(config.seed, stream))
+def _real(
+    config: GlyphsSegConfig, digits: Digits, n: int, half: Half, purpose: Purpose, *, coarse: bool = False
+) -> Split:
+    """Scanned digits over patches of the photographs, with the proxy's classes if ``coarse``."""
+    rng = np.random.default_rng(stream(_entropy(config), purpose))
     chosen = rng.permutation(np.arange(2 * n) % len(digits[1]))
-    ink, mask = _scene(digits[0][chosen], digits[1][chosen], rng)
+    ink, mask = scene(digits[0][chosen], digits[1][chosen], rng)
     behind = backgrounds("photo", n, rng, half, side=SIDE)
     if coarse:
         mask = np.where(mask == 0, 0, 1 + (mask - 1) % 5)
     return _dense(as_split(lay_ink("difference", ink, behind, rng), np.zeros(n, np.int64)), mask)
 
 
-def _scene(
+def scene(
     glyphs: NDArray[np.float32], labels: NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Two of ``(2n, 16, 16)`` glyphs side by side or one above the other: ink and classes ``(n, 32, 32)``."""
+    """Puts two digits on each image, side by side or one above the other.
+
+    Args:
+        glyphs: Ink of the digits ``(2n, 16, 16)``, in [0, 1].
+        labels: Which digits they are ``(2n,)``.
+        rng: Draws their places.
+
+    Returns:
+        Ink and classes of the pixels, ``(n, 32, 32)`` each.
+    """
     n, side = len(glyphs) // 2, glyphs.shape[1]
     ink, mask = np.zeros((n, SIDE, SIDE), np.float32), np.zeros((n, SIDE, SIDE), np.int64)
     shift, below = rng.integers(SIDE - side + 1, size=(n, 2)), rng.random(n) < 0.5

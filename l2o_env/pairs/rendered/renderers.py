@@ -54,7 +54,8 @@ _SEGMENTS = {
     "f": ((0, 0), (0, 1)),
     "g": ((0, 1), (1, 1)),
 }
-_LIT = ("abcdef", "bc", "abged", "abgcd", "fgbc", "afgcd", "afgedc", "abc", "abcdefg", "abcdfg")
+LIT = ("abcdef", "bc", "abged", "abgcd", "fgbc", "afgcd", "afgedc", "abc", "abcdefg", "abcdfg")
+"""Segments that are lit for each digit."""
 
 # Pen strokes: control points (x, y) in a box 1 wide and 1.5 high, y downwards; the pen rounds the corners.
 _STROKES: tuple[tuple[tuple[tuple[float, float], ...], ...], ...] = (
@@ -200,7 +201,7 @@ def _draw_seven_segment(digit: int, rng: np.random.Generator) -> Image.Image:
     jitter = rng.normal(0.0, 1.2, (2, 3, 2))
     scale = rng.uniform(0.8, 1.2, 7)
     for k, (name, ends) in enumerate(_SEGMENTS.items()):
-        if name not in _LIT[digit]:
+        if name not in LIT[digit]:
             continue
         p, q = (
             np.array([(x - 0.5) * width - (y - 1) * slant * height / 2, (y - 1) * height / 2]) + jitter[x, y]

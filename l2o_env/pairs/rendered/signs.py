@@ -17,6 +17,7 @@ _SCALE = 4  # drawn larger, then shrunk
 Shape = Literal["ban", "end", "warn", "must", "priority", "yield", "stop", "no_entry"]
 Point = tuple[float, float]
 Stroke = tuple[Point, ...]
+Colour = tuple[int, int, int]
 
 _FIGURE: tuple[Stroke, ...] = (
     ((0, -0.5), (0, 0.1)), ((0, 0.1), (-0.25, 0.55)), ((0, 0.1), (0.25, 0.55)),
@@ -129,7 +130,7 @@ def render_signs(
     Returns:
         ``(n, 32, 32, 3)`` in [0, 1].
     """
-    found = np.empty((len(labels), SIDE, SIDE, 3), np.float32)
+    images = np.empty((len(labels), SIDE, SIDE, 3), np.float32)
     for i, (label, behind) in enumerate(zip(labels, backgrounds, strict=True)):
         sign, opacity = draw_sign(int(label), font, stroke)
         angle, size = rng.normal(0, 5), round(SIDE * _SCALE * rng.uniform(0.72, 0.95))
@@ -140,62 +141,86 @@ def render_signs(
         canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.7) * _SCALE)).resize((SIDE, SIDE))
         pixels = np.asarray(canvas, np.float32) / 255
         light = rng.uniform(0.25, 1.0) * pixels[..., :3] + rng.uniform(0, 0.15)
-        found[i] = behind + pixels[..., 3:] * (light - behind)
-    return np.clip(found + rng.normal(0, 0.02, found.shape), 0, 1).astype(np.float32)
+        images[i] = behind + pixels[..., 3:] * (light - behind)
+    return np.clip(images + rng.normal(0, 0.02, images.shape), 0, 1).astype(np.float32)
+
+
+class _Canvas:
+    """A sign that is drawn: its colours, and what of it is opaque. Coordinates go from -1 to 1, y downwards."""
+
+    def __init__(self) -> None:
+        self.side = SIDE * _SCALE
+        self.image = Image.new("RGB", (self.side, self.side), _WHITE)
+        self.opacity = Image.new("L", (self.side, self.side))
+        self.draw, self._cover = ImageDraw.Draw(self.image), ImageDraw.Draw(self.opacity)
+
+    def at(self, *points: Point) -> list[Point]:
+        """Points in pixels."""
+        return [((x + 1) * self.side / 2, (y + 1) * self.side / 2) for x, y in points]
+
+    def disc(self, outer: Colour, inner: Colour, rim: float) -> None:
+        """A disc that fills the canvas, with a rim that is this share of it."""
+        self._cover.ellipse((0, 0, self.side, self.side), fill=255)
+        self.draw.ellipse((0, 0, self.side, self.side), fill=outer)
+        rim, end = self.side * rim, self.side - self.side * rim
+        self.draw.ellipse((rim, rim, end, end), fill=inner)
+
+    def polygon(self, points: Sequence[Point], outer: Colour, inner: Colour | None = None) -> None:
+        """A polygon, and a smaller one inside if that has a colour."""
+        self._cover.polygon(self.at(*points), fill=255)
+        self.draw.polygon(self.at(*points), fill=outer)
+        if inner is not None:
+            cx, cy = (sum(p[k] for p in points) / len(points) for k in (0, 1))
+            smaller = [(cx + 0.66 * (x - cx), cy + 0.66 * (y - cy)) for x, y in points]
+            self.draw.polygon(self.at(*smaller), fill=inner)
 
 
 def draw_sign(label: int, font: str, stroke: float) -> tuple[Image.Image, Image.Image]:
-    """One sign of 128x128 pixels: its colours, and what of it is opaque."""
-    side = SIDE * _SCALE
+    """One sign of 128x128 pixels.
+
+    Args:
+        label: Its class.
+        font: Font of its number, one of matplotlib's.
+        stroke: Width of strokes, as a share of the sign.
+
+    Returns:
+        Its colours, and what of it is opaque.
+    """
     shape, symbol = SIGNS[label]
-    image, mask = Image.new("RGB", (side, side), _WHITE), Image.new("L", (side, side))
-    draw, cover = ImageDraw.Draw(image), ImageDraw.Draw(mask)
-
-    def at(points: Sequence[Point]) -> list[Point]:
-        return [((x + 1) * side / 2, (y + 1) * side / 2) for x, y in points]
-
-    def polygon(
-        points: Sequence[Point], colour: tuple[int, int, int], inner: tuple[int, int, int] | None = None
-    ) -> None:
-        cover.polygon(at(points), fill=255)
-        draw.polygon(at(points), fill=colour)
-        if inner is not None:
-            cx, cy = (sum(p[k] for p in points) / len(points) for k in (0, 1))
-            draw.polygon(at([(cx + 0.66 * (x - cx), cy + 0.66 * (y - cy)) for x, y in points]), fill=inner)
-
-    ink, scale, centre = _BLACK, 0.75, (0.0, 0.0)
-    if shape in ("ban", "end", "must", "no_entry"):
-        outer, inner = {
-            "ban": (_RED, _WHITE),
-            "end": (_GREY, _WHITE),
-            "must": (_WHITE, _BLUE),
-            "no_entry": (_WHITE, _RED),
-        }[shape]
-        cover.ellipse((0, 0, side, side), fill=255)
-        draw.ellipse((0, 0, side, side), fill=outer)
-        rim = side * (0.12 if shape == "ban" else 0.04)
-        draw.ellipse((rim, rim, side - rim, side - rim), fill=inner)
-        ink = {"must": _WHITE, "end": _GREY}.get(shape, _BLACK)
-    elif shape == "warn":
-        polygon(((0, -0.95), (1, 0.8), (-1, 0.8)), _RED, _WHITE)
-        scale, centre = 0.55, (0.0, 0.3)
-    elif shape == "yield":
-        polygon(((0, 0.95), (1, -0.8), (-1, -0.8)), _RED, _WHITE)
-    elif shape == "priority":
-        polygon(((0, -1), (1, 0), (0, 1), (-1, 0)), _WHITE, _YELLOW)
-    else:
-        polygon([(math.cos(a), math.sin(a)) for a in np.arange(8) * math.pi / 4 + math.pi / 8], _RED)
-        ink = _WHITE
-    if shape == "no_entry":
-        draw.rectangle((*at([(-0.7, -0.18)])[0], *at([(0.7, 0.18)])[0]), fill=_WHITE)
+    canvas = _Canvas()
+    _draw_shape(canvas, shape)
+    ink = {"must": _WHITE, "stop": _WHITE, "end": _GREY}.get(shape, _BLACK)
+    scale, centre = (0.55, (0.0, 0.3)) if shape == "warn" else (0.75, (0.0, 0.0))
     if symbol in _SYMBOLS:
         for line in _SYMBOLS[symbol]:
-            points = at([(centre[0] + scale * x, centre[1] + scale * y) for x, y in line])
-            draw.line(points, fill=ink, width=max(1, round(stroke * side)), joint="curve")
+            points = canvas.at(*((centre[0] + scale * x, centre[1] + scale * y) for x, y in line))
+            canvas.draw.line(points, fill=ink, width=max(1, round(stroke * canvas.side)), joint="curve")
     else:
         size = {1: 0.7, 2: 0.55, 3: 0.42}.get(len(symbol), 0.32)
-        face = ImageFont.truetype(str(font_path(font)), round(size * side), layout_engine=ImageFont.Layout.BASIC)
-        draw.text(at([centre])[0], symbol, fill=ink, font=face, anchor="mm")
+        # As in ``renderers``: the result of the fancy layout engine depends on what is installed.
+        face = ImageFont.truetype(str(font_path(font)), round(size * canvas.side), layout_engine=ImageFont.Layout.BASIC)
+        canvas.draw.text(canvas.at(centre)[0], symbol, fill=ink, font=face, anchor="mm")
     if shape == "end":
-        draw.line(at([(-0.6, 0.6), (0.6, -0.6)]), fill=_GREY, width=round(0.12 * side))
-    return image, mask
+        canvas.draw.line(canvas.at((-0.6, 0.6), (0.6, -0.6)), fill=_GREY, width=round(0.12 * canvas.side))
+    return canvas.image, canvas.opacity
+
+
+def _draw_shape(canvas: _Canvas, shape: Shape) -> None:
+    """What is behind the symbol."""
+    if shape == "ban":
+        canvas.disc(_RED, _WHITE, 0.12)
+    elif shape == "end":
+        canvas.disc(_GREY, _WHITE, 0.04)
+    elif shape == "must":
+        canvas.disc(_WHITE, _BLUE, 0.04)
+    elif shape == "no_entry":
+        canvas.disc(_WHITE, _RED, 0.04)
+        canvas.draw.rectangle((*canvas.at((-0.7, -0.18))[0], *canvas.at((0.7, 0.18))[0]), fill=_WHITE)
+    elif shape == "warn":
+        canvas.polygon(((0, -0.95), (1, 0.8), (-1, 0.8)), _RED, _WHITE)
+    elif shape == "yield":
+        canvas.polygon(((0, 0.95), (1, -0.8), (-1, -0.8)), _RED, _WHITE)
+    elif shape == "priority":
+        canvas.polygon(((0, -1), (1, 0), (0, 1), (-1, 0)), _WHITE, _YELLOW)
+    else:
+        canvas.polygon([(math.cos(a), math.sin(a)) for a in np.arange(8) * math.pi / 4 + math.pi / 8], _RED)

@@ -14,15 +14,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integers
 from l2o_env.models.base import Optimizee
 from l2o_env.models.small import SmallNet, SmallProxy
 from l2o_env.pairs.images.datasets import Part, read_signs, require_counts
 from l2o_env.pairs.images.held_out import draw, hold_out
 from l2o_env.pairs.images.listing import Listing
 from l2o_env.pairs.pair import Pair
-from l2o_env.pairs.proxies.embedded import get_importance, get_proxy
+from l2o_env.pairs.proxies.embedded import small_recipe
 from l2o_env.pairs.proxies.pretraining import ProxyTraining
+from l2o_env.pairs.rendered.backgrounds import backgrounds
 from l2o_env.pairs.rendered.signs import KINDS, SIDE, SIGNS, render_signs
 from l2o_env.pairs.spec import from_keywords
 from l2o_env.pairs.splits import Split, as_split
@@ -58,10 +59,8 @@ class SignsConfig:
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if a value cannot work."""
-        for key in ("n_train_per_class", "n_validation_per_class", "n_proxy_train", "n_proxy_test", "proxy_epochs"):
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{key} is {value!r}; expected an integer >= 1.")
+        counts = ("n_train_per_class", "n_validation_per_class", "n_proxy_train", "n_proxy_test")
+        require_integers(self, *counts, "proxy_epochs")
         require_counts(self, "n_target")
 
 
@@ -84,20 +83,20 @@ def build(name: str, config: SignsConfig) -> Pair:
         ConfigError: If GTSRB is not there, or has too few images.
     """
     training, test = _open(config, "train"), _open(config, "test")
-    pretraining, held_out = _divide(training, config)
+    pretraining, held_out = divide_photographs(training, config)
     chosen = np.random.default_rng([config.seed, 1]).permutation(len(test))[: config.n_target or None]
-    proxy_training = (
-        partial(_photographs, config, "train", pretraining, KINDS),
+    recipe = small_recipe(
         N_KINDS,
-        config.seed,
-        ProxyTraining(epochs=config.proxy_epochs),
-        {"gtsrb": len(training), "indices": pretraining.tolist()},
+        data=partial(_photographs, config, "train", pretraining, KINDS),
+        data_settings={"gtsrb": len(training), "indices": pretraining.tolist()},
+        seed=config.seed,
+        training=ProxyTraining(epochs=config.proxy_epochs),
     )
-    proxy = get_proxy(*proxy_training)
+    proxy = recipe.proxy()
     return Pair(
         name=name,
-        train=_rendered(config, 0),
-        validation=_rendered(config, 1),
+        train=_rendered(config, validation=False),
+        validation=_rendered(config, validation=True),
         target=_photographs(config, "test", chosen, tuple(range(N_CLASSES))),
         proxy_test=_photographs(config, "train", held_out, KINDS),
         proxy=proxy,
@@ -105,12 +104,23 @@ def build(name: str, config: SignsConfig) -> Pair:
         make_random_model=partial(_make_model, proxy, False),
         n_classes=N_CLASSES,
         n_proxy_classes=N_KINDS,
-        importance=partial(get_importance, *proxy_training),
+        importance=recipe.importance,
     )
 
 
-def _divide(training: Listing, config: SignsConfig) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Photographs to pretrain the proxy on, and those of other physical signs to test it on."""
+def divide_photographs(training: Listing, config: SignsConfig) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divides GTSRB's training photographs for the proxy.
+
+    Args:
+        training: All of them.
+        config: Says how many, and has the seed.
+
+    Returns:
+        Indices of those to pretrain it on, and of those to test it on, which show other physical signs.
+
+    Raises:
+        ConfigError: If there are too few.
+    """
     labels = np.asarray(training.labels)
     if config.n_proxy_test > len(training) - len(np.unique(labels)):
         raise ConfigError(
@@ -133,21 +143,20 @@ def _open(config: SignsConfig, part: Part) -> Listing:
 
 
 def _photographs(config: SignsConfig, part: Part, indices: NDArray[np.int64], classes: tuple[int, ...]) -> Split:
-    found = _open(config, part)
+    """Photographs of these indices, with the labels ``classes[sign]``."""
+    listing = _open(config, part)
     images, labels = np.empty((len(indices), SIDE, SIDE, 3), np.float32), np.empty(len(indices), np.int64)
     for k, i in enumerate(indices):
-        image, label = found[int(i)]
+        image, label = listing[int(i)]
         images[k], labels[k] = np.asarray(image.resize((SIDE, SIDE)), np.float32) / 255, classes[label]
     return as_split(images, labels)
 
 
-def _rendered(config: SignsConfig, part: int) -> Split:
-    """Training (0) or validation (1) images."""
-    from l2o_env.pairs.rendered.backgrounds import backgrounds
-
-    rng = np.random.default_rng([config.seed, 2, part])
-    per_class = (config.n_train_per_class, config.n_validation_per_class)[part]
+def _rendered(config: SignsConfig, validation: bool) -> Split:
+    """Training or validation images; what they are drawn with differs."""
+    rng = np.random.default_rng([config.seed, 2, int(validation)])
+    per_class = config.n_validation_per_class if validation else config.n_train_per_class
     labels = np.repeat(np.arange(N_CLASSES, dtype=np.int64), per_class)
-    behind = backgrounds(("gradient", "noise")[part], len(labels), rng, side=SIDE)
-    font, stroke = (("DejaVuSans-Bold", 0.08), ("STIXGeneralBol", 0.06))[part]
+    behind = backgrounds("noise" if validation else "gradient", len(labels), rng, side=SIDE)
+    font, stroke = ("STIXGeneralBol", 0.06) if validation else ("DejaVuSans-Bold", 0.08)
     return as_split(render_signs(labels, behind, rng, font, stroke), labels)

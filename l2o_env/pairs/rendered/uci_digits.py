@@ -7,6 +7,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from l2o_env.pairs.rendered.backgrounds import upsample
+
 N_CLASSES = 10
 PROXY_TEST_DIGITS = 150
 """Digits of the last writers of the first half, which the proxy is tested on."""
@@ -19,8 +21,6 @@ Digits = tuple[NDArray[np.float32], NDArray[np.int64]]
 def uci_halves() -> tuple[Digits, Digits]:
     """Ink ``(n, 16, 16)`` in [0, 1] and labels ``(n,)`` of the first 898 and the last 899 UCI digits."""
     from sklearn.datasets import load_digits
-
-    from l2o_env.pairs.rendered.backgrounds import upsample
 
     raw = load_digits()
     ink, labels = upsample((raw.images / 16.0).astype(np.float32)), raw.target.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Attention: Grad-CAM against its formula, the share on the object, the picture."""
+"""``l2o attention``: what it prints and draws, with bad input told in one line."""
 
 from __future__ import annotations
 
@@ -8,89 +8,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 import train_policy
-from agents.commands.attention import _one_of_each, class_name, draw, summary
+from agents.commands.attention import one_of_each, summary
 from agents.reinforce.agent import Reinforce
 from l2o_env import pairs
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
-from l2o_env.evaluation.attention import Look, deepest_map, look, share_on_object
+from l2o_env.evaluation.attention import Look
 from l2o_env.inner.looped import LoopedPopulation
 from l2o_env.inner.population import Population
 from l2o_env.inner.stacked import StackedPopulation
 from l2o_env.inner.window import Start
-from l2o_env.models.base import new_generator
-from tests.tiny import TINY, TinyNet, tiny_pair
+from tests.tiny import TINY, tiny_pair
 
 PAIR = tiny_pair()
 
 
-def test_grad_cam_is_that_of_its_formula() -> None:
-    model = TinyNet(new_generator(0)).eval()
-    images = PAIR.train.images[:5]
-    found = look(model, images)
-    kept = []
-    handle = model.layer1.register_forward_hook(lambda module, inputs, output: kept.append(output))
-    logits = model(images)[0]
-    handle.remove()
-    np.testing.assert_array_equal(found.predicted, logits.argmax(-1).numpy())
-    (gradient,) = torch.autograd.grad(logits.amax(-1).sum(), kept[0])
-    cam = (gradient.mean((2, 3), keepdim=True) * kept[0]).sum(1).clamp(min=0).detach()
-    large = torch.nn.functional.interpolate(cam[:, None], (8, 8), mode="bilinear")[:, 0].double()
-    total = large.sum((1, 2), keepdim=True)
-    np.testing.assert_allclose(found.maps, (large / total.clamp(min=1e-12)).numpy(), rtol=1e-4, atol=1e-7)
-    assert found.maps.shape == (5, 8, 8)
-
-
-def test_the_deepest_layer_with_enough_places_is_read() -> None:
-    model = TinyNet(new_generator(0), n_convolutions=2)
-    assert deepest_map(model, torch.zeros(1, 3, 8, 8)) == "layer2"
-    assert deepest_map(model, torch.zeros(1, 3, 4, 4)) == "layer1_norm"  # 2 x 2: the network's own choice
-    with pytest.raises(ConfigError, match="Unknown layer 'layer9'"):
-        look(model, PAIR.train.images[:1], "layer9")
-    with pytest.raises(ConfigError, match="is no feature map"):
-        look(model, PAIR.train.images[:1], "head")
-
-
-def test_share_on_the_object_by_hand() -> None:
-    maps = np.zeros((3, 2, 2))
+def test_the_share_on_the_object_is_told_beside_that_of_chance() -> None:
+    maps, masks = np.zeros((3, 2, 2)), np.zeros((3, 2, 2), bool)
     maps[0] = [[0.5, 0.1], [0.2, 0.2]]
     maps[1] = [[0.0, 1.0], [0.0, 0.0]]
-    masks = np.zeros((3, 2, 2), bool)
     masks[:, 0, 0] = True
     masks[0, 1, 1] = True
-    assert share_on_object(maps, masks) == pytest.approx((0.7 + 0.0) / 2)  # the third has no attention at all
-    assert np.isnan(share_on_object(np.zeros((1, 2, 2)), masks[:1]))
     looks = {"net": [Look(maps, np.array([1, 0, 2]), "x"), Look(maps, np.array([1, 1, 2]), "x")]}
     lines = summary(looks, np.array([1, 1, 2]), masks)
     assert lines[0].startswith("net: accuracy 0.833 ± ") and "attention on the object 0.350" in lines[0]
     assert lines[1].startswith("Objects cover 0.333")
     assert "does not know where" in summary(looks, np.array([1, 1, 2]), None)[1]
-
-
-def test_an_empty_map_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **kwargs: figures.append(figure))
-    maps = np.zeros((2, 8, 8))
-    maps[1, 3, 3] = 1.0
-    assert PAIR.target is not None
-    draw(tmp_path / "x.png", PAIR.target.images[:2], np.array([0, 1]), {"net": Look(maps, np.array([0, 1]), "layer1")})
-    texts = {axis.get_title(): [text.get_text() for text in axis.texts] for axis in figures[0].axes}
-    assert texts["0 ✓"] == ["no attention"] and texts["1 ✓"] == []
-    assert "output of layer1" in figures[0].get_suptitle()
-
-
-def test_a_network_without_a_named_map_lists_modules_that_make_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TinyNet, "feature_layer", None)
-    model = TinyNet(new_generator(0))
-    with pytest.raises(
-        ConfigError, match=r"names no feature map .* give --layer, one of stem, stem_norm, layer1, layer1_n"
-    ):
-        deepest_map(model, torch.zeros(1, 3, 4, 4))
-    with pytest.raises(ConfigError, match="no module of it makes one"):
-        deepest_map(model, torch.zeros(1, 3, 2, 2))
 
 
 def test_a_layer_that_cannot_be_read_is_told_before_fine_tuning(
@@ -102,15 +47,10 @@ def test_a_layer_that_cannot_be_read_is_told_before_fine_tuning(
     assert "error: Unknown layer 'layer9'" in error and "Fine-tuning" not in error
 
 
-def test_classes_have_names_where_the_pair_has_them() -> None:
-    assert [class_name(k, ()) for k in (0, 3)] == ["0", "3"]
-    assert [class_name(k, ("cat", "dog")) for k in (0, 1)] == ["cat", "dog"]
-
-
 def test_pictures_show_every_class_before_any_twice() -> None:
     labels = np.array([2, 2, 0, 1, 0, 1])
-    assert _one_of_each(labels, 3) == [2, 3, 0]
-    assert _one_of_each(labels, 5) == [2, 3, 0, 4, 5]
+    assert one_of_each(labels, 3) == [2, 3, 0]
+    assert one_of_each(labels, 5) == [2, 3, 0, 4, 5]
 
 
 @pytest.mark.parametrize("kind", [StackedPopulation, LoopedPopulation])

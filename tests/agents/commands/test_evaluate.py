@@ -14,22 +14,17 @@ from PIL import Image
 
 import agents
 import train_policy
-from agents.algorithms.reinforce_config import ReinforceConfig
 from agents.commands.console import Reporter
-from agents.commands.contestants import TUNED, common_settings, find_policy, tuned_opponents
 from agents.commands.evaluate import EvaluateArgs, evaluate_runs
-from agents.opponents.schedules import Schedule
 from agents.reinforce.agent import Reinforce
 from l2o_env import pairs
-from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
-from l2o_env.evaluation import resumable as transfer
+from l2o_env.evaluation import resumable
 from l2o_env.evaluation.evaluate import evaluate
 from l2o_env.evaluation.summary import TIDY_COLUMNS
 from l2o_env.results.event_log import TensorBoardLog
+from tests.agents.commands.jobs import CONFIG, run_folder
 from tests.tiny import register_tiny_deep, tiny_pair
-
-CONFIG = EnvConfig(pairs=("tiny",), budget=4, window=2, batch_size=8, device="cpu")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,16 +39,6 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agents.commands.evaluate.write_pictures", lambda *args, **more: [])
 
 
-def _run(folder: Path, config: EnvConfig = CONFIG, seed: int = 0, best: bool = False, **settings: Any) -> Path:
-    """A run folder as training leaves it."""
-    folder.mkdir(parents=True)
-    for name, k in (("policy", seed), ("policy-best", seed + 1)):
-        if name == "policy" or best:
-            Reinforce(config, ReinforceConfig(**settings), k, n_layers=3).save(folder / name)
-    (folder / "config.json").write_text(json.dumps({"trained_on": config.pairs, "environment": asdict(config)}))
-    return folder
-
-
 def _evaluate(out: Path, *arguments: str | Path) -> int:
     options = ["--seeds", "2", "--opponents", "uniform", "random", "--device", "cpu", "--out", str(out)]
     if "--pairs" not in arguments:
@@ -62,7 +47,8 @@ def _evaluate(out: Path, *arguments: str | Path) -> int:
 
 
 def test_one_command_from_runs_to_table_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first, second = _run(tmp_path / "a", best=True), _run(tmp_path / "b", replace(CONFIG, action="discrete"), seed=5)
+    first = run_folder(tmp_path / "a", best=True)
+    second = run_folder(tmp_path / "b", replace(CONFIG, action="discrete"), seed=5)
     log = TensorBoardLog(first / "events")
     for episode in (16, 32):
         log({"episode": episode, "return_mean": 0.5})
@@ -102,7 +88,7 @@ def test_pairs_without_target_or_proxy_test_images_are_evaluated_too(tmp_path: P
     for name, pair in (("tiny-unseen", unseen), ("tiny-blind", replace(unseen, target=None))):
         if name not in pairs.names():
             pairs.register(name, lambda pair=pair: pair)
-    run = _run(tmp_path / "a")
+    run = run_folder(tmp_path / "a")
     assert _evaluate(tmp_path / "out", run, "--pairs", "tiny", "tiny-unseen", "tiny-blind") == 0
     frame = pd.read_parquet(tmp_path / "out" / "results.parquet")
     known = frame.groupby("pair", sort=False)[["real_accuracy", "proxy_accuracy"]].count() > 0
@@ -119,7 +105,7 @@ def test_pairs_without_target_or_proxy_test_images_are_evaluated_too(tmp_path: P
 def test_it_goes_on_where_it_was_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, out, real, calls = _run(tmp_path / "a"), tmp_path / "out", transfer.evaluate, []
+    run, out, real, calls = run_folder(tmp_path / "a"), tmp_path / "out", resumable.evaluate, []
 
     def interrupt(*args: Any, **kwargs: Any) -> pd.DataFrame:
         calls.append(args)
@@ -127,7 +113,7 @@ def test_it_goes_on_where_it_was_cut_off(
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(transfer, "evaluate", interrupt)
+    monkeypatch.setattr(resumable, "evaluate", interrupt)
     assert _evaluate(out, run) == 130
     assert not (out / "results.csv").exists()
     assert _evaluate(out, run) == 0
@@ -141,7 +127,7 @@ def test_it_goes_on_where_it_was_cut_off(
 
 @pytest.mark.usefixtures("undrawn")
 def test_runs_of_one_name_are_one_policy_trained_several_times(tmp_path: Path) -> None:
-    runs = tuple(f"ours={_run(tmp_path / name, seed=k)}" for k, name in enumerate("ab"))
+    runs = tuple(f"ours={run_folder(tmp_path / name, seed=k)}" for k, name in enumerate("ab"))
     args = EvaluateArgs(
         runs, ("tiny",), seeds=2, modes=("deterministic",), opponents=("none",), out=tmp_path / "out", device="cpu"
     )
@@ -156,7 +142,7 @@ def test_runs_of_one_name_are_one_policy_trained_several_times(tmp_path: Path) -
 @pytest.mark.usefixtures("undrawn")
 def test_the_default_folder_is_the_same_for_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run = _run(tmp_path / "a")
+    run = run_folder(tmp_path / "a")
     args = EvaluateArgs((str(run),), ("tiny",), 1, ("deterministic",), ("uniform",), device="cpu")
     for changed in (args, args, replace(args, seeds=2)):
         evaluate_runs(changed, Reporter(bars=False))
@@ -165,9 +151,9 @@ def test_the_default_folder_is_the_same_for_the_same_command(tmp_path: Path, mon
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_oracle_may_choose_among_all_checkpoints(tmp_path: Path) -> None:
-    run = _run(tmp_path / "a", best=True)
+    run = run_folder(tmp_path / "a", best=True)
     for k, name in enumerate(("0000016", "0000032")):
-        Reinforce(CONFIG, ReinforceConfig(), 7 + k, n_layers=3).save(run / "checkpoints" / name)
+        Reinforce(CONFIG, n_layers=3, seed=7 + k).save(run / "checkpoints" / name)
     args = EvaluateArgs((str(run),), ("tiny",), 2, opponents=("none",), out=tmp_path / "out", device="cpu")
     few, every = (evaluate_runs(replace(args, all_checkpoints=flag), Reporter(bars=False)) for flag in (False, True))
     assert set(every["selection"]) == set(few["selection"]) == {"last", "source", "target-oracle"}
@@ -179,63 +165,24 @@ def test_the_oracle_may_choose_among_all_checkpoints(tmp_path: Path) -> None:
     assert rows["target-oracle"] == best
 
 
-def test_opponents_that_were_being_tuned_are_not_taken_for_finished(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def tuned(rate: float) -> list[str]:
-        agents = [Schedule(name, rate) for name in TUNED]
-        monkeypatch.setattr("agents.commands.contestants.tune_uniform", lambda *args: (*agents[:2], None))
-        monkeypatch.setattr("agents.commands.contestants.tune_per_layer", lambda *args: agents[2])
-        found = tuned_opponents("tiny", replace(CONFIG, base_lr=rate), 8, 0, tmp_path, None)
-        return [str(each.load().rate) for each in found]  # type: ignore[attr-defined]
-
-    assert tuned(0.5) == ["0.5"] * 3
-    save, saved = Schedule.save, []
-
-    def interrupted(self: Schedule, folder: Path) -> None:
-        if saved and folder.parent == tmp_path:
-            raise KeyboardInterrupt
-        saved.append(folder)
-        save(self, folder)
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Schedule, "save", interrupted)
-        tuned(0.25)
-    assert tuned(0.5) == ["0.5"] * 3
-
-
-def test_how_runs_were_divided_does_not_keep_them_from_being_compared(tmp_path: Path) -> None:
-    runs = [_run(tmp_path / str(n), replace(CONFIG, workers=n)) for n in (2, 1)]
-    config = common_settings([find_policy(str(run)) for run in runs], {"device": "cpu"})
-    assert (config.workers, config.budget) == (1, 4)
-
-
 def test_settings_are_those_of_training_but_for_what_the_command_gives(tmp_path: Path, undrawn: None) -> None:
-    runs = [_run(tmp_path / str(n), replace(CONFIG, batch_size=n, momentum=0.5)) for n in (6, 7)]
+    runs = [run_folder(tmp_path / str(n), replace(CONFIG, batch_size=n, momentum=0.5)) for n in (6, 7)]
     out = tmp_path / "out"
     assert _evaluate(out, *runs, "--env", "batch_size=5", "--env", "guidance_cap=2", "--modes", "deterministic") == 0
     found = json.loads((out / "evaluation.json").read_text())["environment"]
     assert (found["batch_size"], found["guidance_cap"], found["momentum"], found["budget"]) == (5, 2.0, 0.5, 4)
 
 
-def test_what_a_folder_says_of_its_policy(tmp_path: Path) -> None:
-    run = _run(tmp_path / "a", best=True)
-    found = find_policy(str(run))
-    assert (found.name, found.trained_on, found.config) == ("a", ("tiny",), CONFIG)
-    assert found.checkpoints == {"last": run / "policy", "best": run / "policy-best"}
-    lone = find_policy(f"mine={run / 'policy-best'}")
-    assert (lone.name, lone.checkpoints) == ("mine", {"last": run / "policy-best"})
-
-
 def test_bad_input_is_told_in_one_line_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
-    heads, longer = _run(tmp_path / "h", per_layer_heads=True), _run(tmp_path / "l", replace(CONFIG, budget=6))
-    features, action = _run(tmp_path / "f"), _run(tmp_path / "r")
+    heads = run_folder(tmp_path / "h", per_layer_heads=True)
+    longer = run_folder(tmp_path / "l", replace(CONFIG, budget=6))
+    features, action = run_folder(tmp_path / "f"), run_folder(tmp_path / "r")
     description = json.loads((features / "policy" / "policy.json").read_text())
     (features / "policy" / "policy.json").write_text(json.dumps({**description, "features": ["a"]}))
     relative = asdict(replace(CONFIG, action="relative"))
     (action / "config.json").write_text(json.dumps({"environment": relative}))
-    plain, larger = _run(tmp_path / "a"), _run(tmp_path / "g", replace(CONFIG, batch_size=9))
+    plain, larger = run_folder(tmp_path / "a"), run_folder(tmp_path / "g", replace(CONFIG, batch_size=9))
     cases: list[tuple[list[str | Path], str]] = [
         ([tmp_path / "empty"], "holds no policy"),
         ([tmp_path / "nowhere"], "There is no folder"),

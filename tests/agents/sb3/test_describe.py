@@ -16,7 +16,7 @@ from l2o_env.observation import N_FEATURES
 
 
 def _agent(algorithm: str, action: Any = "log") -> SB3Agent:
-    return SB3Agent(EnvConfig(pairs=("tiny",), budget=6, window=2, action=action), algorithm, n_layers=3)
+    return SB3Agent(EnvConfig(pairs=("tiny",), budget=6, window=2, action=action), algorithm=algorithm, n_layers=3)
 
 
 OBSERVATIONS = np.random.default_rng(0).normal(scale=0.3, size=(4, 3 * N_FEATURES)).astype(np.float32)

@@ -15,11 +15,11 @@ from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_suppo
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecCheckNan, VecMonitor
 
-from agents.sb3.vec_env import PopulationVecEnv, factor_masks, observed_rates
+from agents.sb3.masks import factor_masks
+from agents.sb3.vec_env import PopulationVecEnv
 from l2o_env.action import encode
 from l2o_env.env import Syn2RealEnv
 from l2o_env.errors import ConfigError
-from l2o_env.observation import N_FEATURES
 from l2o_env.vector_env import Syn2RealVectorEnv
 from tests.tiny import TINY, make_tiny_env
 
@@ -187,19 +187,13 @@ def test_a_shared_factor_sets_all_layers(make_vec: MakeVec) -> None:
     np.testing.assert_allclose([info["lr"] for info in infos], [[0.006] * 3, [0.02] * 3])
 
 
-def test_masks_allow_factors_near_the_current_ones(make_vec: MakeVec) -> None:
-    rates = np.array([[0.02, 0.01, 0.0]])
-    mask = factor_masks(rates, 0.02, 2).reshape(3, 11)
-    assert [np.flatnonzero(row).tolist() for row in mask] == [[8, 9, 10], [3, 4, 5, 6, 7], [0, 1, 2]]
+def test_masks_of_the_next_step(make_vec: MakeVec) -> None:
     env = PopulationVecEnv(make_vec(2, action="discrete"), max_jump=2)
     assert is_masking_supported(env) and not is_masking_supported(PopulationVecEnv(make_vec(2)))
     env.reset()
-    observations, *_ = env.step(np.array([[8, 9, 10], [0, 1, 5]]))
+    env.step(np.array([[8, 9, 10], [0, 1, 5]]))
     expected = factor_masks(np.array([[0.016, 0.018, 0.02], [0.0, 0.002, 0.01]]), 0.02, 2)
     np.testing.assert_array_equal(get_action_masks(env), expected)
-    # An agent reads the same from the observation alone.
-    np.testing.assert_array_equal(factor_masks(observed_rates(observations), 0.02, 2), expected)
-    assert observed_rates(observations).shape == (2, observations.shape[1] // N_FEATURES)
 
 
 def test_populations_that_do_not_fit(make_vec: MakeVec) -> None:

@@ -11,7 +11,6 @@ from l2o_env import ConfigError
 from l2o_env.models.adapted.by_name import builder
 from l2o_env.models.adapted.heads import (
     check_network,
-    find_feature_map,
     find_head,
     head_inputs,
     n_classes_of,
@@ -54,14 +53,6 @@ def test_what_goes_into_a_head_is_collected() -> None:
     assert torch.equal(F.linear(found[0], network.fc.weight, network.fc.bias), logits)
     network(images)
     assert len(found) == 2
-
-
-def test_the_last_feature_map_before_the_head_is_found() -> None:
-    assert find_feature_map(MicroNet().eval(), "fc", 12) == "body"
-    pooled = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
-    assert find_feature_map(pooled, "4", 12) == "1"  # a pooled map has one place
-    assert find_feature_map(nn.Sequential(nn.Flatten(), nn.Linear(108, 2)), "1", 6) == ""
-    assert find_feature_map(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1), nn.ReLU()), "1", 6) == "0"
 
 
 class Dense(nn.Module):
@@ -151,7 +142,7 @@ def test_one_forward_pass_tells_what_cannot_work(kind: type[nn.Module], head: st
 def test_what_works_passes_and_nothing_is_left_behind() -> None:
     network = builder(Dense)().requires_grad_(False).eval()
     check_network(network, "head", 8, dense=True)  # though what follows changes its output in place
-    assert not network.head._forward_hooks
+    assert not network(torch.zeros(1, 3, 8, 8)).requires_grad  # as it would where the head is cut off
     check_network(builder(Pooled)(), "aux", 8)
     with pytest.raises(ConfigError, match=r"expected logits \(2, 5\) of the 5 classes"):
         check_network(network, "head", 8)

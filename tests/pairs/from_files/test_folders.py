@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-import logging
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
 
 import train_policy
 from l2o_env import ConfigError, pairs
-from l2o_env.evaluation.resumable import pair_digest
 from l2o_env.pairs.pair import Pair
-from tests.image_trees import QUICK, MicroNet, class_folders, main_job, picture, save, save_weights
+from tests.image_trees import QUICK, MicroNet, class_folders, main_job, save_weights
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,44 +76,6 @@ def test_the_papers_table_runs_on_them(tree: Path, capsys: pytest.CaptureFixture
         assert model in printed
 
 
-def test_validation_images_are_split_off_evenly(tree: Path) -> None:
-    pair = _make(tree, target=tree / "target")
-    assert (len(pair.train), len(pair.validation), len(pair.target or ())) == (8, 4, 6)
-    train, validation = (set(map(str, split.samples.files)) for split in (pair.train, pair.validation))  # type: ignore[union-attr]
-    assert not train & validation
-    assert pair.validation.labels.tolist() == [0, 0, 1, 1]  # type: ignore[union-attr]
-    again, other = _make(tree), _make(tree, seed=1)
-    assert {str(f) for f in again.validation.samples.files} == validation  # type: ignore[union-attr]
-    assert {str(f) for f in other.validation.samples.files} != validation  # type: ignore[union-attr]
-
-
-def test_an_unreadable_image_is_named_or_skipped_and_counted(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
-    bad = tree / "source" / "cat" / "000.png"
-    bad.write_bytes(b"no image")
-    with pytest.raises(ConfigError, match=r"1 of 12 source images cannot be used\. .*cat/000\.png cannot be decoded"):
-        _make(tree)
-    half = tree / "source" / "dog" / "001.png"
-    half.write_bytes(half.read_bytes()[:-200])  # its header is whole
-    caplog.set_level("WARNING", "l2o_env")
-    pair = _make(tree, on_error="skip")
-    assert len(pair.train) + len(pair.validation) == 10
-    assert "2 of 12 source images cannot be used and are skipped" in caplog.text
-    assert "dog/001.png cannot be decoded" in caplog.text
-    bad.unlink()
-    with pytest.raises(ConfigError, match=r"dog/001\.png cannot be decoded \(image file is truncated\).*on_error=skip"):
-        _make(tree)
-
-
-def test_a_file_that_changes_after_the_start_is_named(tree: Path) -> None:
-    split = _make(tree).train
-    file = split.samples.files[2]  # type: ignore[union-attr]
-    file.write_bytes(b"no image")
-    with pytest.raises(
-        ConfigError, match=rf"{file} cannot be decoded \(it is no image.*start again; with on_error=skip"
-    ):
-        split.read(2)  # type: ignore[union-attr]
-
-
 def _rename(tree: Path) -> None:
     (tree / "target" / "dog").rename(tree / "target" / "Dog")
 
@@ -158,7 +115,7 @@ class Headless(nn.Module):
                                       "least one image each"),
         (_foreign_weights, {}, r"do not fit MicroNet: 12 missing: .*; 1 not of this network: more; 1 of another shape: "
                                r"fc\.weight \(5, 9\) instead of \(5, 8\)"),
-        (_pickle, {}, r"weights\.pt cannot be read as weights: it holds a pathlib\.PosixPath beside tensors"),
+        (_pickle, {}, r"weights\.pt cannot be read as weights: it holds a pathlib\.\S*PosixPath beside tensors"),
         (None, {"weights": "absent.pt"}, "There is no file of weights at absent.pt; put one there"),
         (None, {"weights": "DEFAULT"}, "which is for networks of torchvision; give your network's as weights=FILE"),
         (None, {"backbone": Headless}, "Headless has no head: expected a network .* ends with a torch.nn.Linear"),
@@ -202,62 +159,3 @@ def test_the_command_line_tells_it_in_one_line(tree: Path, capsys: pytest.Captur
         assert train_policy.main(["train", "--out", str(tree / "run"), *QUICK.split(), "--pairs", spec]) == 2
         assert capsys.readouterr().err.splitlines()[-1].startswith(told)
     assert not (tree / "run").exists()
-
-
-def test_a_grey_or_transparent_image_becomes_rgb(tree: Path) -> None:
-    rng = np.random.default_rng(0)
-    save(picture(0, rng)[..., 0], tree / "source" / "cat" / "grey.png")
-    save(np.concatenate([picture(0, rng), picture(1, rng)[..., :1]], -1), tree / "source" / "cat" / "alpha.png")
-    pair = _make(tree)
-    assert all(pair.train.base(i).image.shape == (3, 12, 12) for i in range(len(pair.train)))  # type: ignore[union-attr]
-
-
-def test_a_fingerprint_tells_whether_files_have_changed(tree: Path) -> None:
-    before = pair_digest(_make(tree))
-    assert pair_digest(_make(tree)) == before
-    assert pair_digest(_make(tree, mirror=True)) != before
-    save(picture(2, np.random.default_rng(9)), tree / "source" / "cat" / "000.png")
-    assert pair_digest(_make(tree)) != before
-
-
-class ThreeWay(nn.Module):
-    """A network of three proxy classes, with batch normalisation and dropout."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU())
-        self.fc = nn.Linear(8, 3)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits ``(batch, 3)``."""
-        return self.fc(F.dropout(self.body(images).mean((-2, -1)), 0.1, self.training))
-
-
-def test_a_proxy_is_trained_once_on_real_images(
-    tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("L2O_ENV_CACHE", str(tree / "cache"))
-    class_folders(tree / "real", n=12, classes=("red", "green", "blue"), seed=4)
-    class_folders(tree / "test", n=6, classes=("red", "green", "blue"), seed=5)
-    settings = {"backbone": ThreeWay, "weights": "train", "proxy_data": tree / "real", "proxy_test": tree / "test"}
-    state = torch.get_rng_state()
-    with caplog.at_level(logging.INFO, "l2o_env"):
-        pair = _make(tree, **settings, proxy_epochs=25)
-    (told,) = re.findall(r"The proxy names (\d+) % of its training images rightly\.", caplog.text)
-    assert int(told) > 80
-    assert "learned nothing" not in caplog.text
-    assert torch.equal(torch.get_rng_state(), state)
-    split = pair.proxy_test
-    images = torch.stack([split.base(i).image for i in range(18)])  # type: ignore[union-attr]
-    found = pair.proxy(split.finish(images, split.labels, torch.float32)[0]).argmax(1)  # type: ignore[union-attr]
-    assert (found == split.labels).float().mean() > 0.8  # type: ignore[union-attr]
-    assert len(list((tree / "cache").glob("proxy-own-*.safetensors"))) == 1
-    monkeypatch.setattr("l2o_env.pairs.proxies.any_network.fit", None)  # it is not trained again
-    again = _make(tree, **settings, proxy_epochs=25)
-    for mine, theirs in zip(again.proxy.parameters(), pair.proxy.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
-    with pytest.raises(ConfigError, match="MicroNet has 5 classes, and proxy_data 3"):
-        _make(tree, weights="train", proxy_data=tree / "real")
-    for wrong in ({"weights": "train"}, {"proxy_data": tree / "real"}):
-        with pytest.raises(ConfigError, match="neither goes without the other"):
-            _make(tree, **wrong)

@@ -16,7 +16,7 @@ from l2o_env import ConfigError, pairs
 from l2o_env.models.adapted.fcn8s import FCN8sProxy
 from l2o_env.models.base import new_generator
 from l2o_env.pairs.augmentation import Augmentation
-from l2o_env.pairs.from_files.gta5_cityscapes import _sequences, settings_of
+from l2o_env.pairs.from_files.gta5_cityscapes import sequences, settings_of
 from l2o_env.pairs.images.held_out import hold_out
 from l2o_env.pairs.images.image_split import Size
 from tests.image_trees import main_job, save
@@ -188,13 +188,13 @@ def test_frames_of_one_sequence_stay_together(root: Path, tmp_path: Path) -> Non
 
 def test_of_gta5_ten_places_are_held_out() -> None:
     numbers = np.arange(1, 24_967)
-    groups = _sequences([Path(f"{i:05d}.png") for i in numbers])
+    groups = sequences([Path(f"{i:05d}.png") for i in numbers])
     n_validation = settings_of("gta5-cityscapes", {"source": "gta5"}).n_validation
     train, held_out = hold_out(np.zeros(len(numbers), np.int64), groups, n_validation, 0, "images")
     places = np.unique(numbers[held_out] // 10)
     assert (len(held_out), len(places)) == (100, 10)
     assert not np.isin(numbers[train] // 10, places).any()
-    assert _sequences([Path("a.png"), Path("b.png")]) == ["a", "b"]  # no numbers: every image stands alone
+    assert sequences([Path("a.png"), Path("b.png")]) == ["a", "b"]  # no numbers: every image stands alone
 
 
 def test_images_are_those_of_the_papers_recipe_or_as_settings_say(root: Path) -> None:
@@ -277,26 +277,6 @@ def test_bad_masks_can_be_skipped_and_are_counted(root: Path, tmp_path: Path, ca
     pair = pairs.make("gta5-cityscapes", **_settings(root, source=tmp_path, n_validation=1, on_error="skip"))
     assert len(pair.train) + len(pair.validation) == 3
     assert "1 of 4 source images cannot be used and are skipped" in caplog.text
-
-
-def test_ones_own_masks(root: Path, tmp_path: Path) -> None:
-    for part, names in (("source", ["sky", "car"]), ("target", ["car", "sky"])):
-        for i in range(4):
-            image, mask = _scene((0, 1, 255))
-            save(image, tmp_path / part / "images" / f"{i}.png")
-            save(mask, tmp_path / part / "masks" / f"{i}.png")
-        (tmp_path / part / "classes.txt").write_text("\n".join(names))
-    settings = _settings(root, source=tmp_path / "source", target=tmp_path / "target", n_validation=1)
-    pair = pairs.make("folders", **settings)
-    assert pair.n_classes == 2
-    raw = torch.from_numpy(mask)
-    assert torch.equal(pair.target.base(3).label, torch.where(raw == 255, raw, 1 - raw))  # type: ignore[union-attr]
-    (tmp_path / "target" / "classes.txt").write_text("car\nCar")
-    with pytest.raises(ConfigError, match=r"only the first have \['sky'\], only the second have \['Car'\]"):
-        pairs.make("folders", **settings)
-    (tmp_path / "target" / "masks" / "2.png").unlink()
-    with pytest.raises(ConfigError, match=r"1 masks are not there, such as .*masks/2\.png"):
-        pairs.make("folders", **settings)
 
 
 def test_unknown_networks_and_foreign_weights_are_told(root: Path, tmp_path: Path) -> None:

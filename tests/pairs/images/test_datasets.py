@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from torchvision import datasets
 
 from l2o_env import ConfigError
 from l2o_env.pairs.images.datasets import DIGIT_SETS, SETS, Part, read_digits, read_set, read_signs
-from l2o_env.pairs.images.labelled import Pixels, in_order
 from tests.dataset_files import write_digits, write_gtsrb
 
 
@@ -37,21 +35,6 @@ def test_signs_are_those_of_the_files(tmp_path: Path) -> None:
     assert train[5][0].size == (20, 16)
     assert (list(test.labels), test.groups) == ([10, 42], None)
     assert train.classes == test.classes == tuple(map(str, range(43)))
-
-
-def test_images_in_memory() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 5), np.uint8)
-    images = Pixels(pixels, np.array([1, 0, 1, 2]), ("a", "b", "c"))
-    image, label = images[3]
-    assert (image.size, image.mode, label, len(images)) == ((5, 3), "L", 2, 4)
-    np.testing.assert_array_equal(np.asarray(image), pixels[3])
-    some = images.take([3, 1])
-    np.testing.assert_array_equal(some.pixels, pixels[[3, 1]])
-    assert some.labels.tolist() == [2, 0]
-    assert pickle.loads(pickle.dumps(images)).fingerprint() == images.fingerprint()
-    assert some.fingerprint() != images.take([1, 3]).fingerprint()
-    turned = in_order(images, ("c", "a", "b"))
-    assert (turned.labels.tolist(), turned.classes) == ([2, 1, 2, 0], ("c", "a", "b"))  # type: ignore[union-attr]
 
 
 def test_a_folder_that_is_no_sign_is_told(tmp_path: Path) -> None:

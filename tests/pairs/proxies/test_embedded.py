@@ -1,136 +1,49 @@
-"""Pretraining the proxy: it learns, says so, and gives the same bits everywhere."""
+"""The proxies of the embedded pairs: they learn, are the same bits everywhere, and are trained once."""
 
 from __future__ import annotations
 
 import logging
-import math
 import subprocess
 import sys
-from copy import deepcopy
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional as F  # noqa: N812
 
 from l2o_env import pairs
-from l2o_env.errors import ConfigError
 from l2o_env.models import SmallProxy, new_generator
-from l2o_env.models.losses import IGNORED
 from l2o_env.pairs import cache
-from l2o_env.pairs.proxies import embedded as proxy
-from l2o_env.pairs.proxies import pretraining
+from l2o_env.pairs.proxies.embedded import ProxyRecipe, small_recipe
 from l2o_env.pairs.proxies.pretraining import ProxyTraining
-from l2o_env.pairs.rendered import glyphs
-from l2o_env.pairs.rendered.glyphs_config import GlyphsConfig
-
-SMALL: dict[str, Any] = {
-    "n_train_per_class": 3,
-    "n_validation_per_class": 2,
-    "proxy": ProxyTraining(epochs=1, batch_size=256),
-}
+from l2o_env.pairs.splits import in_memory
+from tests.pairs.small import SMALL
 
 
-@pytest.mark.parametrize("settings", [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"weight_decay": -1.0}])
-def test_proxy_training_that_cannot_work(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"{next(iter(settings))} is"):
-        ProxyTraining(**settings)
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder."""
+    monkeypatch.setenv("L2O_ENV_CACHE", str(tmp_path))
+    return tmp_path
 
 
-def test_pretraining_learns_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    config = GlyphsConfig()
-    classes = np.array(config.proxy_classes())
-    pretraining, held_out = glyphs.divide_by_writer(glyphs.uci_halves()[0])
-    data = glyphs._real_split(config, pretraining, 1, "left", "proxy_train", classes)
-    test = glyphs._real_split(config, held_out, 2, "left", "proxy_test", classes)
+def _noise() -> pairs.Split:
+    """Images of five classes that nothing tells apart."""
+    return pairs.Split(torch.randn(256, 3, 16, 16, generator=new_generator(0)), torch.arange(256) % 5)
+
+
+def _recipe(epochs: int = 3, data: str = "noise") -> ProxyRecipe[SmallProxy]:
+    return small_recipe(5, _noise, {"data": data}, 0, ProxyTraining(epochs=epochs))
+
+
+def test_pretraining_learns_and_says_so(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "l2o_env"):
-        state = proxy.pretrain(data, 5, 0, ProxyTraining(epochs=8))
+        pair = pairs.make("glyphs-digits", **{**SMALL, "proxy": ProxyTraining(epochs=2)})
     assert "Pretraining a proxy on real images" in caplog.text
-    net = SmallProxy(5, new_generator(1))
-    net.load_state_dict(state)
-    accuracy = (net(test.images).argmax(1) == test.labels).float().mean().item()
-    assert accuracy > 0.4  # chance is 0.2; a tenth of the default training
-
-
-def test_training_and_its_path_integral_by_hand() -> None:
-    """Nesterov's SGD on batches, ω ← ω − g Δθ with the gradient of the task loss alone, Ω = relu(ω / (Δθ² + ξ))."""
-    images = torch.randn(11, 3, 16, 16, generator=new_generator(0), dtype=torch.float64)
-    data = pairs.Split(images, torch.arange(11) % 5)
-    training = ProxyTraining(epochs=4, batch_size=3, learning_rate=0.05, weight_decay=0.5)
-    net = SmallProxy(5, new_generator(1)).double()
-    model = deepcopy(net)
-    params = dict(model.named_parameters())
-    first = {name: p.detach().clone() for name, p in params.items()}
-    velocity, omega = ({name: torch.zeros_like(p) for name, p in params.items()} for _ in range(2))
-    generator, update = new_generator(2), 0
-    for _ in range(4):
-        for batch in torch.randperm(11, generator=generator).split(3):  # four in an epoch, 16 in all
-            factor = 0.05 + 0.95 * update / 3 if update < 3 else (1 + math.cos(math.pi * (update - 3) / 13)) / 2
-            loss = torch.nn.functional.cross_entropy(model(images[batch]), data.labels[batch])
-            for (name, p), g in zip(params.items(), torch.autograd.grad(loss, list(params.values())), strict=True):
-                before = p.detach().clone()
-                velocity[name] = 0.9 * velocity[name] + (g + 0.5 * before)
-                with torch.no_grad():
-                    p -= 0.05 * factor * (g + 0.5 * before + 0.9 * velocity[name])
-                omega[name] -= g * (p.detach() - before)
-            update += 1
-    found = proxy.fit(net, data, new_generator(2), training, track=True).importance()
-    assert update == 16 and set(found) == set(params)
-    assert min(o.min() for o in omega.values()) < 0 < max(o.max() for o in omega.values())
-    for name, p in params.items():
-        moved = p.detach() - first[name]
-        torch.testing.assert_close(net.get_parameter(name).detach(), p.detach())
-        torch.testing.assert_close(found[name], (omega[name] / (moved.square() + 1e-3)).clamp(min=0))
-
-
-class _Brightness(nn.Module):
-    """Says class 1 of places that are brighter than 0.5, and one and the same class of all if it is stuck."""
-
-    def __init__(self, stuck: bool = False) -> None:
-        super().__init__()
-        self.stuck = stuck
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits ``(n, 3, h / 2, w / 2)`` of images, or ``(n, 3)`` of single pixels."""
-        x = F.avg_pool2d(images, 2)[:, 0] if images.shape[-1] > 1 else images[:, 0, 0, 0]
-        return torch.stack([torch.zeros_like(x) + 9 * self.stuck, x - 0.5, torch.full_like(x, -1)], dim=1)
-
-
-def _told(caplog: pytest.LogCaptureFixture, labels: list[int], bright: list[int], stuck: bool) -> list[tuple[int, str]]:
-    caplog.clear()
-    images = torch.zeros(len(labels), 3, 1, 1)
-    images[bright] = 1.0
-    with caplog.at_level(logging.INFO, "l2o_env"):
-        pretraining.tell_accuracy(_Brightness(stuck), pairs.Split(images, torch.tensor(labels)), 3)
-    return [(record.levelno, record.getMessage()) for record in caplog.records]
-
-
-def test_how_well_a_proxy_was_trained_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    told = (logging.INFO, "The proxy names 75 % of its training images rightly.")
-    assert _told(caplog, [0, 1, 1, 2], [1, 2], False) == [told]  # 2 is never named
-    stuck = (
-        logging.WARNING,
-        "The proxy learned nothing: 75 % of its training images are of one class. Give another proxy_learning_rate or "
-        "more proxy_epochs.",
-    )
-    assert _told(caplog, [0, 0, 0, 1], [1], True) == [told, stuck]
-    all_of_them = (logging.INFO, "The proxy names 100 % of its training images rightly.")
-    assert _told(caplog, [0, 0], [], True) == [all_of_them]  # of one class nothing else can be learned
-
-
-@pytest.mark.parametrize("stuck", [False, True])
-def test_with_masks_it_is_told_of_labelled_pixels(caplog: pytest.LogCaptureFixture, stuck: bool) -> None:
-    images, labels = torch.zeros(2, 3, 8, 8), torch.zeros(2, 8, 8, dtype=torch.int64)
-    images[0, :, :, 4:], labels[0, :, 4:] = 1.0, 1
-    labels[1] = IGNORED
-    with caplog.at_level(logging.INFO, "l2o_env"):
-        pretraining.tell_accuracy(_Brightness(stuck), pairs.Split(images, labels), 1)
-    assert f"The proxy names {50 if stuck else 100} % of its labelled training pixels rightly." in caplog.messages
-    warned = "The proxy learned nothing: 50 % of its labelled training pixels are of one class."
-    assert any(message.startswith(warned) for message in caplog.messages) is stuck
+    test = in_memory(pair.proxy_test)
+    accuracy = (pair.proxy(test.images).argmax(1) == test.labels).float().mean().item()
+    assert accuracy > 0.4  # chance is 0.2; a fifteenth of the default training
+    assert not pair.proxy.training and not any(p.requires_grad for p in pair.proxy.parameters())
 
 
 _CHECKSUM = """
@@ -140,22 +53,66 @@ torch.manual_seed(5)
 from l2o_env.models import new_generator
 from l2o_env.pairs import Split
 from l2o_env.pairs.cache import checksum
-from l2o_env.pairs.proxies.embedded import ProxyTraining, pretrain
+from l2o_env.pairs.proxies.embedded import ProxyTraining, small_recipe
 data = Split(torch.randn(256, 3, 16, 16, generator=new_generator(0)), torch.arange(256) % 5)
-print(checksum(pretrain(data, 5, 0, ProxyTraining(epochs=3))), torch.get_num_threads())
+print(checksum(small_recipe(5, lambda: data, {}, 0, ProxyTraining(epochs=3)).pretrain()), torch.get_num_threads())
 """
 
 
 def test_a_proxy_is_the_same_bits_in_every_process_and_with_any_number_of_threads() -> None:
     command = [sys.executable, "-c", _CHECKSUM, "2"]
     theirs, threads = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    data = pairs.Split(torch.randn(256, 3, 16, 16, generator=new_generator(0)), torch.arange(256) % 5)
-    assert theirs == cache.checksum(proxy.pretrain(data, 5, 0, ProxyTraining(epochs=3)))
+    assert theirs == cache.checksum(_recipe().pretrain())
     assert threads == "2"  # the caller's threads are given back
 
 
-def test_the_cached_proxy_is_the_trained_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("L2O_ENV_CACHE", str(tmp_path))
+def test_the_cached_proxy_is_the_trained_one(folder: Path) -> None:
     trained, loaded = (pairs.make("glyphs-digits", **SMALL).proxy for _ in range(2))
     assert cache.checksum(trained.state_dict()) == cache.checksum(loaded.state_dict())
-    assert len(list(tmp_path.glob("proxy-*.safetensors"))) == 1
+    assert len(list(folder.glob("proxy-*.safetensors"))) == 1
+
+
+def test_a_recipe_is_followed_once_and_its_importance_is_of_the_same_training(folder: Path) -> None:
+    made: list[pairs.Split] = []
+
+    def counted() -> pairs.Split:
+        made.append(_noise())
+        return made[-1]
+
+    recipe = small_recipe(5, counted, {"data": "noise"}, 0, ProxyTraining(epochs=1))
+    proxy, importance = recipe.proxy(), recipe.importance()
+    assert len(made) == 2  # the importance needs the training once more
+    assert cache.checksum(recipe.proxy().state_dict()) == cache.checksum(proxy.state_dict())
+    assert cache.checksum(recipe.importance()) == cache.checksum(importance)
+    assert len(made) == 2
+    assert set(importance) == {name for name, _ in proxy.named_parameters()}
+    moved = {name: p - first for (name, p), first in zip(proxy.named_parameters(), _drawn().parameters(), strict=True)}
+    assert all(moved[name].any() for name in importance)
+    assert all((omega >= 0).all() for omega in importance.values()) and importance["stem.conv.weight"].any()
+
+
+def _drawn() -> SmallProxy:
+    return SmallProxy(5, new_generator(0))
+
+
+def test_whatever_a_proxy_depends_on_is_in_the_key_of_the_cache(folder: Path) -> None:
+    keys = [
+        _recipe().key,
+        _recipe(epochs=4).key,
+        _recipe(data="others").key,
+        small_recipe(4, _noise, {"data": "noise"}, 0, ProxyTraining(epochs=3)).key,
+        small_recipe(5, _noise, {"data": "noise"}, 1, ProxyTraining(epochs=3)).key,
+        small_recipe(5, _noise, {"data": "noise"}, 0, ProxyTraining(epochs=3), "deep").key,
+    ]
+    assert len({cache.cache_path("proxy", key) for key in keys}) == len(keys)
+    # Proxies that were trained before are found again.
+    assert cache.cache_path("proxy", keys[0]).name == "proxy-0dc6d347bdd31628193b672ad9d53655.safetensors"
+
+
+def test_a_recipe_is_for_any_network(folder: Path) -> None:
+    recipe = ProxyRecipe(
+        partial(SmallProxy, 5, network="deep"), _noise, ProxyTraining(epochs=1), 3, {"a": 1}, "proxy-x"
+    )
+    proxy = recipe.proxy()
+    assert proxy.network == "deep"
+    assert [path.name for path in folder.glob("*.safetensors")] == [cache.cache_path("proxy-x", {"a": 1}).name]

@@ -113,7 +113,7 @@ def test_many_images_are_scaled_in_parts(
     tmp_path: Path, mnist: dict[str, Digits], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = in_memory(_make(tmp_path, source="mnist", n_validation=10).train)
-    monkeypatch.setattr(digits, "_CHUNK", 7)
+    monkeypatch.setattr(digits, "CHUNK", 7)
     torch.testing.assert_close(in_memory(_make(tmp_path, source="mnist", n_validation=10).train).images, whole.images)
 
 

@@ -17,7 +17,7 @@ from l2o_env.inner.stacked import StackedPopulation
 from l2o_env.inner.window import Start
 from l2o_env.models.base import check_layer_groups, new_generator
 from l2o_env.pairs.pair import Pair
-from l2o_env.pairs.rendered.glyphs_seg import _scene
+from l2o_env.pairs.rendered.glyphs_seg import scene
 from l2o_env.pairs.splits import Split
 
 SMALL: dict[str, int] = {
@@ -36,7 +36,7 @@ def test_every_pixel_of_ink_has_its_digits_class(pair: Pair) -> None:
     rng = np.random.default_rng(0)
     glyphs = rng.random((6, 16, 16), dtype=np.float32)
     labels = np.array([3, 0, 9, 5, 1, 1])
-    ink, mask = _scene(glyphs, labels, rng)
+    ink, mask = scene(glyphs, labels, rng)
     assert (mask[ink <= 0.35] == 0).all()
     for i in range(3):
         assert set(np.unique(mask[i])) == {0, labels[2 * i] + 1, labels[2 * i + 1] + 1}

@@ -12,8 +12,7 @@ import torch
 from l2o_env import ConfigError, pairs
 from l2o_env.models.base import check_layer_groups, new_generator
 from l2o_env.pairs.images.datasets import read_signs
-from l2o_env.pairs.rendered.signs import KINDS, SIGNS, draw_sign, render_signs
-from l2o_env.pairs.rendered.signs_gtsrb import SignsConfig, _divide
+from l2o_env.pairs.rendered.signs_gtsrb import SignsConfig, divide_photographs
 from l2o_env.pairs.splits import Split
 from tests.dataset_files import write_gtsrb
 from tests.image_trees import main_job
@@ -56,34 +55,10 @@ def test_the_proxy_is_tested_on_signs_that_it_was_not_trained_on(root: Path) -> 
     training = read_signs("train", root, False, "images")
     assert training.groups is not None
     groups, labels = np.array(training.groups), np.asarray(training.labels)
-    pretraining, held_out = _divide(training, SignsConfig(n_proxy_train=20, n_proxy_test=15))
+    pretraining, held_out = divide_photographs(training, SignsConfig(n_proxy_train=20, n_proxy_test=15))
     assert (len(pretraining), len(held_out)) == (20, 15)
     assert not set(groups[pretraining]) & set(groups[held_out])
     assert len(set(labels[pretraining])) == len(set(labels[held_out])) == 15
-
-
-def test_every_sign_looks_different() -> None:
-    signs = [draw_sign(k, "DejaVuSans-Bold", 0.08) for k in range(43)]
-    drawn = [np.concatenate([np.asarray(part).reshape(128, 128, -1) for part in sign], 2) for sign in signs]
-    for i in range(43):
-        for k in range(i):
-            assert (drawn[i] != drawn[k]).any(-1).mean() > 0.01, (SIGNS[i], SIGNS[k])
-    # Red rims, blue discs, a yellow diamond.
-    assert drawn[0][64, 5, :3].tolist() == [190, 20, 30]
-    assert drawn[35][64, 12, :3].tolist() == [20, 70, 170]
-    assert drawn[12][64, 64, :3].tolist() == [245, 190, 30]
-    assert (KINDS[0], KINDS[18], KINDS[35], KINDS[12]) == (0, 1, 2, 3)
-
-
-def test_renderings_depend_on_the_seed_alone() -> None:
-    labels, behind = np.array([0, 14, 40]), np.full((3, 32, 32, 3), 0.5, np.float32)
-    first, again, other = (
-        render_signs(labels, behind, np.random.default_rng(seed), "DejaVuSans-Bold", 0.08) for seed in (1, 1, 2)
-    )
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-    assert (first.min() >= 0, first.max() <= 1) == (True, True)
-    assert np.abs(first[:, 0, 0] - 0.5).max() < 0.1  # a corner shows the background
 
 
 def test_what_cannot_work_is_told(root: Path, tmp_path: Path) -> None:

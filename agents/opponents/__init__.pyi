@@ -1,0 +1,12 @@
+from .candidates import FixedRates as FixedRates
+from .cross_entropy import CrossEntropyConfig as CrossEntropyConfig
+from .cross_entropy import tune_per_layer as tune_per_layer
+from .defaults import OPPONENTS as OPPONENTS
+from .defaults import default_opponents as default_opponents
+from .files import load as load
+from .grid_search import tune_uniform as tune_uniform
+from .profiles import PROFILES as PROFILES
+from .random_rates import RandomRates as RandomRates
+from .schedules import PerLayer as PerLayer
+from .schedules import Schedule as Schedule
+from .shapes import SHAPES as SHAPES

@@ -1,0 +1,76 @@
+"""Where policies are: the folders of a run that hold them, and what the run says of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from agents.opponents.rate_setter import SCHEDULE_FILE
+from agents.policy_files import DESCRIPTION
+from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.results.run_folder import BEST_POLICY, CONFIG_FILE, POLICY
+
+Selection = Literal["last", "best"]
+"""Which of the policies of a run folder is meant."""
+POLICY_FOLDERS: dict[Selection, str] = {"last": POLICY, "best": BEST_POLICY}
+"""Folders of a run that hold its policies: the one that training ended with, and the one of its checkpoints with the
+highest V on the held-out synthetic images of the training pairs."""
+
+
+def policy_folder(folder: str | Path, selection: Selection = "last") -> Path:
+    """The folder that holds the agent's files, of a run folder or of such a folder itself.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if selection not in POLICY_FOLDERS:
+        raise unknown_name("selection", selection, get_args(Selection))
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(f"There is no folder {folder}; give the folder of a run, or of a saved policy.")
+    for candidate in (folder, folder / POLICY_FOLDERS[selection]):
+        if (candidate / DESCRIPTION).is_file() or (candidate / SCHEDULE_FILE).is_file():
+            return candidate
+    others = [name for name, sub in POLICY_FOLDERS.items() if (folder / sub / DESCRIPTION).is_file()]
+    hint = f" It has the selection {others[0]!r}." if others else " Did the run end before its first update?"
+    raise ConfigError(
+        f"{folder} holds no policy: there is neither {POLICY_FOLDERS[selection]}/{DESCRIPTION} nor {DESCRIPTION} nor "
+        f"{SCHEDULE_FILE}.{hint}"
+    )
+
+
+def trained_on(folder: str | Path) -> tuple[str, ...]:
+    """Names of the pairs that the policy of a run folder was trained on, as its ``config.json`` says.
+
+    Args:
+        folder: A run folder, or the policy folder inside one.
+
+    Returns:
+        The names; empty where no run folder is around the policy.
+
+    Raises:
+        ConfigError: If ``config.json`` is damaged.
+    """
+    folder = Path(folder).expanduser()
+    for candidate in (folder, folder.parent):
+        if (candidate / CONFIG_FILE).is_file():
+            config = read_json(candidate / CONFIG_FILE)
+            names = config.get("trained_on", config.get("environment", {}).get("pairs", ()))
+            return tuple(str(name) for name in names)
+    return ()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file of a run or of a policy holds.
+
+    Raises:
+        ConfigError: If it is damaged.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no text at all
+        raise ConfigError(f"{path} is damaged ({error}); copy it again, or train anew.") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} is damaged: it holds no JSON object; copy it again, or train anew.")
+    return value

@@ -1,0 +1,88 @@
+"""What evaluation asks of an agent: two things that every agent has, and a few more that it may leave out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2o_env.config import EnvConfig
+
+Output = Literal["action", "rates"]
+"""What an agent sets: actions of the environment, or physical learning rates, which need no particular action form."""
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class AgentLike(Protocol):
+    """The least that an agent has; what else evaluation asks is in :class:`BaseAgent`, with defaults."""
+
+    @property
+    def output(self) -> Output:
+        """Whether :meth:`act` returns actions (learned policies) or rates (hand-made schedules)."""
+        ...
+
+    def act(self, observations: NDArray[np.float32], state: Any, deterministic: bool) -> tuple[NDArray[Any], Any]:
+        """Chooses actions, for any number of optimizees at once.
+
+        Args:
+            observations: ``(N, n_layers * n_features)``.
+            state: What the last call of the episode returned; None at its start.
+            deterministic: Whether to take the most likely action instead of a sample.
+
+        Returns:
+            Actions or rates ``(N, n_layers)``, and the state for the next call.
+        """
+        ...
+
+
+class BaseAgent(ABC):
+    """All that evaluation asks of an agent, with a default where an agent may leave it out."""
+
+    output: Output = "action"
+    """What :meth:`act` returns."""
+    config_overrides: Mapping[str, Any] = _NOTHING
+    """Settings of the environment by name (fields of ``EnvConfig``) that the agent is run with in place of those of
+    everyone, such as ``{"random_init": True}``."""
+
+    @abstractmethod
+    def act(self, observations: NDArray[np.float32], state: Any, deterministic: bool) -> tuple[NDArray[Any], Any]:
+        """Chooses actions; see :meth:`AgentLike.act`."""
+
+    def check_env(self, env_config: EnvConfig) -> None:  # noqa: B027
+        """Raises ConfigError unless observations and actions of an environment mean what they mean to the agent."""
+
+    def check_layers(self, n_layers: int) -> None:  # noqa: B027
+        """Raises ConfigError unless the agent runs on networks of so many layer groups."""
+
+    def describe(
+        self, observations: NDArray[np.float32], state: Any, actions: NDArray[Any]
+    ) -> dict[str, NDArray[np.float64]]:
+        """What recordings keep of actions that :meth:`act` chose for observations in a state.
+
+        Returns:
+            ``log_prob`` and ``entropy``, each ``(N, n_layers)`` in nats, of each layer's action given the past; nothing
+            where the agent has no distribution over actions.
+        """
+        return {}
+
+
+class _Completed(BaseAgent):
+    """An agent of a user's, with the defaults of what it leaves out."""
+
+    def __init__(self, agent: AgentLike) -> None:
+        self._agent = agent
+        for name in ("output", "config_overrides", "check_env", "check_layers", "describe"):
+            if hasattr(agent, name):
+                setattr(self, name, getattr(agent, name))
+
+    def act(self, observations: NDArray[np.float32], state: Any, deterministic: bool) -> tuple[NDArray[Any], Any]:
+        return self._agent.act(observations, state, deterministic)
+
+
+def completed(agent: AgentLike) -> BaseAgent:
+    """The agent with all that evaluation asks; itself, if it derives from :class:`BaseAgent`."""
+    return agent if isinstance(agent, BaseAgent) else _Completed(agent)

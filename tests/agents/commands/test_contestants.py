@@ -1,0 +1,57 @@
+"""Contestants: policies that runs left behind, common settings, tuned opponents."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agents.commands.contestants import TUNED, common_settings, find_policy, tuned_opponents
+from agents.opponents import Schedule
+from tests.agents.commands.jobs import CONFIG, run_folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _two_pairs(tinies: tuple[str, str]) -> None:
+    """Registers ``tiny`` and ``tiny-4``."""
+
+
+def test_what_a_folder_says_of_its_policy(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "a", best=True)
+    found = find_policy(str(run))
+    assert (found.name, found.trained_on, found.config) == ("a", ("tiny",), CONFIG)
+    assert found.checkpoints == {"last": run / "policy", "best": run / "policy-best"}
+    lone = find_policy(f"mine={run / 'policy-best'}")
+    assert (lone.name, lone.checkpoints) == ("mine", {"last": run / "policy-best"})
+
+
+def test_how_runs_were_divided_does_not_keep_them_from_being_compared(tmp_path: Path) -> None:
+    runs = [run_folder(tmp_path / str(n), replace(CONFIG, workers=n)) for n in (2, 1)]
+    config = common_settings([find_policy(str(run)) for run in runs], {"device": "cpu"})
+    assert (config.workers, config.budget) == (1, 4)
+
+
+def test_opponents_that_were_being_tuned_are_not_taken_for_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tuned(rate: float) -> list[str]:
+        agents = [Schedule(name, rate) for name in TUNED]
+        monkeypatch.setattr("agents.commands.contestants.tune_uniform", lambda *args: (*agents[:2], None))
+        monkeypatch.setattr("agents.commands.contestants.tune_per_layer", lambda *args: agents[2])
+        found = tuned_opponents("tiny", replace(CONFIG, base_lr=rate), 8, 0, tmp_path, None)
+        return [str(each.load().rate) for each in found]  # type: ignore[attr-defined]
+
+    assert tuned(0.5) == ["0.5"] * 3
+    save, saved = Schedule.save, []
+
+    def interrupted(self: Schedule, folder: Path) -> None:
+        if saved and folder.parent == tmp_path:
+            raise KeyboardInterrupt
+        saved.append(folder)
+        save(self, folder)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Schedule, "save", interrupted)
+        tuned(0.25)
+    assert tuned(0.5) == ["0.5"] * 3

@@ -1,0 +1,100 @@
+"""``l2o table``: its rows are run, its text and files are written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import train_policy
+from agents.algorithms.registry import configure
+from agents.commands.paper_rows import BY_KEY, CLAIMS, ROWS
+from agents.factory import load
+from agents.reinforce.agent import Reinforce
+from l2o_env import pairs
+from l2o_env.config import EnvConfig
+from tests.tiny import TinyNet, tiny_pair
+
+FAST = ["--seeds", "3", "--budget", "4", "--window", "2", "--episodes", "4", "--device", "cpu"]
+
+
+def test_the_command_trains_a_policy_and_leaves_files(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "table"
+    assert train_policy.main(["table", tiny, *FAST, "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert "ASG: guidance + learned policy" in printed.out and "4 <= 9" in printed.out
+    assert "trained on tiny for 4 episodes" in printed.err
+    frame = pd.read_csv(out / "table.csv")
+    assert frame["policy"].unique().tolist() == [row.label for row in ROWS]
+    assert frame.groupby("policy")["seed"].nunique().eq(3).all()
+    by_row = frame.set_index(["policy", "seed"])["real_accuracy"].unstack()
+    assert len(by_row.drop_duplicates()) >= 6  # rows are not all the same run
+    # A frozen backbone keeps the proxy as it was.
+    kept = frame[frame["policy"] == BY_KEY["5"].label]["proxy_accuracy"]
+    assert kept.nunique() == 1
+    found = json.loads((out / "table.json").read_text())
+    assert len(found["claims"]) == len(CLAIMS)
+    assert {claim["verdict"] for claim in found["claims"]} <= {"holds", "does not hold", "undecided"}
+    assert load(out).episodes == 4  # type: ignore[attr-defined]
+    assert (out / "table.md").read_text().count("\n| ") == len(ROWS) + 1
+
+
+def test_a_policy_of_a_folder_is_run_as_it_was_trained(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = EnvConfig(pairs=(tiny,), action="discrete", base_lr=0.05, device="cpu")
+    Reinforce(config, seed=1).save(tmp_path / "policy")
+    out = tmp_path / "table"
+    arguments = ["table", tiny, *FAST, "--rows", "4", "9", "--policy", str(tmp_path / "policy"), "--out", str(out)]
+    assert train_policy.main(arguments) == 0
+    frame = pd.read_csv(out / "table.csv")
+    assert frame["policy"].unique().tolist() == [BY_KEY["4"].label, BY_KEY["9"].label]
+    assert f"{len(CLAIMS) - 2} claims could not be checked" in capsys.readouterr().out
+
+
+def test_a_row_that_cannot_run_is_told_before_a_policy_is_trained(
+    tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(TinyNet, "feature_layer", None)
+    assert train_policy.main(["table", tiny, *FAST]) == 2
+    error = capsys.readouterr().err
+    assert "error: The guidance 'feature' needs the last feature map" in error and "Training" not in error
+    assert train_policy.main(["table", tiny, *FAST, "--rows", "2", "random"]) == 0
+
+
+def test_a_policy_of_another_network_is_told_before_any_row_runs(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = EnvConfig(pairs=(tiny,), device="cpu")
+    Reinforce(config, config=configure("reinforce", {"per_layer_heads": True}), n_layers=9).save(tmp_path)
+    assert train_policy.main(["table", tiny, *FAST, "--policy", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "This policy has heads for 9 layer groups" in error and "Rows on" not in error
+
+
+def test_without_proxy_images_it_says_how_to_give_some(capsys: pytest.CaptureFixture[str]) -> None:
+    if "unproven" not in pairs.names():
+        pairs.register("unproven", lambda: replace(tiny_pair(name="unproven"), proxy_test=None))
+    assert train_policy.main(["table", "unproven", *FAST, "--rows", "1", "2"]) == 0
+    assert capsys.readouterr().err.count("proxy_test=FOLDER") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["tinny"], "Unknown pair 'tinny'"),
+        (["tiny", "--rows", "csx"], "Unknown row 'csx'. Did you mean 'csg'?"),
+        (["tiny", "--seeds", "0"], "--seeds is 0; expected an integer >= 1"),
+        (["tiny", "--lr", "0"], "--lr is 0.0; expected a number > 0"),
+        (["tiny", "--policy", "nowhere"], "There is no folder nowhere"),
+    ],
+)
+def test_bad_options_are_one_line(tiny: str, options: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train_policy.main(["table", *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and told in error

@@ -1,0 +1,69 @@
+"""Weights of files and of torchvision; what a file holds is never executed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import torch
+
+from l2o_env import ConfigError
+from l2o_env.models.adapted.by_name import builder
+from l2o_env.models.adapted.network_config import NetworkConfig
+from l2o_env.models.adapted.prepare import prepare
+from l2o_env.models.adapted.weights import read_weights
+from tests.image_trees import MicroNet
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model"])
+def test_checkpoints_are_unwrapped(tmp_path: Path, key: str) -> None:
+    state = MicroNet().state_dict()
+    torch.save({"epoch": 3, key: {f"module.{k}": v for k, v in state.items()}}, tmp_path / "w.pth")
+    found = read_weights(tmp_path / "w.pth")
+    assert list(found) == list(state)
+    assert torch.equal(found["fc.weight"], state["fc.weight"])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"w": torch.ones(1), "from": Path("x")}, r"it holds a pathlib\.\S*PosixPath beside tensors, and"),
+        (b"hello", "it is damaged, or no file of tensors"),
+        (b"", "it is damaged, or no file of tensors"),
+        ([torch.ones(1)], "holds a list; expected the state_dict of a network"),
+        ({"epoch": 3}, "holds no tensors; expected the state_dict of a network"),
+    ],
+)  # fmt: skip
+def test_files_of_more_or_less_than_tensors_are_refused(tmp_path: Path, content: Any, told: str) -> None:
+    file = tmp_path / "weights.pt"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    with pytest.raises(ConfigError, match=told) as caught:
+        read_weights(file)
+    assert "\x1b" not in str(caught.value) and "weights_only" not in str(caught.value)
+
+
+def test_without_network_the_error_says_which_file_to_put_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    asked: list[tuple[str, str, str]] = []
+
+    def no_network(url: str, path: str, prefix: str, progress: bool) -> None:
+        asked.append((url, path, prefix))
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    url = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+    with pytest.raises(ConfigError) as told:
+        prepare(NetworkConfig("resnet18"))
+    assert f"Download {url} elsewhere and put it at {tmp_path}/checkpoints/resnet18-f37072fd.pth" in str(told.value)
+    assert "or give weights=FILE" in str(told.value)
+    assert asked == [(url, f"{tmp_path}/checkpoints/resnet18-f37072fd.pth", "f37072fd")]
+    # Put there, it is taken, without a download.
+    torch.save(builder("resnet18")(num_classes=1000).state_dict(), tmp_path / "checkpoints" / "resnet18-f37072fd.pth")
+    assert prepare(NetworkConfig("resnet18")).n_proxy_classes == 1000

@@ -1,0 +1,56 @@
+"""Settings of pairs of image files, and what cannot work of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from l2o_env.errors import ConfigError
+from l2o_env.pairs.augmentation import Augmentation
+from l2o_env.pairs.from_files.settings import DenseSettings, ImageSettings
+
+
+def test_what_follows_from_settings() -> None:
+    settings = ImageSettings(size=32, random_crop=True, scales=2, mirror=True, contrast=0.3, cache_gb=0.5)  # type: ignore[arg-type]
+    assert settings.augmentation() == Augmentation(32, (2.0,), True, contrast=0.3)
+    assert settings.cache_bytes == 2**29
+    network = ImageSettings("densenet121", weights="w.pt", head="fc", batchnorm="trained", feature_layer="body").network
+    assert (network.backbone, network.weights, network.head) == ("densenet121", "w.pt", "fc")
+    assert (network.batchnorm, network.feature_layer, network.groups) == ("trained", "body", None)
+    assert ImageSettings(size=np.int64(8)).size == 8  # type: ignore[arg-type]
+
+
+def test_dense_settings_are_those_of_street_scenes() -> None:
+    settings = DenseSettings()
+    assert settings.augmentation() == Augmentation(512, (0.75, 1.0, 1.25), True)
+    assert (settings.sliding_window, settings.target_resize, settings.backbone) == (1024, 0, "fcn8s")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"size": 0}, "size is 0; expected an integer >= 1"),
+        ({"resize": -1}, "resize is -1; expected an integer >= 0"),
+        ({"proxy_epochs": True}, "proxy_epochs is True; expected an integer >= 1"),
+        ({"random_crop": 1}, "random_crop is 1; expected true or false"),
+        ({"mirror": "yes"}, "mirror is 'yes'; expected true or false"),
+        ({"cache_gb": -1}, "cache_gb is -1; expected a number >= 0"),
+        ({"cache_gb": "much"}, "cache_gb is 'much'; expected a number >= 0"),
+        ({"weights": "train"}, "weights is 'train' and proxy_data None; a proxy is trained with weights=train and"),
+        ({"proxy_data": "photos"}, "weights is 'DEFAULT' and proxy_data 'photos'; .* neither goes without the other"),
+        ({"batchnorm": "frosen"}, r"Unknown batchnorm 'frosen'\. Did you mean 'frozen'"),
+        ({"brightness": 2}, "brightness is 2; expected a number from 0 to 1"),
+        ({"scales": (0.5, 2)}, "without a crop"),
+    ],
+)
+def test_what_cannot_work_is_told(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        ImageSettings(**settings)
+
+
+@pytest.mark.parametrize("key", ["target_resize", "sliding_window"])
+def test_pixels_of_the_target_are_whole_numbers(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key} is -1; expected a number of pixels, or 0 for none"):
+        DenseSettings(**{key: -1})  # type: ignore[arg-type]

@@ -1,0 +1,106 @@
+"""A proxy of any network is trained once."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from l2o_env import ConfigError, pairs
+from l2o_env.models.adapted.network_config import NetworkConfig
+from l2o_env.pairs.images.folder_listings import list_classes
+from l2o_env.pairs.images.image_split import ImageSplit, Size
+from l2o_env.pairs.pair import Pair
+from l2o_env.pairs.proxies import any_network
+from l2o_env.pairs.proxies.any_network import trained_weights
+from l2o_env.pairs.proxies.pretraining import ProxyTraining
+from tests.image_trees import MicroNet, class_folders, save_weights
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    class_folders(tmp_path / "source", n=6)
+    class_folders(tmp_path / "target", n=3, seed=1)
+    save_weights(tmp_path / "weights.pt")
+    return tmp_path
+
+
+def _make(tree: Path, **settings: Any) -> Pair:
+    given = {"source": tree / "source", "weights": tree / "weights.pt", "backbone": MicroNet}
+    return pairs.make("folders", **{**given, "size": 12, "n_validation": 4, **settings})
+
+
+@pytest.mark.parametrize("change", ["seed", "training", "images", "file"])
+def test_whatever_the_weights_depend_on_trains_them_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    trained: list[nn.Module] = []
+    monkeypatch.setenv("L2O_ENV_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(any_network, "fit", lambda proxy, *args, **kwargs: trained.append(proxy))
+    listing = list_classes(class_folders(tmp_path / "real", n=1, classes="abcde"), "images of proxy_data")
+    images = ImageSplit(listing, torch.arange(5), Size(12, 12))
+    file = tmp_path / "net.py"
+    file.write_text("from tests.image_trees import MicroNet")
+    network, training = NetworkConfig(f"{file}:MicroNet"), ProxyTraining(epochs=1)
+    first = trained_weights(network, images, 5, training, 0)
+    again = trained_weights(network, images, 5, training, 0)
+    assert len(trained) == 1
+    assert all(torch.equal(first[name], again[name]) for name in trained[0].state_dict())
+    if change == "images":
+        images = replace(images, size=Size(14, 12))
+    if change == "training":
+        training = ProxyTraining(epochs=2)
+    if change == "file":
+        file.write_text("from tests.image_trees import MicroNet  # whose forward pass may be another one now")
+    trained_weights(network, images, 5, training, 1 if change == "seed" else 0)
+    assert len(trained) == 2
+
+
+class ThreeWay(nn.Module):
+    """A network of three proxy classes, with batch normalisation and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU())
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits ``(batch, 3)``."""
+        return self.fc(F.dropout(self.body(images).mean((-2, -1)), 0.1, self.training))
+
+
+def test_a_proxy_is_trained_once_on_real_images(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("L2O_ENV_CACHE", str(tree / "cache"))
+    class_folders(tree / "real", n=12, classes=("red", "green", "blue"), seed=4)
+    class_folders(tree / "test", n=6, classes=("red", "green", "blue"), seed=5)
+    settings = {"backbone": ThreeWay, "weights": "train", "proxy_data": tree / "real", "proxy_test": tree / "test"}
+    state = torch.get_rng_state()
+    with caplog.at_level(logging.INFO, "l2o_env"):
+        pair = _make(tree, **settings, proxy_epochs=25)
+    (told,) = re.findall(r"The proxy names (\d+) % of its training images rightly\.", caplog.text)
+    assert int(told) > 80
+    assert "learned nothing" not in caplog.text
+    assert torch.equal(torch.get_rng_state(), state)
+    split = pair.proxy_test
+    images = torch.stack([split.base(i).image for i in range(18)])  # type: ignore[union-attr]
+    found = pair.proxy(split.finish(images, split.labels, torch.float32)[0]).argmax(1)  # type: ignore[union-attr]
+    assert (found == split.labels).float().mean() > 0.8  # type: ignore[union-attr]
+    assert len(list((tree / "cache").glob("proxy-own-*.safetensors"))) == 1
+    monkeypatch.setattr(any_network, "fit", None)  # it is not trained again
+    again = _make(tree, **settings, proxy_epochs=25)
+    for mine, theirs in zip(again.proxy.parameters(), pair.proxy.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    with pytest.raises(ConfigError, match="MicroNet has 5 classes, and proxy_data 3"):
+        _make(tree, weights="train", proxy_data=tree / "real")
+    for wrong in ({"weights": "train"}, {"proxy_data": tree / "real"}):
+        with pytest.raises(ConfigError, match="neither goes without the other"):
+            _make(tree, **wrong)

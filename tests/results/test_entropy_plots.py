@@ -1,0 +1,28 @@
+"""Entropy of the actions: what is drawn are the numbers that were recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from l2o_env.errors import ConfigError
+from l2o_env.results.entropy_plots import plot_entropy
+from l2o_env.results.record import select_rows
+from tests.results.recorded import recorded
+
+PATH = Path("unused.png")
+
+
+def test_entropy_over_training_and_over_an_episode(figures: list[Figure]) -> None:
+    rows = select_rows(recorded(), "careful")
+    plot_entropy({"careful": ([16.0, 32.0], [1.0, 0.5])}, PATH, rows)
+    training, episode = figures[0].axes
+    np.testing.assert_allclose(training.lines[0].get_ydata(), [1.0, 0.5])
+    np.testing.assert_allclose(episode.lines[1].get_ydata(), 1 - 0.1 * np.arange(1, 6))
+    plot_entropy({}, PATH, rows)
+    assert len(figures[1].axes) == 1
+    with pytest.raises(ConfigError, match="no entropy to draw"):
+        plot_entropy({}, PATH, rows.assign(entropy=np.nan))
