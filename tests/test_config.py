@@ -128,3 +128,9 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ConfigError, match=r"Device 'cuda' is not there; this machine has cpu\."):
         resolve_device("cuda")
+
+
+def test_settings_of_older_files_are_read_by_their_new_names() -> None:
+    assert EnvConfig.from_saved({"update_rule": "rate_in_momentum", "budget": 30}).optimizer == "rate_in_momentum"
+    assert EnvConfig.from_saved({"base_lr": 0.5}).optimizer == "sgd"  # there was no other when files named none
+    assert EnvConfig.from_saved({"optimizer": "lion"}).optimizer == "lion"
