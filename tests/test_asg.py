@@ -22,7 +22,9 @@ from l2o_env.inner.stacked import StackedPopulation
 from l2o_env.inner.window import Start
 from l2o_env.lr_curve import warmup_poly
 from l2o_env.models.base import new_generator
-from l2o_env.optimizers.rate_in_momentum import RateInMomentumSGD
+from l2o_env.optimizers.base import UpdateRule
+from l2o_env.optimizers.rate_in_momentum import RateInMomentum
+from l2o_env.optimizers.sgd import SGD
 from tests.tiny import TINY, TinyNet, tiny_pair
 
 PAIR = tiny_pair()
@@ -35,29 +37,26 @@ def _config(**changes: Any) -> EnvConfig:
     return EnvConfig(**{**settings, "optimizer": "rate_in_momentum", "clip_norm": None, **changes})
 
 
+def _stepped(rule: UpdateRule, rates: list[float], gradient: list[float] | None = None) -> Tensor:
+    """Two weights after a step at each rate; of their squares where no gradient is given."""
+    weights = torch.tensor([[1.0, -2.0]], dtype=torch.float64)
+    state = rule.new_state(weights, 1)
+    for rate in rates:
+        found = 2 * weights if gradient is None else torch.tensor([gradient], dtype=torch.float64)
+        rule.step(weights, found, torch.full((1, 1), rate, dtype=torch.float64), state)
+    return weights[0]
+
+
 def test_the_rate_inside_the_momentum_by_hand() -> None:
-    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
-    optimizer = RateInMomentumSGD([weight], lr=0.5, momentum=0.9, weight_decay=0.1)
-    weight.grad = torch.tensor([1.0, 1.0], dtype=torch.float64)
-    optimizer.step()
-    # v = 0.5 (1 + 0.1, 1 - 0.2) = (0.55, 0.4)
-    torch.testing.assert_close(weight.detach(), torch.tensor([0.45, -2.4], dtype=torch.float64))
-    optimizer.param_groups[0]["lr"] = 0.0
-    optimizer.step()  # a rate of 0 does not stop it: v = 0.9 (0.55, 0.4)
-    torch.testing.assert_close(weight.detach(), torch.tensor([0.45 - 0.495, -2.4 - 0.36], dtype=torch.float64))
+    rule = RateInMomentum(0.9, 0.1)
+    # v = 0.5 (1 + 0.1, 1 - 0.2) = (0.55, 0.4); then a rate of 0 does not stop it: v = 0.9 (0.55, 0.4)
+    torch.testing.assert_close(_stepped(rule, [0.5], [1.0, 1.0]), torch.tensor([0.45, -2.4], dtype=torch.float64))
+    expected = torch.tensor([0.45 - 0.495, -2.4 - 0.36], dtype=torch.float64)
+    torch.testing.assert_close(_stepped(rule, [0.5, 0.0], [1.0, 1.0]), expected)
 
 
 def test_at_a_constant_rate_it_is_sgd() -> None:
-    ends = []
-    for kind in (torch.optim.SGD, RateInMomentumSGD):
-        weight = torch.nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
-        optimizer = kind([weight], lr=0.1, momentum=0.9, weight_decay=0.01)
-        for _ in range(5):
-            optimizer.zero_grad()
-            weight.square().sum().backward()
-            optimizer.step()
-        ends.append(weight.detach())
-    torch.testing.assert_close(*ends)
+    torch.testing.assert_close(_stepped(RateInMomentum(0.9, 0.01), [0.1] * 5), _stepped(SGD(0.9, 0.01), [0.1] * 5))
 
 
 @pytest.mark.parametrize("curve", ["none", "warmup_poly"])

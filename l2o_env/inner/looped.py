@@ -43,6 +43,36 @@ def _collect(params: Sequence[nn.Parameter], gradients: Iterable[Tensor | None])
         p.grad = gradient
 
 
+class RowOptimizer:
+    """The rule on one optimizee, as far as a loop asks of an optimizer; for rules that ``torch.optim`` has not.
+
+    Args:
+        population: The population, of which it keeps views.
+        i: The optimizee.
+    """
+
+    def __init__(self, population: LoopedPopulation, i: int) -> None:
+        row = slice(i, i + 1)
+        self._rule = population.rule
+        self._row = population.weights[row], population._grads[row]
+        self._state = {name: tensor[row] for name, tensor in population.state.items()}
+        ends = np.cumsum(population.layout.group_sizes)
+        self.param_groups: list[dict[str, Any]] = [
+            {"lr": 0.0, "part": slice(int(end - size), int(end))}
+            for end, size in zip(ends, population.layout.group_sizes, strict=True)
+        ]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Makes an update: of the whole network, or where each layer group has its rate, of one after the other."""
+        groups = [{**self.param_groups[0], "part": slice(None)}] if self._rule.one_rate else self.param_groups
+        for group in groups:
+            weights, gradient = (tensor[:, group["part"]] for tensor in self._row)
+            n = self._row[0].shape[1]
+            state = {name: x[:, group["part"]] if x.shape[1] == n else x for name, x in self._state.items()}
+            self._rule.step(weights, gradient, weights.new_full((1, 1), group["lr"]), state)
+
+
 class LoopedPopulation(Population):
     """Each optimizee is a module with its own optimizer, such as ``torch.optim.SGD``.
 
@@ -55,7 +85,7 @@ class LoopedPopulation(Population):
         super().__init__(pairs, n, config, dtype)
         self._models: list[Optimizee] = [self._template] * n
         self._params: list[list[nn.Parameter]] = [[] for _ in range(n)]
-        self._optimizers: list[torch.optim.Optimizer | None] = [None] * n
+        self._optimizers: list[torch.optim.Optimizer | RowOptimizer | None] = [None] * n
         self._grads = torch.zeros_like(self.weights)
         self._forward: Callable[[Optimizee, Tensor], tuple[Tensor, Tensor]] = _forward
         self._kept: Callable[[], AbstractContextManager[Any]] = nullcontext
@@ -122,11 +152,13 @@ class LoopedPopulation(Population):
         groups = [{"params": [named[name] for name in group]} for group in model.layer_groups().values()]
         # On a GPU one launch for all parameters of a group. On a CPU it would not be bit for bit the plain loop.
         optimizer = self.rule.optimizer(groups, fused=self.device.type == "cuda")
-        views = {name: list(self.layout.unflatten(self.state[name][i]).values()) for name in self.rule.buffers}
-        if self.rule.counts_updates:
-            views["step"] = list(self.state["step"][i].unbind())
-        self.rule.share(optimizer, self._params[i], views)
-        self._optimizers[i] = optimizer
+        if optimizer is not None:
+            self.rule.share(optimizer, self._params[i], {name: self._parts(x[i]) for name, x in self.state.items()})
+        self._optimizers[i] = optimizer or RowOptimizer(self, i)
+
+    def _parts(self, row: Tensor) -> list[Tensor]:
+        """Views of ``(n_weights,)`` or ``(n_parameters,)``: that of each parameter."""
+        return list(self.layout.unflatten(row).values() if len(row) == self.layout.n_weights else row.unbind())
 
     def _set_rates(self, rates: Tensor) -> None:
         for optimizer, row in zip(self._optimizers, rates.tolist(), strict=True):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError
 from l2o_env.guidance import Context, make_guidance
 from l2o_env.guidance.weight import GuidanceWeight
 from l2o_env.inner.device_data import DeviceData
@@ -104,10 +105,12 @@ class Population(Optimizees):
             n_updates: Updates of each optimizee ``(N,)``; 0 measures without an update.
             guidance_weights: Weight of the guidance term ``(N,)``; None takes that of the settings.
         """
+        self._check(rates)
         # 1. All that the device needs to know goes there before the first update: a copy from the host would wait for
         #    the updates that are under way.
         self._begin_window()
         start = self.weights.clone()
+        self.rule.to_train(self.weights, self.state)
         lengths = np.maximum(n_updates, 1)  # who makes no update measures one batch all the same
         steps = np.arange(lengths.max())
         index = self._batches(steps)
@@ -132,6 +135,7 @@ class Population(Optimizees):
                 self._update(updates[step], masks[0, step])
             self.guidance.updated(updates[step])
         self.done += n_updates
+        self.rule.to_judge(self.weights, self.state)
         # 3. What the window has come to.
         assert measured is not None
         statistics = layer_statistics(
@@ -141,6 +145,14 @@ class Population(Optimizees):
         window = self._finish(statistics, start, ce, kl)
         self._end_window(window)
         return window
+
+    def _check(self, rates: NDArray[np.float64]) -> None:
+        if self.rule.one_rate and (rates != rates[:, :1]).any():
+            unequal = rates[(rates != rates[:, :1]).any(1)][0]
+            raise ConfigError(
+                f"The optimizer {self.rule.name!r} takes one learning rate for all layer groups; got "
+                f"{unequal.tolist()}. Use a uniform schedule, or another optimizer."
+            )
 
     def _begin_window(self) -> None:
         """Called before a window; see :meth:`_end_window`."""
@@ -168,12 +180,13 @@ class Population(Optimizees):
     def _measured(self, gradients: Gradients, before: GradientSums | None, mask: Tensor) -> GradientSums:
         """Sums for the statistics of the optimizees in `mask` ``(N,)``, whose window ends with this batch."""
         assert gradients.guidance is not None
+        buffer = self.rule.momentum_buffer
         sums = gradient_sums(
             self.layout,
             gradient=gradients.total,
             guidance_gradient=gradients.guidance,
             guidance_weight=gradients.scale,
-            momentum=self.state[self.rule.momentum_buffer],
+            momentum=torch.zeros_like(gradients.total) if buffer is None else self.state[buffer],
         )
         return sums if before is None else before.replaced(sums, mask)
 

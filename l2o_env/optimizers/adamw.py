@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from l2o_env.optimizers.base import Defaults, UpdateRule
+from l2o_env.optimizers.base import Defaults, State, UpdateRule
 
 EPSILON = 1e-8
 """Keeps steps finite where gradients have been tiny; PyTorch's default."""
@@ -24,9 +24,12 @@ class AdamW(UpdateRule):
     defaults = Defaults(lr_min=1e-5, lr_max=3e-2, base_lr=1e-3, weight_decay=0.01, beta2=0.999)
     buffers = ("exp_avg", "exp_avg_sq")
     momentum_buffer = "exp_avg"
-    counts_updates = True
 
-    def step(self, weights: Tensor, gradient: Tensor, rates: Tensor, state: Mapping[str, Tensor]) -> None:
+    def new_state(self, weights: Tensor, n_parameters: int) -> dict[str, Tensor]:
+        """See ``UpdateRule``; also the updates so far, which ``torch.optim`` counts for each parameter."""
+        return {**super().new_state(weights, n_parameters), "step": weights.new_zeros(len(weights), n_parameters)}
+
+    def step(self, weights: Tensor, gradient: Tensor, rates: Tensor, state: State) -> None:
         """See ``UpdateRule``."""
         mean, square, steps = state["exp_avg"], state["exp_avg_sq"], state["step"]
         steps += 1

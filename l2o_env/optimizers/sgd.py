@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from l2o_env.optimizers.base import Defaults, UpdateRule
+from l2o_env.optimizers.base import Defaults, State, UpdateRule
 
 
 class SGD(UpdateRule):
@@ -19,7 +19,7 @@ class SGD(UpdateRule):
     buffers = ("momentum_buffer",)
     momentum_buffer = "momentum_buffer"
 
-    def step(self, weights: Tensor, gradient: Tensor, rates: Tensor, state: Mapping[str, Tensor]) -> None:
+    def step(self, weights: Tensor, gradient: Tensor, rates: Tensor, state: State) -> None:
         """See ``UpdateRule``."""
         velocity = state["momentum_buffer"]
         gradient.add_(weights, alpha=self.weight_decay)
