@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 
 from agents.base import Agent
 from agents.factory import load
-from agents.opponents import default_opponents, tune_per_layer, tune_uniform
+from agents.opponents import SEARCHES, TUNED, default_opponents
+from agents.opponents.files import load as load_schedule
+from agents.opponents.rate_setter import RateSetter
 from agents.options import environment_settings
 from agents.policy_folders import POLICY_FOLDERS, policy_folder, trained_on
 from l2o_env import pairs as pair_registry
@@ -208,50 +211,60 @@ def _digest(agent: Agent) -> str:
         return folder_digest(Path(folder))
 
 
-TUNED = ("best-constant", "best-schedule", "tuned-per-layer")
-"""Opponents that are tuned by V on the very pair that they are tested on."""
 _TUNED_WITH = "settings.json"
 
 
 def tuned_opponents(
-    pair: str, config: EnvConfig, episodes: int, seed: int, folder: Path, progress: Progress | None
+    searches: Sequence[str],
+    pair: str,
+    config: EnvConfig,
+    episodes: int,
+    seed: int,
+    folder: Path,
+    progress: Callable[[str], AbstractContextManager[Progress]],
 ) -> list[Contestant]:
     """The tuned opponents of a pair; they are kept in a folder, and tuned once.
 
     Args:
+        searches: Names of ``SEARCHES``.
         pair: The pair.
         config: Settings to tune with.
-        episodes: Episodes for the two uniform ones together, and for the one with a rate per layer.
+        episodes: Episodes of each search.
         seed: Seed of the episodes.
         folder: Where they are kept; made if it is not there.
-        progress: Called with the steps made and planned of each of the two searches.
+        progress: Name of a search to what shows how it goes.
     """
     settings = {"pair": pair, "episodes": episodes, "seed": seed, "layers": pair_registry.make(pair).layout.n_layers}
     settings |= {key: value for key, value in vars(config).items() if key not in _NOT_OF_RESULTS}
     settings |= {"images": pair_digest(pair_registry.make(pair))}
     text = json.dumps(settings, sort_keys=True)
-    agents = _kept(folder, text)
-    if agents is None:
-        constant, schedule, _ = tune_uniform(config, pair, episodes, seed, progress)
-        per_layer = tune_per_layer(config, pair, episodes, seed, progress)
-        agents = [constant, schedule, per_layer]
-        (folder / _TUNED_WITH).unlink(missing_ok=True)  # cut off here, there is nothing to be taken for finished
+    found: list[Contestant] = []
+    for name in searches:
+        place = folder / name
+        agents = _kept(place, TUNED[name], text)
+        if agents is None:
+            with progress(name) as report:
+                agents = SEARCHES[name](config, pair, episodes, seed, report)
+            (place / _TUNED_WITH).unlink(missing_ok=True)  # cut off here, there is nothing to be taken for finished
+            for agent in agents:
+                agent.save(place / agent.name)
+            with atomic_path(place / _TUNED_WITH) as path:
+                path.write_text(text, encoding="utf-8")
         for agent in agents:
-            agent.save(folder / agent.name)
-        with atomic_path(folder / _TUNED_WITH) as path:
-            path.write_text(text, encoding="utf-8")
-    return [
-        Contestant(agent.name, partial(load, folder / agent.name), _digest(agent), config, "tuned",
-                   trained_on=(pair,), pairs=(pair,))
-        for agent in agents
-    ]  # fmt: skip
+            found.append(
+                Contestant(
+                    agent.name, partial(load, place / agent.name), _digest(agent),
+                    replace(config, **agent.config_overrides), "tuned", trained_on=(pair,), pairs=(pair,),
+                )
+            )  # fmt: skip
+    return found
 
 
-def _kept(folder: Path, settings: str) -> list[Agent] | None:
+def _kept(folder: Path, names: Sequence[str], settings: str) -> list[RateSetter] | None:
     """The opponents in a folder, if they were tuned with these settings."""
     try:
         if (folder / _TUNED_WITH).read_text(encoding="utf-8") != settings:
             return None
-        return [load(folder / name) for name in TUNED]
+        return [load_schedule(folder / name) for name in names]
     except (OSError, ConfigError, UnicodeDecodeError):
         return None

@@ -7,8 +7,9 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -16,7 +17,6 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from agents.commands.console import Reporter, counted, steps
 from agents.commands.contestants import (
-    TUNED,
     TrainedPolicy,
     common_settings,
     contestants_of,
@@ -26,8 +26,7 @@ from agents.commands.contestants import (
     tuned_opponents,
 )
 from agents.commands.printed_tables import evaluation_table
-from agents.commands.train_options import MIN_TUNING_EPISODES
-from agents.opponents import default_opponents
+from agents.opponents import SEARCHES, TUNED, check_searches, default_opponents
 from agents.options import EnvAssignments
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig
@@ -82,6 +81,8 @@ class EvaluateArgs:
     """Hand-made opponents by name, or `none`."""
     tuning_episodes: int = 0
     """Episodes for the opponents that are tuned by V on the very pair they are tested on; 0: leave them out."""
+    tuned: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint="(default: all)")] = None
+    """What is tuned with these episodes each: recipes by name, `uniform` (best constant and schedule), `per-layer`."""
     all_checkpoints: FlagCreatePairsOff[bool] = False
     """Let the target oracle choose among all checkpoints of a run, not only the last and the selected one."""
     reference: Annotated[
@@ -102,6 +103,11 @@ class EvaluateArgs:
     device: str = "auto"
     """Torch device; auto takes a GPU if there is one."""
 
+    @property
+    def searches(self) -> tuple[str, ...]:
+        """What is tuned."""
+        return tuple(SEARCHES) if self.tuned is None else self.tuned
+
     def check(self) -> None:
         """Raises ConfigError if a setting cannot work."""
         if not self.runs:
@@ -117,8 +123,8 @@ class EvaluateArgs:
             raise ConfigError(f"--modes is {' '.join(self.modes)!r}; expected deterministic, sampled, or both.")
         require_integer("--seeds", self.seeds)
         require_integer("--seed", self.seed, 0)
-        if self.tuning_episodes and self.tuning_episodes < MIN_TUNING_EPISODES:
-            raise ConfigError(f"--tuning-episodes is {self.tuning_episodes}; expected 0, or >= {MIN_TUNING_EPISODES}.")
+        if self.tuning_episodes:
+            check_searches(self.searches, self.tuning_episodes)
 
 
 def evaluate_runs(args: EvaluateArgs, reporter: Reporter | None = None) -> pd.DataFrame:
@@ -173,7 +179,8 @@ def _opponent_names(args: EvaluateArgs, config: EnvConfig) -> tuple[str, ...]:
 
 def _check_names(policies: list[TrainedPolicy], hand_made: list[Contestant], args: EvaluateArgs) -> None:
     """No trained policy may have the name of an opponent, and the reference must be one of them all."""
-    fixed = [each.policy for each in hand_made] + list(TUNED if args.tuning_episodes else ())
+    tuned = [name for search in args.searches for name in TUNED[search]] if args.tuning_episodes else []
+    fixed = [each.policy for each in hand_made] + tuned
     taken = list(fixed)
     for policy in policies:
         if policy.name in fixed:
@@ -231,10 +238,14 @@ class _Evaluation:
     def _tuned(self) -> list[Contestant]:
         tuned: list[Contestant] = []
         for pair in self.pairs:
-            with self.folder.guard(TUNED_FOLDER) as path, self._progress(f"Tuning on {pair}") as progress:
+            with self.folder.guard(TUNED_FOLDER) as path:
                 episodes, seed = self.args.tuning_episodes, self.args.seed
-                tuned += tuned_opponents(pair, self.config, episodes, seed, path / pair, progress)
+                progress = partial(self._tuning_progress, pair)
+                tuned += tuned_opponents(self.args.searches, pair, self.config, episodes, seed, path / pair, progress)
         return tuned
+
+    def _tuning_progress(self, pair: str, search: str) -> AbstractContextManager[Progress]:
+        return self._progress(f"Tuning {search} on {pair_registry.label(pair)}")
 
     @contextmanager
     def _progress(self, title: str) -> Iterator[Progress]:

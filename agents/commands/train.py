@@ -17,7 +17,7 @@ from agents.commands.interrupts import INTERRUPTED, deferred_interrupt
 from agents.commands.printed_tables import results_table
 from agents.commands.train_options import Plan, TrainArgs
 from agents.factory import make_learner
-from agents.opponents import default_opponents, tune_per_layer, tune_uniform
+from agents.opponents import SEARCHES, default_opponents
 from l2o_env import pairs as pair_registry
 from l2o_env.evaluation.agent import AgentLike
 from l2o_env.evaluation.evaluate import check_runs, evaluate
@@ -167,8 +167,7 @@ class _Run:
         """Tunes the opponents on the very pair, then runs everyone on the same held-out seeds."""
         plan, seed = self.plan, self.plan.args.seed
         agents: dict[str, AgentLike] = {self.agent.name: self.agent}
-        if plan.tuning_episodes:
-            agents |= self._tuned_opponents(pair)
+        agents |= self._tuned_opponents(pair)
         others = default_opponents(plan.env, seed)
         agents |= {name: others[name] for name in plan.opponents or others}
         with self._steps(f"Evaluating on {pair_registry.label(pair)}") as progress:
@@ -178,12 +177,14 @@ class _Run:
 
     def _tuned_opponents(self, pair: str) -> dict[str, AgentLike]:
         env, budget, seed = self.plan.env, self.plan.tuning_episodes, self.plan.args.seed
-        with self._steps(f"Tuning uniform rates on {pair_registry.label(pair)}") as progress:
-            constant, schedule, _ = tune_uniform(env, pair, budget, seed, progress)
-        with self._steps(f"Tuning rates per layer on {pair_registry.label(pair)}") as progress:
-            per_layer = tune_per_layer(env, pair, budget, seed, progress)
-        self.tuned[pair] = {tuned.name: asdict(tuned) for tuned in (constant, schedule, per_layer)}
-        return {tuned.name: tuned for tuned in (constant, schedule, per_layer)}
+        found: dict[str, AgentLike] = {}
+        self.tuned[pair] = {}
+        for name in self.plan.searches:
+            with self._steps(f"Tuning {name} on {pair_registry.label(pair)}") as progress:
+                for agent in SEARCHES[name](env, pair, budget, seed, progress):
+                    found[agent.name] = agent
+                    self.tuned[pair][agent.name] = agent.settings()
+        return found
 
     @contextmanager
     def _steps(self, title: str) -> Iterator[Progress]:

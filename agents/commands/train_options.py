@@ -14,13 +14,14 @@ from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
 import l2o_env
 from agents.algorithms.registry import ALGORITHMS, AlgorithmConfig, configure, find
+from agents.opponents import RECIPES, SEARCHES, check_searches
 from agents.options import EnvAssignments, environment_settings, parse_assignments, read_file
 from l2o_env import pairs as pair_registry
 from l2o_env.config import ActionForm, EnvConfig, GuidanceName, GuidanceSchedule, RewardName, resolve_device
 from l2o_env.errors import ConfigError, require_integer
 
-MIN_TUNING_EPISODES = 12
-"""The smallest grid search over uniform rates needs so many."""
+TUNING_EPISODES = 64
+"""Fewest episodes of each tuned opponent by default; it gets more where the policy has had more on each pair."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,31 @@ class Effort:
     """Evaluation seeds of each policy on each pair."""
     checkpoints: int
     """Times that the policy is saved and judged in training."""
-    tuning_episodes: int | None = None
-    """Episodes for each tuned opponent on each evaluated pair; None: as many as the policy gets, divided by the pairs.
-    Either way it is tuned on the very pair that it is tested on."""
+    tuning_episodes: int
+    """Episodes for each tuned opponent on each evaluated pair, the very one that it is tested on; more if the policy is
+    trained for more on each pair."""
+    searches: tuple[str, ...]
+    """What is tuned."""
     opponents: tuple[str, ...] | None = None
     """Hand-made opponents by name; None: all."""
 
 
-_FEW = ("uniform", "asg-sgd", "frozen-backbone")
+_FEW = ("adamw-cosine", "asg-sgd", "frozen-backbone")
+_SOME = (*RECIPES, "asg-sgd", "frozen-backbone", "random")
 EFFORTS = {
-    "quick": Effort(32, n_training_pairs=2, n_held_out=1, eval_seeds=3, checkpoints=2, opponents=_FEW),
-    "default": Effort(640, n_training_pairs=None, n_held_out=2, eval_seeds=16, checkpoints=5),
-    "full": Effort(640, n_training_pairs=None, n_held_out=None, eval_seeds=16, checkpoints=5, tuning_episodes=320),
-}
+    "quick": Effort(
+        32, n_training_pairs=2, n_held_out=1, eval_seeds=3, checkpoints=2, tuning_episodes=16,
+        searches=("adamw-cosine",), opponents=_FEW,
+    ),
+    "default": Effort(
+        640, n_training_pairs=None, n_held_out=2, eval_seeds=16, checkpoints=5, tuning_episodes=TUNING_EPISODES,
+        searches=tuple(RECIPES), opponents=_SOME,
+    ),
+    "full": Effort(
+        640, n_training_pairs=None, n_held_out=None, eval_seeds=16, checkpoints=5, tuning_episodes=320,
+        searches=tuple(SEARCHES),
+    ),
+}  # fmt: skip
 """How much ``--quick``, no flag, and ``--full`` do."""
 
 
@@ -136,8 +149,13 @@ class TrainArgs:
     tuning_episodes: Annotated[
         int | None,
         _differing("Episodes for each opponent that is tuned on the very pair, of each evaluated pair. 0 leaves these "
-                   "opponents out.", "N", "as many as the policy gets, divided by the pairs", "the same",
-                   str(EFFORTS["full"].tuning_episodes)),
+                   "opponents out.", "N", f"{TUNING_EPISODES}, or more if training has more on each pair",
+                   str(EFFORTS["quick"].tuning_episodes), str(EFFORTS["full"].tuning_episodes)),
+    ] = None  # fmt: skip
+    tuned: Annotated[
+        tuple[str, ...] | None,
+        _differing("What is tuned: recipes by name, `uniform` (best constant and schedule), `per-layer`.", "NAME ...",
+                   "all recipes", " ".join(EFFORTS["quick"].searches), "all"),
     ] = None  # fmt: skip
     eval_seeds: Annotated[
         int | None, _differing("Evaluation runs per policy and pair.", "N", *_count("eval_seeds"))
@@ -173,9 +191,12 @@ class TrainArgs:
         checkpoints = effort.checkpoints if self.checkpoints is None else self.checkpoints
         tuning_episodes = self.tuning_episodes
         if tuning_episodes is None:
-            tuning_episodes = max(effort.tuning_episodes or episodes // len(evaluated), MIN_TUNING_EPISODES)
+            tuning_episodes = max(effort.tuning_episodes, episodes // len(training))
+        searches = effort.searches if self.tuned is None else self.tuned
+        if tuning_episodes > 0:
+            check_searches(searches, tuning_episodes)
         for option, value, least in (
-            ("--tuning-episodes", tuning_episodes, MIN_TUNING_EPISODES if tuning_episodes else 0),
+            ("--tuning-episodes", tuning_episodes, 0),
             ("--episodes", episodes, 1),
             ("--checkpoints", checkpoints, 0),
             ("--num-envs", self.num_envs, 1),
@@ -190,6 +211,7 @@ class TrainArgs:
             episodes=episodes,
             checkpoints=checkpoints,
             tuning_episodes=tuning_episodes,
+            searches=searches if tuning_episodes else (),
             eval_pairs=evaluated,
             eval_seeds=eval_seeds,
             opponents=effort.opponents,
@@ -218,7 +240,9 @@ class Plan:
     checkpoints: int
     """Times that the policy is saved and judged in training."""
     tuning_episodes: int
-    """Episodes for each tuned opponent on each pair; 0: none is tuned."""
+    """Episodes for each tuned opponent on each pair."""
+    searches: tuple[str, ...]
+    """What is tuned."""
     eval_pairs: tuple[str, ...]
     """Pairs to evaluate on."""
     eval_seeds: int
@@ -238,6 +262,7 @@ class Plan:
             "checkpoints": self.checkpoints,
             "updates_per_episode": self.env.budget,
             "tuning_episodes": self.tuning_episodes,
+            "tuned": self.searches,
             "eval_pairs": self.eval_pairs,
             "eval_seeds": self.eval_seeds,
             "versions": {

@@ -7,6 +7,12 @@ from .files import load as load
 from .grid_search import tune_uniform as tune_uniform
 from .profiles import PROFILES as PROFILES
 from .random_rates import RandomRates as RandomRates
+from .recipes import RECIPES as RECIPES
+from .recipes import Recipe as Recipe
+from .recipes import tune_recipe as tune_recipe
 from .schedules import PerLayer as PerLayer
 from .schedules import Schedule as Schedule
+from .searches import SEARCHES as SEARCHES
+from .searches import TUNED as TUNED
+from .searches import check_searches as check_searches
 from .shapes import SHAPES as SHAPES

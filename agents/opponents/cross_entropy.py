@@ -11,6 +11,7 @@ from agents.opponents.schedules import PerLayer
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.evaluation.rollout import Progress, episode_seeds, seed_sequence
+from l2o_env.optimizers import RULES
 from l2o_env.pairs import label
 
 
@@ -26,8 +27,8 @@ class CrossEntropyConfig:
     """Fewest candidates of a generation; still smaller budgets make fewer generations."""
     elite_share: float = 0.25
     """Share of the candidates that the next generation is drawn around."""
-    mean: float = -2.0
-    """Mean of the first generation, the same for each layer."""
+    mean: float = 0.5
+    """Mean of the first generation over the optimizer's usual rate, the same for each layer."""
     std: float = 0.75
     """Standard deviation of the first generation."""
     smoothing: float = 0.7
@@ -71,7 +72,10 @@ def tune_per_layer(
     rng = np.random.default_rng(seed_sequence(seed, "tune_per_layer candidates"))
     trials = Trials(config, pair, size, generations, progress, f"search per layer on {label(pair)}")
     low, high = np.log10(config.lr_min), np.log10(config.lr_max)
-    mean = np.full(len(trials.venv.layer_names), np.clip(search.mean, low, high))
+    mean = np.full(
+        len(trials.venv.layer_names),
+        np.clip(np.log10(search.mean * RULES[config.optimizer].defaults.base_lr), low, high),
+    )
     std = np.full_like(mean, search.std)
     for s in episode_seeds(seed, "tune_per_layer", generations):
         logs = np.clip(rng.normal(mean, std, (size, len(mean))), low, high)

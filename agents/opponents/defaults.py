@@ -8,10 +8,14 @@ from typing import Any
 from agents.base import Agent
 from agents.opponents.profiles import ProfileName
 from agents.opponents.random_rates import RandomRates
+from agents.opponents.recipes import RECIPES
 from agents.opponents.schedules import Schedule
 from agents.opponents.shapes import ShapeName
 from l2o_env.config import EnvConfig
+from l2o_env.optimizers import Defaults
 
+_SGD = {"optimizer": "sgd", **dict.fromkeys(Defaults._fields)}
+"""Settings of the optimizer that the published recipes were made for, whatever the environment's own is."""
 Make = Callable[[str, EnvConfig, int], Agent]
 """Name, settings of the environment and seed to an opponent."""
 
@@ -21,7 +25,8 @@ def _schedule(
 ) -> Make:
     def make(name: str, config: EnvConfig, seed: int) -> Schedule:
         share = config.window / config.budget
-        return Schedule(name, rate, profile, shape, window_share=share, config_overrides=config_overrides)
+        overrides = {**_SGD, **config_overrides}
+        return Schedule(name, rate, profile, shape, window_share=share, config_overrides=overrides)
 
     return make
 
@@ -30,7 +35,12 @@ def _random(name: str, config: EnvConfig, seed: int) -> RandomRates:
     return RandomRates(name, config.lr_min, config.lr_max, seed)
 
 
+def _recipe(name: str, config: EnvConfig, seed: int) -> Schedule:
+    return RECIPES[name].schedule(name, config)
+
+
 OPPONENTS: Mapping[str, Make] = {
+    **dict.fromkeys(RECIPES, _recipe),
     "uniform": _schedule(0.02),
     "small-backbone": _schedule(0.1, "small_backbone"),
     "asg-sgd": _schedule(0.1, "tenth_backbone", "warmup_poly"),

@@ -10,18 +10,23 @@ from numpy.typing import NDArray
 
 from agents.opponents.candidates import RowByRow, Trials
 from agents.opponents.schedules import Schedule
-from agents.opponents.shapes import SHAPES, ShapeName
+from agents.opponents.shapes import ShapeName
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, Progress, episode_seeds
+from l2o_env.optimizers import RULES
 from l2o_env.pairs import label
 
 GRID_RATES = 8
 """Rates of the grid, log-spaced."""
-GRID_LIMITS = (0.003, 0.2)
-"""Smallest and largest rate of the grid, within the limits of the environment."""
+GRID_LIMITS = (0.15, 10.0)
+"""Smallest and largest rate of the grid over the usual one of the optimizer, within the limits of the environment."""
 GRID_SEEDS = 2
 """Fewest episodes of a candidate."""
+GRID_SHAPES: tuple[ShapeName, ...] = ("constant", "warmup_poly", "warmup_cosine")
+"""Shapes of the grid."""
+MIN_EPISODES = 2 * GRID_SEEDS * len(GRID_SHAPES)
+"""Fewest episodes of the search: two rates of each shape."""
 
 
 def tune_uniform(
@@ -46,12 +51,11 @@ def tune_uniform(
     Raises:
         ConfigError: If the budget is too small for two rates.
     """
-    n_rates = min(GRID_RATES, episodes // (GRID_SEEDS * len(SHAPES)))
+    n_rates = min(GRID_RATES, episodes // (GRID_SEEDS * len(GRID_SHAPES)))
     if n_rates < 2:
-        needed = 2 * GRID_SEEDS * len(SHAPES)
-        raise ConfigError(f"{episodes} episodes are too few for a grid search; expected at least {needed}.")
+        raise ConfigError(f"{episodes} episodes are too few for a grid search; expected at least {MIN_EPISODES}.")
     share = config.window / config.budget
-    grid = [(shape, float(rate)) for shape in SHAPES for rate in _rates(config, n_rates)]
+    grid = [(shape, float(rate)) for shape in GRID_SHAPES for rate in _rates(config, n_rates)]
     candidates = [Schedule("candidate", rate, "uniform", shape, window_share=share) for shape, rate in grid]
     seeds = episode_seeds(seed, "tune_uniform", episodes // len(candidates))
     rows = [(candidate, s) for candidate in candidates for s in seeds]
@@ -70,7 +74,8 @@ def tune_uniform(
 
 
 def _rates(config: EnvConfig, n: int) -> NDArray[np.float64]:
-    low, high = max(GRID_LIMITS[0], config.lr_min), min(GRID_LIMITS[1], config.lr_max)
+    usual = RULES[config.optimizer].defaults.base_lr
+    low, high = max(GRID_LIMITS[0] * usual, config.lr_min), min(GRID_LIMITS[1] * usual, config.lr_max)
     return np.geomspace(low, high, n) if low < high else np.geomspace(config.lr_min, config.lr_max, n)
 
 

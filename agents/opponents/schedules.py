@@ -85,17 +85,21 @@ class Schedule(Timed):
     """Share of the budget that warm-up takes."""
     window_share: float = 0.05
     """Length of a window as a share of the budget."""
+    layer_decay: float = 1.0
+    """Factor from each layer group to the one below it."""
     config_overrides: dict[str, Any] = field(default_factory=dict, hash=False)
     """Settings of the environment that this opponent is run with, such as ``{"random_init": True}``."""
 
     def __post_init__(self) -> None:
         if self.profile not in get_args(ProfileName):
             raise unknown_name("profile", self.profile, get_args(ProfileName))
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError(f"layer_decay is {self.layer_decay!r}; expected a number in (0, 1].")
         self._check(rate=(self.rate,))
 
     def layer_rates(self, n_layers: int) -> NDArray[np.float64]:
         """The rates ``(n_layers,)`` that the shape's factor multiplies."""
-        return self.rate * PROFILES[self.profile](n_layers)
+        return self.rate * PROFILES[self.profile](n_layers) * self.layer_decay ** np.arange(n_layers - 1.0, -1.0, -1.0)
 
 
 @dataclass(frozen=True)

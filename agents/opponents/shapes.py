@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from l2o_env import lr_curve
 
-ShapeName = Literal["constant", "warmup_poly", "warmup_cosine"]
+ShapeName = Literal["constant", "cosine", "warmup_poly", "warmup_cosine"]
 
 WARMUP = 0.1
 """Share of the budget that warm-up takes. ASG's takes 100 updates: 0.07 % of its 142,860 on VisDA-17, less than one
@@ -21,6 +21,11 @@ update of a run of 300, and a third of such a run if the number is kept. A tenth
 def constant(progress: NDArray[np.float64], warmup: float = WARMUP) -> NDArray[np.float64]:
     """Factor 1 at any progress ``(...)``."""
     return np.ones_like(progress)
+
+
+def cosine(progress: NDArray[np.float64], warmup: float = WARMUP) -> NDArray[np.float64]:
+    """Half a cosine from 1 down to 0 at the end of the budget, without a warm-up."""
+    return warmup_cosine(progress, 0.0)
 
 
 def warmup_poly(progress: NDArray[np.float64], warmup: float = WARMUP) -> NDArray[np.float64]:
@@ -41,6 +46,7 @@ def warmup_cosine(progress: NDArray[np.float64], warmup: float = WARMUP) -> NDAr
 
 SHAPES: dict[ShapeName, Callable[[NDArray[np.float64], float], NDArray[np.float64]]] = {
     "constant": constant,
+    "cosine": cosine,
     "warmup_poly": warmup_poly,
     "warmup_cosine": warmup_cosine,
 }

@@ -16,7 +16,7 @@ from agents.reinforce.agent import Reinforce
 from l2o_env.config import EnvConfig
 from l2o_env.evaluation.evaluate import COLUMNS
 
-OPPONENTS = ["best-constant", "best-schedule", "tuned-per-layer", "uniform", "asg-sgd", "frozen-backbone"]
+OPPONENTS = ["tuned-adamw-cosine", "adamw-cosine", "asg-sgd", "frozen-backbone"]
 """Those of a run of :func:`train`."""
 CONFIG = EnvConfig(pairs=("tiny",), budget=4, window=2, batch_size=8, device="cpu")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from agents.commands.contestants import TUNED, common_settings, find_policy, tuned_opponents
-from agents.opponents import Schedule
+from agents.commands.contestants import common_settings, find_policy, tuned_opponents
+from agents.opponents import TUNED, Schedule
 from tests.agents.commands.jobs import CONFIG, run_folder
 
 
@@ -36,17 +37,18 @@ def test_opponents_that_were_being_tuned_are_not_taken_for_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def tuned(rate: float) -> list[str]:
-        agents = [Schedule(name, rate) for name in TUNED]
-        monkeypatch.setattr("agents.commands.contestants.tune_uniform", lambda *args: (*agents[:2], None))
-        monkeypatch.setattr("agents.commands.contestants.tune_per_layer", lambda *args: agents[2])
-        found = tuned_opponents("tiny", replace(CONFIG, base_lr=rate), 8, 0, tmp_path, None)
+        agents = [Schedule(name, rate) for name in TUNED["uniform"]]
+        searches = {"uniform": lambda *args: agents}
+        monkeypatch.setattr("agents.commands.contestants.SEARCHES", searches)
+        config = replace(CONFIG, base_lr=rate)
+        found = tuned_opponents(["uniform"], "tiny", config, 8, 0, tmp_path, lambda name: nullcontext())
         return [str(each.load().rate) for each in found]  # type: ignore[attr-defined]
 
-    assert tuned(0.5) == ["0.5"] * 3
+    assert tuned(0.5) == ["0.5"] * 2
     save, saved = Schedule.save, []
 
     def interrupted(self: Schedule, folder: Path) -> None:
-        if saved and folder.parent == tmp_path:
+        if saved and folder.parent.parent == tmp_path:
             raise KeyboardInterrupt
         saved.append(folder)
         save(self, folder)
@@ -54,4 +56,4 @@ def test_opponents_that_were_being_tuned_are_not_taken_for_finished(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Schedule, "save", interrupted)
         tuned(0.25)
-    assert tuned(0.5) == ["0.5"] * 3
+    assert tuned(0.5) == ["0.5"] * 2

@@ -46,6 +46,9 @@ def _evaluate(out: Path, *arguments: str | Path) -> int:
     return train_policy.main(["evaluate", *map(str, arguments), *options])
 
 
+SEARCHED = ("uniform", "per-layer", "adamw-cosine", "prodigy")
+
+
 def test_one_command_from_runs_to_table_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = run_folder(tmp_path / "a", best=True)
     second = run_folder(tmp_path / "b", replace(CONFIG, action="discrete"), seed=5)
@@ -54,7 +57,7 @@ def test_one_command_from_runs_to_table_and_pictures(tmp_path: Path, capsys: pyt
         log({"episode": episode, "return_mean": 0.5})
     log.close()
     out = tmp_path / "out"
-    assert _evaluate(out, first, f"other={second}", "--tuning-episodes", "12") == 0
+    assert _evaluate(out, first, f"other={second}", "--tuning-episodes", "12", "--tuned", *SEARCHED) == 0
     frame = pd.read_parquet(out / "results.parquet")
     pd.testing.assert_frame_equal(frame, pd.read_csv(out / "results.csv").fillna({"trained_on": "", "run": ""}))
     assert tuple(frame.columns[: len(TIDY_COLUMNS)]) == TIDY_COLUMNS
@@ -63,7 +66,8 @@ def test_one_command_from_runs_to_table_and_pictures(tmp_path: Path, capsys: pyt
     expected = {("a", s, m): n for s in ("last", "source", "target-oracle") for m, n in both.items()}
     expected |= {("other", "last", m): n for m, n in both.items()}
     expected |= {(name, "fixed", "deterministic"): 4 for name in ("uniform", "random")}
-    expected |= {(n, "tuned", "deterministic"): 4 for n in ("best-constant", "best-schedule", "tuned-per-layer")}
+    tuned = ("best-constant", "best-schedule", "tuned-per-layer", "tuned-adamw-cosine", "tuned-prodigy")
+    expected |= {(n, "tuned", "deterministic"): 4 for n in tuned}
     assert counts == expected
     assert frame[frame["policy"] == "a"]["trained_on"].unique().tolist() == ["tiny"]
     pictures = {path.name for path in out.glob("*.png")}
@@ -203,7 +207,8 @@ def test_bad_input_is_told_in_one_line_before_anything_runs(tmp_path: Path, caps
         ([f"uniform={plain}"], "Two policies are called 'uniform'"),
         ([plain, "--seeds", "0"], "--seeds is 0"),
         ([plain, "--seed", "-1"], "--seed is -1"),
-        ([plain, "--tuning-episodes", "3"], "--tuning-episodes is 3"),
+        ([plain, "--tuning-episodes", "3"], "3 episodes are too few to tune 'adamw-cosine'; give at least 8"),
+        ([plain, "--tuning-episodes", "99", "--tuned", "adam"], "search for a tuned opponent 'adam'"),
     ]
     for arguments, told in cases:
         given = [str(argument) for argument in arguments]

@@ -42,14 +42,14 @@ def test_a_run_leaves_a_whole_folder(finished_run: Path) -> None:
     }  # fmt: skip
     config = json.loads((finished_run / "config.json").read_text())
     assert config["environment"]["pairs"] == ["tiny"]
-    assert (config["episodes"], config["tuning_episodes"], config["environment"]["window"]) == (12, 12, 2)
+    assert (config["episodes"], config["tuning_episodes"], config["environment"]["window"]) == (12, 16, 2)
 
 
 def test_everyone_is_evaluated_on_every_pair_and_seed(finished_run: Path) -> None:
     frame = pd.read_csv(finished_run / "results.csv")
     assert tuple(frame.columns) == COLUMNS
     assert frame["policy"].unique().tolist() == ["reinforce", *OPPONENTS]
-    assert frame.groupby(["policy", "pair"])["seed"].nunique().tolist() == [3] * 14
+    assert frame.groupby(["policy", "pair"])["seed"].nunique().tolist() == [3] * 10
     results = json.loads((finished_run / "results.json").read_text())
     assert (results["status"], results["trained_episodes"]) == ("finished", 12)
     assert set(results["tuned"]) == {"tiny", "tiny-4"}
@@ -57,10 +57,12 @@ def test_everyone_is_evaluated_on_every_pair_and_seed(finished_run: Path) -> Non
     mean = frame[(frame["policy"] == "reinforce") & (frame["pair"] == "tiny")]["v_end"].mean()
     assert results["summary"][0]["v_end"] == pytest.approx(mean)
     rows = pd.read_parquet(finished_run / "actions.parquet")
-    assert len(rows) == 14 * 3 * 2 * 3  # policies x pairs, seeds, steps, layers
-    best = results["tuned"]["tiny"]["best-constant"]["rate"]
-    recorded = rows[(rows["policy"] == "best-constant") & (rows["pair"] == "tiny")]["lr"]
-    np.testing.assert_allclose(recorded, best)
+    assert len(rows) == 10 * 3 * 2 * 3  # policies x pairs, seeds, steps, layers
+    best = results["tuned"]["tiny"]["tuned-adamw-cosine"]["rate"]
+    recorded = rows[(rows["policy"] == "tuned-adamw-cosine") & (rows["pair"] == "tiny")]
+    for step, progress in ((1, 0.25), (2, 0.75)):  # the middles of two windows
+        cosine = (1 + np.cos(np.pi * progress)) / 2
+        np.testing.assert_allclose(recorded[recorded["step"] == step]["lr"], best * cosine)
 
 
 def test_the_saved_policy_does_what_was_recorded(finished_run: Path) -> None:
@@ -157,7 +159,7 @@ def test_ctrl_c_while_evaluating_keeps_the_finished_pairs(tmp_path: Path, monkey
     record = StepRecorder.__call__
 
     def interrupt(self: StepRecorder, policy: str, pair: str, *args: Any) -> None:
-        if (policy, pair) == ("uniform", "tiny-4"):
+        if (policy, pair) == ("asg-sgd", "tiny-4"):
             raise KeyboardInterrupt
         record(self, policy, pair, *args)
 
@@ -166,7 +168,7 @@ def test_ctrl_c_while_evaluating_keeps_the_finished_pairs(tmp_path: Path, monkey
     assert pd.read_csv(tmp_path / "run" / "results.csv")["pair"].unique().tolist() == ["tiny"]
     assert json.loads((tmp_path / "run" / "results.json").read_text())["status"] == "interrupted"
     rows = pd.read_parquet(tmp_path / "run" / "actions.parquet")
-    assert set(rows[rows["pair"] == "tiny-4"]["policy"]) == {"reinforce", *OPPONENTS[:3]}
+    assert set(rows[rows["pair"] == "tiny-4"]["policy"]) == {"reinforce", *OPPONENTS[:2]}
     assert (tmp_path / "run" / "actions.png").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tests.agents.opponents.observed import rates
 def test_every_opponent_is_an_agent_that_survives_saving(tmp_path: Path) -> None:
     opponents = default_opponents(EnvConfig(), seed=3)
     assert set(opponents) == set(OPPONENTS) == {
+        "adamw-cosine", "adamw-warmup-cosine", "adamw-layer-decay", "sgd-warmup-cosine", "prodigy", "schedule-free",
         "uniform", "small-backbone", "asg-sgd", "cosine", "discriminative", "frozen-backbone", "random-init", "random",
     }  # fmt: skip
     for name, agent in opponents.items():
@@ -24,7 +26,16 @@ def test_every_opponent_is_an_agent_that_survives_saving(tmp_path: Path) -> None
         loaded = load(tmp_path / name)
         fresh = default_opponents(EnvConfig(), seed=3)[name]
         np.testing.assert_array_equal(rates(loaded, [0.0, 0.4]), rates(fresh, [0.0, 0.4]))
-    assert opponents["random-init"].config_overrides == {"random_init": True}
+    overrides = {name: agent.config_overrides for name, agent in opponents.items()}
+    assert overrides["random-init"]["random_init"]
+    of_each = {name: replace(EnvConfig(), **changes).optimizer for name, changes in overrides.items()}
+    assert [of_each[name] for name in ("adamw-layer-decay", "prodigy", "schedule-free")] == [
+        "adamw",
+        "prodigy",
+        "schedule_free",
+    ]
+    assert {of_each[name] for name in ("sgd-warmup-cosine", "uniform", "asg-sgd", "random-init")} == {"sgd"}
+    assert replace(EnvConfig(optimizer="adamw"), **overrides["uniform"]).weight_decay == 5e-4
 
 
 def test_their_rates_by_hand() -> None:
