@@ -65,7 +65,8 @@ def test_without_a_target_there_is_no_real_accuracy(tree: Path) -> None:
     assert frame["proxy_accuracy"].isna().all()
     assert frame["v_end"].notna().all()
     summary = json.loads((tree / "run" / "results.json").read_text())["summary"]
-    assert len(summary) == 7
+    opponents = ["tuned-adamw-cosine", "adamw-cosine", "asg-sgd", "frozen-backbone"]
+    assert [row["policy"] for row in summary] == ["reinforce", *opponents]
 
 
 def test_the_papers_table_runs_on_them(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
