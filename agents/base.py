@@ -15,7 +15,7 @@ from l2o_env.evaluation.agent import BaseAgent
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing_extensions import Self
 
 Record = dict[str, Any]
 """What a training tells of a batch of episodes; see :meth:`Learner.learn`."""

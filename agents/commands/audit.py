@@ -19,6 +19,7 @@ from l2o_env.config import EnvConfig, GuidanceName, resolve_device
 from l2o_env.errors import ConfigError, require_integer
 from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, Progress, Step, episode_seeds, run_episodes, seed_sequence
 from l2o_env.inner.stream_data import no_images
+from l2o_env.results.decimals import decimal
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def table(pair: str, runs: dict[str, pd.DataFrame], kl_weights: Sequence[float])
     for frame in runs.values():
         for name, value in values(frame, kl_weights).items():
             accuracy = frame["real_accuracy"]
-            cells = [f"{rank_correlation(value, accuracy):z.2f}", f"{top_loss(value, accuracy):z.3f}"]
+            cells = [decimal(rank_correlation(value, accuracy), 2), decimal(top_loss(value, accuracy), 3)]
             rows[name] = rows.get(name, []) + cells
     for name, line in rows.items():
         printed.add_row(name, *line)

@@ -24,6 +24,7 @@ from l2o_env.errors import ConfigError, require_integer, unknown_name
 from l2o_env.evaluation.evaluate import check_runs, evaluate
 from l2o_env.evaluation.intervals import summarise
 from l2o_env.evaluation.rollout import episode_seeds
+from l2o_env.results.decimals import decimal
 from l2o_env.results.run_folder import POLICY, RunFolder
 from l2o_env.vector_env import Syn2RealVectorEnv
 
@@ -216,7 +217,7 @@ def _train(args: TableArgs, config: EnvConfig, reporter: Reporter) -> Agent:
     with reporter.stage("Training the policy", args.episodes, "episodes") as update:
 
         def tell(record: dict[str, Any]) -> None:
-            update(min(record["episode"], args.episodes), f"return {record['return_mean']:z.3f}")
+            update(min(record["episode"], args.episodes), f"return {decimal(record['return_mean'], 3)}")
 
         agent.learn(venv, args.episodes, callback=tell)
     return agent

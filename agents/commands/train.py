@@ -23,6 +23,7 @@ from l2o_env.evaluation.agent import AgentLike
 from l2o_env.evaluation.evaluate import check_runs, evaluate
 from l2o_env.evaluation.intervals import SUMMARISED, summarise
 from l2o_env.evaluation.rollout import Progress, episode_seeds
+from l2o_env.results.decimals import decimal
 from l2o_env.results.event_log import LayerLog, TensorBoardLog, log_recording
 from l2o_env.results.rate_plots import plot_actions
 from l2o_env.results.record import StepRecorder, read_recording, recording
@@ -139,7 +140,7 @@ class _Run:
                 self.records.append(record)
                 log({**record, **layers.take(), "time/data_wait": venv.episodes.data_wait})
                 self.updates = venv.episodes.updates_made
-                update(min(record["episode"], plan.episodes), f"return {record['return_mean']:z.3f}")
+                update(min(record["episode"], plan.episodes), f"return {decimal(record['return_mean'], 3)}")
                 if interrupted():
                     raise KeyboardInterrupt
                 self.checkpoints(self.agent)

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from l2o_env.errors import ConfigError
+from l2o_env.results.decimals import decimal
 
 Scores = NDArray[np.float64]
 """Scores ``(n_runs, n_pairs)``: resampled within each column."""
@@ -32,7 +33,7 @@ class Estimate(NamedTuple):
 
     def text(self, digits: int = 3, separator: str = " ") -> str:
         """A single number as ``value [low, high]``, with so many decimals."""
-        value, low, high = (f"{x:z.{digits}f}" for x in self)
+        value, low, high = (decimal(x, digits) for x in self)
         return f"{value}{separator}[{low}, {high}]"
 
 

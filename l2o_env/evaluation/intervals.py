@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from l2o_env.results.decimals import decimal
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -35,7 +37,7 @@ def plus_minus(mean: float, half_width: float, digits: int = 3, *, sign: Literal
     """
     if np.isnan(mean):
         return "-"
-    text = f"{mean:{sign}z.{digits}f}"
+    text = decimal(mean, digits, sign=sign)
     return text if np.isnan(half_width) else f"{text} ± {half_width:.{digits}f}"
 
 

@@ -265,7 +265,8 @@ def _answer(order: _Order, pairs: dict[int, bytes | Pair], populations: dict[int
         return pickle.dumps((order.ticket, value, None))
     except Exception as caught:
         error: Exception = caught
-        error.add_note("In a worker process:\n" + traceback.format_exc())
+        # What `add_note` does, which Python 3.10 lacks.
+        vars(error).setdefault("__notes__", []).append("In a worker process:\n" + traceback.format_exc())
     try:
         return pickle.dumps((order.ticket, None, error))
     except Exception:  # an exception that cannot be sent
