@@ -68,6 +68,7 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
     """
 
     metadata = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.NEXT_STEP}
+    closed = True  # until there is something to close: older Gymnasiums close even what the constructor refused to make
 
     def __init__(
         self,
@@ -87,6 +88,7 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = render_mode
         self.episodes = Episodes(self.config, num_envs)
+        self.closed = False
         n_layers = self.episodes.layout.n_layers
         self.single_observation_space = self.episodes.space
         self.single_action_space = action_space(self.config, n_layers)

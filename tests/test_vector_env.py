@@ -315,6 +315,13 @@ def test_a_bad_number_of_environments(num_envs: Any) -> None:
         gymnasium.make_vec("l2o_env/Syn2Real-v0", num_envs=num_envs, **TINY)
 
 
+def test_what_was_refused_needs_no_closing() -> None:
+    refused = Syn2RealVectorEnv.__new__(Syn2RealVectorEnv)  # as older Gymnasiums find it when they close what is lost
+    with pytest.raises(ConfigError):
+        refused.__init__(num_envs=0)  # type: ignore[misc]
+    refused.close()
+
+
 def test_no_step_before_the_first_reset(make_vec: MakeVec) -> None:
     venv = make_vec()
     for step in (venv.step, venv.step_rates):
