@@ -297,7 +297,7 @@ def test_statistics_are_those_of_the_last_batch_and_of_the_window(kind: type[Pop
     }
     for k in range(population.n_layers):
         t, g, whole, m, end, begin, first = (
-            vector.split(population.layout.group_sizes)[k].numpy() for vector in vectors.values()
+            vector.detach().split(population.layout.group_sizes)[k].numpy() for vector in vectors.values()
         )
         expected = {
             "task_rms": np.sqrt(np.mean(t**2)),
