@@ -37,6 +37,8 @@ FONT_SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """Named sets of fonts that matplotlib ships: those to train on, and others to validate on."""
 
+_FONTS = Path(__file__).parent / "fonts"  # cmti10, as matplotlib ships it from 3.11 on
+
 RENDERERS = ("font", "seven_segment", "stroke")
 ROTATION_SIGMA = 8.0  # degrees
 SHEAR_SIGMA = 0.15
@@ -178,18 +180,18 @@ def _draw_glyph(font: str, digit: int) -> Image.Image:
 
 
 def font_path(font: str) -> Path:
-    """Path of a font of matplotlib, named without ``.ttf``.
+    """Path of a font of matplotlib or of ours, named without ``.ttf``.
 
     Raises:
-        ConfigError: If matplotlib ships no such font.
+        ConfigError: If there is no such font.
     """
     import matplotlib
 
-    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    path = folder / f"{font}.ttf"
-    if not path.is_file():
-        raise unknown_name("font", font, (p.stem for p in folder.glob("*.ttf")))
-    return path
+    folders = (Path(matplotlib.get_data_path()) / "fonts" / "ttf", _FONTS)
+    known = {path.stem: path for folder in folders for path in folder.glob("*.ttf")}
+    if font not in known:
+        raise unknown_name("font", font, known)
+    return known[font]
 
 
 def _draw_seven_segment(digit: int, rng: np.random.Generator) -> Image.Image:
