@@ -1,7 +1,7 @@
 """Aggregates over pairs and seeds with stratified bootstrap intervals (Agarwal et al., NeurIPS 2021).
 
-The estimates are those of `rliable <https://github.com/google-research/rliable>`_; the resampling is our own, because
-rliable's draws from NumPy's global generator, and needs a release of ``arch`` that pandas 3 breaks.
+The estimates are those of `rliable <https://github.com/google-research/rliable>`_, but the resampling does not draw
+from NumPy's global generator.
 """
 
 from __future__ import annotations
@@ -68,11 +68,10 @@ def iqm(scores: Scores, seed: int = 0, n: int = N_BOOTSTRAP) -> Estimate:
         seed: Seed of the resampling.
         n: Resamples.
     """
-    from rliable.metrics import aggregate_iqm
     from scipy.stats import trim_mean
 
     drawn = _resample(scores, np.random.default_rng(seed), n)
-    return _estimate(aggregate_iqm(scores), trim_mean(drawn.reshape(n, -1), 0.25, axis=1))
+    return _estimate(trim_mean(scores, 0.25, axis=None), trim_mean(drawn.reshape(n, -1), 0.25, axis=1))
 
 
 def mean(scores: Scores, seed: int = 0, n: int = N_BOOTSTRAP) -> Estimate:
@@ -98,16 +97,15 @@ def probability_of_improvement(x: Scores, y: Scores, seed: int = 0, n: int = N_B
         seed: Seed of the resampling.
         n: Resamples; X and Y are drawn apart.
     """
-    from rliable.metrics import probability_of_improvement as estimate
-
     rng = np.random.default_rng(seed)
-    drawn = np.zeros(n)
+    estimates, drawn = [], np.zeros(n)
     for xs, ys in zip(x.T, y.T, strict=True):
         above = (xs[:, None] > ys) + 0.5 * (xs[:, None] == ys)
+        estimates.append(above.mean())
         rows = rng.multinomial(len(xs), np.full(len(xs), 1 / len(xs)), n)
         columns = rng.multinomial(len(ys), np.full(len(ys), 1 / len(ys)), n)
         drawn += np.einsum("bi,ij,bj->b", rows, above, columns, optimize=True) / above.size
-    return _estimate(estimate(x, y), drawn / x.shape[1])
+    return _estimate(np.mean(estimates), drawn / x.shape[1])
 
 
 def _resample(scores: Scores, rng: np.random.Generator, n: int) -> NDArray[np.float64]:
