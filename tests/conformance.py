@@ -21,7 +21,6 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
-from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from l2o_env.errors import ConfigError
 from l2o_env.windows import decision_points
@@ -62,6 +61,11 @@ def assert_close(a: dict[str, Any], b: dict[str, Any], atol: float) -> None:
                     assert x == y, key
                 else:
                     np.testing.assert_allclose(x, y, atol=atol, err_msg=key)
+
+
+def sb3_check_env(env: gymnasium.Env[Any, Any]) -> None:
+    """Stable-Baselines3's checks, where it is installed."""
+    pytest.importorskip("stable_baselines3.common.env_checker").check_env(env)
 
 
 def _global_generators() -> tuple[Any, ...]:

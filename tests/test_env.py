@@ -9,7 +9,6 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import l2o_env  # noqa: F401 - registers the ids
 from l2o_env.action import encode
@@ -17,7 +16,7 @@ from l2o_env.config import EnvConfig
 from l2o_env.env import Syn2RealEnv
 from l2o_env.errors import ConfigError
 from l2o_env.observation import FEATURE_NAMES, feature_table, split_layers
-from tests.conformance import EnvConformance, assert_same
+from tests.conformance import EnvConformance, assert_same, sb3_check_env
 from tests.tiny import TINY, settings_of
 
 IDS = sorted(name for name in gymnasium.registry if name.startswith("l2o_env/"))

@@ -65,6 +65,7 @@ def test_rl_zoo_trains_by_the_id(tmp_path: Path) -> None:
 def test_the_comparison_has_intervals_over_training_seeds_and_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("sb3_contrib")
     example = _example("compare_algorithms")
     settings = {"pairs": ("tiny",), "eval_pairs": ("tiny",), "seeds": 2, "episodes": 12, "num_envs": 4, "eval_seeds": 2}
     args = example.Args(out=tmp_path, algos=("ppo", "dqn"), budget=4, window=2, device="cpu", **settings)

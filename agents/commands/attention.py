@@ -24,6 +24,7 @@ from l2o_env.evaluation.attention import Look, look, share_on_object
 from l2o_env.evaluation.attention_picture import plot_attention
 from l2o_env.evaluation.intervals import mean_and_half_width, plus_minus
 from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, episode_seeds, run_episodes
+from l2o_env.extras import require
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.pairs.pair import Pair
 from l2o_env.pairs.splits import images_of
@@ -76,6 +77,7 @@ class AttentionArgs:
 
     def check(self) -> None:
         """Raises ConfigError if a setting cannot work."""
+        require("captum", extra="attention", what="l2o attention")
         for key in self.rows:
             if key not in BY_KEY:
                 raise unknown_name("row", key, BY_KEY)

@@ -19,6 +19,7 @@ from agents.options import EnvAssignments, environment_settings, parse_assignmen
 from l2o_env import pairs as pair_registry
 from l2o_env.config import ActionForm, EnvConfig, GuidanceName, GuidanceSchedule, RewardName, resolve_device
 from l2o_env.errors import ConfigError, require_integer
+from l2o_env.extras import require
 
 TUNING_EPISODES = 64
 """Fewest episodes of each tuned opponent by default; it gets more where the policy has had more on each pair."""
@@ -176,6 +177,8 @@ class TrainArgs:
         algorithm = find(self.algo)
         if self.action in get_args(ActionForm):  # EnvConfig has an error for others
             find(self.algo, self.action)
+        if algorithm.path:
+            require("sb3_contrib", extra="sb3", what=f"--algo {self.algo}")
         file = {} if self.hp_file is None else read_file(self.hp_file)
         settings = configure(self.algo, {**file, **parse_assignments(self.hp)})
         effort = EFFORTS["quick" if self.quick else "full" if self.full else "default"]

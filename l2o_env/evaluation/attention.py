@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.extras import require
 from l2o_env.models.base import Optimizee
 
 MIN_PLACES = 4
@@ -50,8 +51,9 @@ def look(model: Optimizee, images: Tensor, layer: str | None = None) -> Look:
         layer: Module whose output is read; None: the deepest one with at least 4 x 4 places.
 
     Raises:
-        ConfigError: If there is no such module, or its output is no feature map.
+        ConfigError: If there is no such module, its output is no feature map, or Captum is not installed.
     """
+    require("captum", extra="attention", what="Grad-CAM")
     from captum.attr import LayerAttribution, LayerGradCam
 
     name = deepest_map(model, images[:1]) if layer is None else layer

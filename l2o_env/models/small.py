@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from functools import lru_cache
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from l2o_env.errors import unknown_name
+from l2o_env.extras import MissingExtraError, require
 from l2o_env.models.base import BatchedKernels, Optimizee
 from l2o_env.models.blocks import FEATURES, ResidualBlock, Stem, initialise, linear
+
+_log = logging.getLogger("l2o_env")
 
 NetworkName = Literal["small", "deep"]
 """Names of the networks."""
@@ -103,8 +108,13 @@ class SmallNet(_Backbone, Optimizee):
         return {group: [name for name in names if name.startswith(f"{group}.")] for group in groups}
 
     def batched_kernels(self, n_proxy_classes: int) -> BatchedKernels | None:
-        """Compiled CPU kernels of the small network; they are several times as fast as PyTorch on it."""
+        """Compiled CPU kernels of the small network, several times as fast as PyTorch on it; None without Numba."""
         if self.network != "small":
+            return None
+        try:
+            require("numba", extra="kernels", what="training the embedded network at full speed")
+        except MissingExtraError as error:
+            _tell_once(str(error))
             return None
         from l2o_env.models.kernels.small_net import SmallNetKernels
 
@@ -116,3 +126,9 @@ class SmallNet(_Backbone, Optimizee):
         if backbone:
             for group in self.backbone_groups():
                 self.get_submodule(group).load_state_dict(proxy.get_submodule(group).state_dict())
+
+
+@lru_cache
+def _tell_once(text: str) -> None:
+    """A line in the log, however many populations are built."""
+    _log.info("%s", text)

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
-from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from torch import Tensor
 
 from l2o_env.action import action_space, decide
@@ -37,6 +36,7 @@ from l2o_env.models.importance import fisher_importance
 from l2o_env.models.layout import Layout
 from l2o_env.pairs.proxies.pretraining import ProxyTraining
 from l2o_env.vector_env import Syn2RealVectorEnv
+from tests.conformance import sb3_check_env
 from tests.tiny import TINY, TinyNet, tiny_pair
 
 TINIES = (tiny_pair(), tiny_pair(seed=1, n_train=45, n_validation=33, name="tiny-4", n_proxy_classes=4))

@@ -1,7 +1,8 @@
-"""A population on compiled kernels goes the way of the looped one."""
+"""A population on compiled kernels goes the way of the looped one, and of the one that PyTorch batches."""
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from l2o_env import pairs
 from l2o_env.config import EnvConfig
 from l2o_env.inner.looped import LoopedPopulation
+from l2o_env.inner.population import Population
 from l2o_env.inner.stacked import StackedPopulation
 from l2o_env.inner.window import Start
 from l2o_env.models.base import new_generator
@@ -53,31 +55,48 @@ def _relative(a: Tensor, b: Tensor) -> float:
     return float((a - b).norm() / b.norm())
 
 
-@pytest.mark.parametrize("guidance", ["kl", "none"])
-def test_kernels_and_the_loop_go_the_same_way(guidance: str) -> None:
-    members = (_pair(5), _pair(3))
-    config = EnvConfig(budget=50, window=25, device="cpu", guidance=guidance)  # type: ignore[arg-type]
-    compiled, looped = StackedPopulation(members, 3, config), LoopedPopulation(members, 3, config)
-    assert compiled._kernels is not None
+def _assert_same_way(compiled: Population, other: Population) -> None:
     starts = {0: Start(0, 1, 2), 1: Start(1, 1, 2), 2: Start(0, 3, 4)}
     rates = np.array([[0.01] * 5, [0.003, 0.01, 0.01, 0.03, 0.1], [0.05] * 5])
-    for population in (compiled, looped):
+    for population in (compiled, other):
         population.start(starts)
     for _ in range(2):
-        a, b = (population.run(rates, np.full(3, 25)) for population in (compiled, looped))
+        a, b = (population.run(rates, np.full(3, 25)) for population in (compiled, other))
         # Rounding errors grow by training: 50 updates in float32.
-        assert _relative(compiled.weights - compiled.reference, looped.weights - looped.reference) < 2e-3
+        assert _relative(compiled.weights - compiled.reference, other.weights - other.reference) < 2e-3
         for name in a.layers:
             np.testing.assert_allclose(a.layers[name], b.layers[name], rtol=2e-2, atol=2e-3, err_msg=name)
         np.testing.assert_allclose(a.measurements.val_ce, b.measurements.val_ce, rtol=2e-3)
         np.testing.assert_allclose(a.measurements.val_kl, b.measurements.val_kl, rtol=5e-3, atol=1e-4)
     for split in ("target", "proxy_test"):
         torch.testing.assert_close(
-            compiled.evaluate(split).accuracy, looped.evaluate(split).accuracy, atol=0.051, rtol=0
+            compiled.evaluate(split).accuracy, other.evaluate(split).accuracy, atol=0.051, rtol=0
         )
 
 
+@pytest.mark.parametrize("guidance", ["kl", "none"])
+def test_kernels_and_the_loop_go_the_same_way(guidance: str) -> None:
+    pytest.importorskip("numba")
+    members = (_pair(5), _pair(3))
+    config = EnvConfig(budget=50, window=25, device="cpu", guidance=guidance)  # type: ignore[arg-type]
+    compiled, looped = StackedPopulation(members, 3, config), LoopedPopulation(members, 3, config)
+    assert compiled._kernels is not None
+    _assert_same_way(compiled, looped)
+
+
+def test_without_numba_pytorch_goes_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    members = (_pair(5), _pair(3))
+    config = EnvConfig(budget=50, window=25, device="cpu")
+    compiled = StackedPopulation(members, 3, config)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    batched = StackedPopulation(members, 3, config)
+    assert compiled._kernels is not None and batched._kernels is None
+    _assert_same_way(compiled, batched)
+
+
 def test_kernels_take_a_weight_of_each_optimizee() -> None:
+    pytest.importorskip("numba")
     config = EnvConfig(budget=4, window=4, device="cpu")
     compiled, looped = StackedPopulation([_pair(5)], 3, config), LoopedPopulation([_pair(5)], 3, config)
     weights, gradients = np.array([0.0, 0.3, 5.0]), []

@@ -97,6 +97,7 @@ def test_blocks_go_the_same_way(tinies: tuple[str, str], monkeypatch: pytest.Mon
 
 
 def test_blocks_with_kernels_go_the_same_way_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
     members = [small_pair(5)]
     config = _config(pairs=("tiny",), batch_size=32)
     whole = Plan("stacked", 3, config)(members)

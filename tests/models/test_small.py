@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+
 import pytest
 import torch
 from torch.func import functional_call, stack_module_state, vmap
 
 from l2o_env.errors import ConfigError
-from l2o_env.models import SmallNet, SmallProxy, check_layer_groups, new_generator
+from l2o_env.models import SmallNet, SmallProxy, check_layer_groups, new_generator, small
 
 
 def _net(seed: int = 0) -> SmallNet:
@@ -39,9 +42,23 @@ def test_the_deep_network_has_two_more_groups_and_no_kernels() -> None:
     images = torch.randn(4, 3, 16, 16, generator=new_generator(1))
     assert torch.equal(net(images)[1], proxy(images))
     assert net.batched_kernels(5) is None
-    assert _net().batched_kernels(5) is not None
     with pytest.raises(ConfigError, match=r"Unknown network 'dep'\. Did you mean 'deep'"):
         SmallNet(10, 5, new_generator(0), "dep")  # type: ignore[arg-type]
+
+
+def test_the_small_network_has_kernels_where_numba_is_and_says_once_where_it_is_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if importlib.util.find_spec("numba"):
+        assert _net().batched_kernels(5) is not None
+    monkeypatch.setitem(sys.modules, "numba", None)
+    small._tell_once.cache_clear()
+    with caplog.at_level("INFO", logger="l2o_env"):
+        assert _net().batched_kernels(5) is None
+        assert _net().batched_kernels(3) is None
+    assert caplog.messages == [
+        'numba is not installed; training the embedded network at full speed needs it: pip install "l2o-env[kernels]".'
+    ]
 
 
 def test_weights_come_from_the_generator_alone() -> None:

@@ -22,6 +22,8 @@ from l2o_env.inner.stacked import StackedPopulation
 from l2o_env.inner.window import Start
 from tests.tiny import TINY, tiny_pair
 
+pytest.importorskip("captum")
+
 PAIR = tiny_pair()
 
 

@@ -80,6 +80,8 @@ def test_the_saved_policy_does_what_was_recorded(finished_run: Path) -> None:
 def test_every_algorithm_leaves_the_same_folder(
     name: str, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if ALGORITHMS[name].path:
+        pytest.importorskip("sb3_contrib")
     for plot in ("plot_actions", "plot_learning_curve"):  # tested elsewhere, and slow
         monkeypatch.setattr(
             f"agents.commands.train.{plot}", lambda data, path, **more: Image.new("RGB", (2, 2)).save(path)
@@ -137,6 +139,8 @@ def test_tensorboard_shows_layers_pictures_and_settings_with_results(finished_ru
 def test_ctrl_c_while_training_leaves_the_policy_so_far(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
+    if ALGORITHMS[name].path:
+        pytest.importorskip("sb3_contrib")
     log = TensorBoardLog.__call__
 
     def interrupt(self: TensorBoardLog, record: dict[str, Any]) -> None:

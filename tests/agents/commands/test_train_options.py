@@ -16,6 +16,7 @@ def _two_pairs(tinies: tuple[str, str]) -> None:
 
 
 def test_settings_come_from_file_and_command_line(tmp_path: Path) -> None:
+    pytest.importorskip("sb3_contrib")
     (tmp_path / "hp.yaml").write_text("gamma: 0.5\nn_epochs: 3\n")
     more = f"--algo ppo --hp-file {tmp_path / 'hp.yaml'} --hp gamma=0.7 --hp net_arch=8 --checkpoints 0"
     more += " --env batch_size=6 --env kl_weight=10"
