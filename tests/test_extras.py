@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.extras import MissingExtraError, require
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.fixture
 def without(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +26,14 @@ def without(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, None)
     for name in [name for name in sys.modules if name.startswith("agents.sb3")]:
         monkeypatch.delitem(sys.modules, name)
+
+
+def test_extras_that_errors_name_can_be_installed() -> None:
+    sources = [*ROOT.glob("l2o_env/**/*.py"), *ROOT.glob("agents/**/*.py")]
+    named = {name for path in sources for name in re.findall(r'extra="(\w+)"', path.read_text(encoding="utf-8"))}
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extras = project.partition("[project.optional-dependencies]")[2].partition("[project.scripts]")[0]
+    assert named == set(re.findall(r"^(\w+) = ", extras, flags=re.MULTILINE)) - {"all", "dev"}
 
 
 def test_what_is_there_is_imported() -> None:
