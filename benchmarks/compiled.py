@@ -74,9 +74,7 @@ def loops_of(case: str, args: CompiledArgs) -> tuple[dict[str, Callable[[], obje
             rates = [RATE] * pair.layout.n_layers
             loops[name] = lambda raw=raw, rates=rates: raw.window(rates)  # type: ignore[misc]
             continue
-        config = EnvConfig(
-            pairs=(pair.name,), budget=budget, window=args.window, batch_size=batch, device=device, compile=compile
-        )
+        config = EnvConfig(pairs=(pair.name,), device=device, compile=compile, **recipe._asdict())
         kind = StackedPopulation if n > 1 else LoopedPopulation
         population = kind([pair], n, config)
         population.start({i: Start(0, i, i) for i in range(n)})

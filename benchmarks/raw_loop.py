@@ -21,7 +21,7 @@ from l2o_env.pairs.splits import in_memory
 
 
 class Recipe(NamedTuple):
-    """Settings of the loop, with the environment's defaults."""
+    """Settings of the loop: the environment's defaults with SGD, the only optimizer that the loop has."""
 
     budget: int = 300
     window: int = 15
@@ -30,6 +30,7 @@ class Recipe(NamedTuple):
     weight_decay: float = 5e-4
     clip_norm: float = 5.0
     guidance_weight: float = 0.3
+    optimizer: str = "sgd"
 
 
 class RawLoop:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from l2o_env.errors import ConfigError, UnknownSettingError, require_integer, unknown_name
-from l2o_env.optimizers import RULES, Defaults
+from l2o_env.optimizers import RULES, own_settings
 
 ObservationForm = Literal["layers", "asg"]
 WindowForm = Literal["fixed", "asg", "asg_intended"]
@@ -79,9 +79,9 @@ class EnvConfig:
     """Views of other images that `csg` compares with; at most as many as the pair has training images."""
     batch_size: int = 32
     """Images per update."""
-    optimizer: str = "sgd"
-    """What makes the updates: `adamw`, `sgd` and `lion` as known, `rate_in_momentum` as ASG does for classification (it
-    sums up gradients that are multiplied by the rate of their time already)."""
+    optimizer: str = "adamw"
+    """What makes the updates: `adamw`, `sgd`, `lion`, `prodigy` and `schedule_free` as known, `rate_in_momentum` as ASG
+    does for classification (it sums up gradients that are multiplied by the rate of their time already)."""
     momentum: float = 0.9
     """Momentum of SGD; β₁ of AdamW and Lion."""
     beta2: float | None = None
@@ -149,7 +149,7 @@ class EnvConfig:
             name: The optimizer.
             **changes: Other settings to change.
         """
-        return replace(self, **{"optimizer": name, **dict.fromkeys(Defaults._fields), **changes})
+        return replace(self, **{**own_settings(name), **changes})
 
     @property
     def kl_loss_weight(self) -> float:

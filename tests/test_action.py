@@ -22,13 +22,13 @@ from l2o_env.action import (
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 
-LOG = EnvConfig(lr_min=1e-4, lr_max=1e-2)
-RELATIVE = EnvConfig(action="relative", lr_min=1e-4, lr_max=1e-2, relative_scale=4.0)
-DISCRETE = EnvConfig(action="discrete", base_lr=0.05)
+LOG = EnvConfig(optimizer="sgd", lr_min=1e-4, lr_max=1e-2)
+RELATIVE = EnvConfig(optimizer="sgd", action="relative", lr_min=1e-4, lr_max=1e-2, relative_scale=4.0)
+DISCRETE = EnvConfig(optimizer="sgd", action="discrete", base_lr=0.05)
 CURRENT = np.array([2e-3, 1e-3, 5e-3])
 
 
-GUIDED = EnvConfig(action="log+guidance", lr_min=1e-4, lr_max=1e-2, guidance_weight_min=0.1, guidance_weight_max=10.0)
+GUIDED = replace(LOG, action="log+guidance", guidance_weight_min=0.1, guidance_weight_max=10.0)
 
 
 def test_spaces() -> None:

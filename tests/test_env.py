@@ -73,10 +73,21 @@ def _play(
     return rewards, infos
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "rates", "expected"),
+    [
+        ("sgd", [0.01, 0.03, 0.1], [0.0500406, 0.1279703, 0.0091617]),
+        (None, [1e-3, 3e-3, 1e-2], [0.0316235, 0.0473421, 0.0405029]),
+    ],
+)
 @pytest.mark.parametrize("implementation", ["stacked", "looped"])
-def test_a_golden_episode(make_env: MakeEnv, implementation: str) -> None:
-    rewards, infos = _play(make_env(budget=9, implementation=implementation), [0.01, 0.03, 0.1])
-    np.testing.assert_allclose(rewards, [0.0500406, 0.1279703, 0.0091617], atol=1e-5)
+def test_a_golden_episode(
+    make_env: MakeEnv, implementation: str, optimizer: str | None, rates: list[float], expected: list[float]
+) -> None:
+    env = make_env(budget=9, implementation=implementation, optimizer=optimizer or EnvConfig().optimizer)
+    assert env.config.optimizer == (optimizer or "adamw")
+    rewards, infos = _play(env, rates)
+    np.testing.assert_allclose(rewards, expected, atol=1e-5)
     np.testing.assert_allclose(infos[0]["value"], -1.2390749, atol=1e-5)
 
 

@@ -226,9 +226,11 @@ def test_next_step_ignores_action_and_reward_of_the_reset(make_vec: MakeVec) -> 
 # --- divergence ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("implementation", ["stacked", "looped"])
-def test_one_diverges_and_the_others_go_on(make_vec: MakeVec, implementation: str) -> None:
-    calm, mixed = (make_vec(lr_max=WILD, implementation=implementation, divergence_penalty=2.5) for _ in range(2))
+def test_one_diverges_and_the_others_go_on(make_vec: MakeVec, implementation: str, optimizer: str) -> None:
+    settings = {"lr_max": WILD, "implementation": implementation, "divergence_penalty": 2.5, "optimizer": optimizer}
+    calm, mixed = (make_vec(**settings) for _ in range(2))
     for each in (calm, mixed):
         each.reset(seed=0)
     expected: tuple[Any, ...] = calm.step(_actions(calm, CALM, CALM, CALM))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from agents.opponents.profiles import ProfileName
 from l2o_env.config import GuidanceName
 from l2o_env.evaluation.agent import AgentLike
 from l2o_env.evaluation.intervals import mean_and_half_width
+from l2o_env.optimizers import own_settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +90,7 @@ class RowAgents:
             return self.policy
         if row.profile == "random":
             return RandomRates(row.label)
-        overrides: dict[str, Any] = {"guidance": row.guidance, "random_init": row.random_init}
+        overrides = {**own_settings("sgd"), "guidance": row.guidance, "random_init": row.random_init}  # as in the paper
         if row.guidance in self.weights:
             overrides["guidance_weight"] = self.weights[row.guidance]
         share = self.window_share

@@ -198,7 +198,7 @@ def _settings_and_saved_policy(args: TableArgs) -> tuple[EnvConfig, Agent | None
     overrides = given_settings(args.env, args.device, guidance="kl", guidance_weight=args.guidance_weight, **lengths)
     overrides["pairs"] = (args.pair,)
     if args.policy is None:
-        return EnvConfig(**overrides), None
+        return EnvConfig(**{"optimizer": "sgd", **overrides}), None  # the paper's
     trained = find_policy(str(args.policy))
     config = common_settings([trained], overrides)
     if trained.config is not None:

@@ -12,10 +12,8 @@ from agents.opponents.recipes import RECIPES
 from agents.opponents.schedules import Schedule
 from agents.opponents.shapes import ShapeName
 from l2o_env.config import EnvConfig
-from l2o_env.optimizers import Defaults
+from l2o_env.optimizers import own_settings
 
-_SGD = {"optimizer": "sgd", **dict.fromkeys(Defaults._fields)}
-"""Settings of the optimizer that the published recipes were made for, whatever the environment's own is."""
 Make = Callable[[str, EnvConfig, int], Agent]
 """Name, settings of the environment and seed to an opponent."""
 
@@ -25,7 +23,7 @@ def _schedule(
 ) -> Make:
     def make(name: str, config: EnvConfig, seed: int) -> Schedule:
         share = config.window / config.budget
-        overrides = {**_SGD, **config_overrides}
+        overrides = {**own_settings("sgd"), **config_overrides}  # what published recipes were made for
         return Schedule(name, rate, profile, shape, window_share=share, config_overrides=overrides)
 
     return make

@@ -18,7 +18,7 @@ from agents.opponents.shapes import ShapeName
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, Progress, episode_seeds
-from l2o_env.optimizers import Defaults
+from l2o_env.optimizers import own_settings
 from l2o_env.pairs import label
 
 MIN_SEEDS = 4
@@ -55,7 +55,7 @@ class Recipe:
     @property
     def overrides(self) -> dict[str, Any]:
         """Settings of the environment that it runs with: the optimizer, and what suits it."""
-        return {"optimizer": self.optimizer, **dict.fromkeys(Defaults._fields)}
+        return own_settings(self.optimizer)
 
     def schedule(self, name: str, config: EnvConfig) -> Schedule:
         """The recipe at its usual settings.

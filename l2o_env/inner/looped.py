@@ -43,6 +43,10 @@ def _collect(params: Sequence[nn.Parameter], gradients: Iterable[Tensor | None])
         p.grad = gradient
 
 
+_LARGEST_RATE = 1e30
+"""Larger ones end all optimizees by an error of overflow in ``torch.optim``; by this one, an optimizee diverges."""
+
+
 class RowOptimizer:
     """The rule on one optimizee, as far as a loop asks of an optimizer; for rules that ``torch.optim`` has not.
 
@@ -164,7 +168,7 @@ class LoopedPopulation(Population):
         for optimizer, row in zip(self._optimizers, rates.tolist(), strict=True):
             assert optimizer is not None
             for group, rate in zip(optimizer.param_groups, row, strict=True):
-                group["lr"] = rate
+                group["lr"] = min(rate, _LARGEST_RATE)
 
     def _gradients(self, index: Tensor, *, separate: bool) -> Gradients:
         self._grads.zero_()

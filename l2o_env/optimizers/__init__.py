@@ -1,5 +1,7 @@
 """Inner optimizers, one a file: how gradients and learning rates become new weights."""
 
+from typing import Any
+
 from l2o_env.optimizers.adamw import AdamW
 from l2o_env.optimizers.base import Defaults, UpdateRule
 from l2o_env.optimizers.lion import Lion
@@ -13,4 +15,10 @@ RULES: dict[str, type[UpdateRule]] = {
 }
 """Optimizers by the name that the setting ``optimizer`` takes."""
 
-__all__ = ["RULES", "Defaults", "UpdateRule"]
+
+def own_settings(name: str) -> dict[str, Any]:
+    """Settings of an environment with another optimizer: its name, and None for what it has values of its own for."""
+    return {"optimizer": name, **dict.fromkeys(Defaults._fields)}
+
+
+__all__ = ["RULES", "Defaults", "UpdateRule", "own_settings"]

@@ -45,7 +45,7 @@ KINDS: tuple[type[Population], ...] = (StackedPopulation, LoopedPopulation)
 
 
 def _config(**changes: Any) -> EnvConfig:
-    return EnvConfig(**{"pairs": ("tiny",), "budget": 12, "window": 4, "batch_size": 8, "device": "cpu", **changes})
+    return EnvConfig(**{**TINY, "budget": 12, "window": 4, **changes})
 
 
 def _random(*shape: int, seed: int = 0) -> Tensor:

@@ -29,7 +29,7 @@ from l2o_env.inner.window import Start, Window
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.models.layout import Layout
 from l2o_env.windows import fixed_windows
-from tests.tiny import TinyNet, tiny_pair
+from tests.tiny import TINY, TinyNet, tiny_pair
 
 KINDS: tuple[type[Population], ...] = (StackedPopulation, LoopedPopulation)
 RATES = np.array([0.01, 0.03, 0.1])
@@ -37,7 +37,7 @@ TINIES = (tiny_pair(), tiny_pair(seed=1, n_train=45, n_validation=33, name="tiny
 
 
 def _config(**changes: Any) -> EnvConfig:
-    return EnvConfig(**{"pairs": ("tiny",), "budget": 50, "window": 7, "batch_size": 8, "device": "cpu", **changes})
+    return EnvConfig(**{**TINY, "budget": 50, "window": 7, **changes})
 
 
 def _windows(population: Population, rates: NDArray[np.float64]) -> Iterator[Window]:

@@ -78,7 +78,7 @@ def _assert_same_way(compiled: Population, other: Population) -> None:
 def test_kernels_and_the_loop_go_the_same_way(guidance: str) -> None:
     pytest.importorskip("numba")
     members = (_pair(5), _pair(3))
-    config = EnvConfig(budget=50, window=25, device="cpu", guidance=guidance)  # type: ignore[arg-type]
+    config = EnvConfig(budget=50, window=25, device="cpu", optimizer="sgd", guidance=guidance)  # type: ignore[arg-type]
     compiled, looped = StackedPopulation(members, 3, config), LoopedPopulation(members, 3, config)
     assert compiled._kernels is not None
     _assert_same_way(compiled, looped)
@@ -87,7 +87,7 @@ def test_kernels_and_the_loop_go_the_same_way(guidance: str) -> None:
 def test_without_numba_pytorch_goes_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba")
     members = (_pair(5), _pair(3))
-    config = EnvConfig(budget=50, window=25, device="cpu")
+    config = EnvConfig(budget=50, window=25, device="cpu", optimizer="sgd")
     compiled = StackedPopulation(members, 3, config)
     monkeypatch.setitem(sys.modules, "numba", None)
     batched = StackedPopulation(members, 3, config)

@@ -26,7 +26,7 @@ from l2o_env.evaluation.evaluate import evaluate
 from l2o_env.models.base import new_generator
 from tests.tiny import TINY
 
-SHORT = {**TINY, "budget": 10}
+SHORT = {**TINY, "budget": 10, "optimizer": "rate_in_momentum"}
 CONFIG = EnvConfig(**ASG)
 
 
@@ -183,7 +183,7 @@ def test_the_main_job_trains_it(tmp_path: Path, tinies: tuple[str, str]) -> None
 
 def test_it_is_trained_by_either_recipe(tiny: str) -> None:
     for recipe in (VISDA17, GTA5):
-        config = EnvConfig(**{**recipe, **TINY, "budget": 10})
+        config = EnvConfig(**{**recipe, **SHORT, "optimizer": recipe["optimizer"]})
         agent = make_learner("asg", config, n_layers=3)
         assert isinstance(agent, AsgAgent)
         agent.check_env(config)

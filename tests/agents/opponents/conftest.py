@@ -13,7 +13,7 @@ from l2o_env.vector_env import Syn2RealVectorEnv
 @pytest.fixture
 def config(tiny: str) -> EnvConfig:
     """Settings of an episode of three windows, long enough for rates to differ."""
-    return EnvConfig(pairs=(tiny,), budget=30, window=10, batch_size=8, device="cpu")
+    return EnvConfig(pairs=(tiny,), budget=30, window=10, batch_size=8, device="cpu", optimizer="sgd")
 
 
 @pytest.fixture

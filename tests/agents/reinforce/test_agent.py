@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from l2o_env.errors import ConfigError
 from l2o_env.models.base import new_generator
 from l2o_env.observation import N_FEATURES
 from l2o_env.vector_env import Syn2RealVectorEnv
+from tests.tiny import TINY
 
-CONFIG = EnvConfig(pairs=("tiny",), budget=12, window=3, batch_size=8, common_random_numbers=True)
+CONFIG = EnvConfig(**{**TINY, "budget": 12, "common_random_numbers": True})
 
 
 @pytest.fixture
 def venv(tiny: str) -> Syn2RealVectorEnv:
-    venv = Syn2RealVectorEnv(8, pairs=tiny, budget=12, window=3, batch_size=8, common_random_numbers=True)
+    venv = Syn2RealVectorEnv(8, **{**TINY, "budget": 12, "common_random_numbers": True})
     venv.reset(seed=0)
     return venv
 
@@ -141,16 +143,16 @@ def test_a_policy_that_was_saved_with_more_settings_is_judged_by_those_that_matt
     (tmp_path / "policy.json").write_text(json.dumps(description))
     loaded = Reinforce.load(tmp_path)
     assert loaded.action_settings == agent.action_settings
-    loaded.check_env(EnvConfig(pairs=("tiny",), base_lr=0.1))
+    loaded.check_env(replace(CONFIG, base_lr=0.1))
     with pytest.raises(ConfigError, match="was trained with"):
-        loaded.check_env(EnvConfig(pairs=("tiny",), lr_max=0.2))
+        loaded.check_env(replace(CONFIG, lr_max=0.2))
 
 
 def test_an_environment_with_other_actions_is_refused() -> None:
     agent = Reinforce(CONFIG)
     agent.check_env(CONFIG)
     with pytest.raises(ConfigError, match="was trained with"):
-        agent.check_env(EnvConfig(pairs=("tiny",), action="discrete"))
+        agent.check_env(replace(CONFIG, action="discrete"))
 
 
 def test_it_does_not_learn_from_actions_that_mean_something_else(make_vec: Callable[..., Syn2RealVectorEnv]) -> None:

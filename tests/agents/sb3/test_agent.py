@@ -22,6 +22,7 @@ from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from tests.agents.sb3.small import NAMES, MakeVec, agent_and_venv, small_config
 from tests.agents.sb3.small import observations as drawn
+from tests.tiny import TINY
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -147,10 +148,11 @@ def test_what_does_not_go_together(make_vec: MakeVec) -> None:
 
 
 def test_settings_that_a_form_does_not_read_are_no_hindrance(tmp_path: Path) -> None:
-    agent = SB3Agent(EnvConfig(pairs=("tiny",)), algorithm="ppo", n_layers=3)
-    agent.check_env(EnvConfig(pairs=("tiny",), guidance_weight_max=3.0, relative_scale=4.0))
+    config = EnvConfig(**TINY)
+    agent = SB3Agent(config, algorithm="ppo", n_layers=3)
+    agent.check_env(replace(config, guidance_weight_max=3.0, relative_scale=4.0))
     with pytest.raises(ConfigError, match="was trained with"):
-        agent.check_env(EnvConfig(pairs=("tiny",), lr_max=0.2))
+        agent.check_env(replace(config, lr_max=0.2))
     agent.save(tmp_path)
     description = json.loads((tmp_path / "policy.json").read_text())
     optimizer = {"optimizer": "sgd", "beta2": None, "weight_decay": 5e-4}
@@ -162,7 +164,7 @@ def test_settings_that_a_form_does_not_read_are_no_hindrance(tmp_path: Path) -> 
     (tmp_path / "policy.json").write_text(json.dumps(description))
     loaded = agents.load(tmp_path)
     assert loaded.action_settings == agent.action_settings
-    loaded.check_env(EnvConfig(pairs=("tiny",), guidance_weight_max=3.0))
+    loaded.check_env(replace(config, guidance_weight_max=3.0))
 
 
 def test_other_observations_are_for_sb3s_own_policies(make_vec: MakeVec) -> None:
