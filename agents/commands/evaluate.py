@@ -25,12 +25,13 @@ from agents.commands.contestants import (
     opponents,
     tuned_opponents,
 )
-from agents.commands.printed_tables import evaluation_table
+from agents.commands.printed_tables import evaluation_table, gains_table
 from agents.opponents import SEARCHES, TUNED, check_searches, default_opponents
 from agents.options import EnvAssignments
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, require_integer, unknown_name
+from l2o_env.evaluation.ablation import ablated, check_ablations, gains
 from l2o_env.evaluation.contestant import Contestant, Mode
 from l2o_env.evaluation.evaluate import check_runs
 from l2o_env.evaluation.report import overall, to_markdown, write_pictures
@@ -38,6 +39,7 @@ from l2o_env.evaluation.results_view import ResultsView
 from l2o_env.evaluation.resumable import evaluate_in_parts
 from l2o_env.evaluation.rollout import Progress
 from l2o_env.results.run_folder import (
+    ABLATIONS,
     EVALUATION_FILE,
     EVENTS,
     PARTS,
@@ -83,6 +85,9 @@ class EvaluateArgs:
     """Episodes for the opponents that are tuned by V on the very pair they are tested on; 0: leave them out."""
     tuned: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint="(default: all)")] = None
     """What is tuned with these episodes each: recipes by name, `uniform` (best constant and schedule), `per-layer`."""
+    ablate: Annotated[tuple[str, ...], arg(metavar="{statistics,each,FEATURE} ...")] = ()
+    """What policies are compared without: `statistics` replays a policy's own mean schedule whatever it observes (what
+    is lost is the closed-loop gain); the name of a feature hides that one, `each` hides each in turn."""
     all_checkpoints: FlagCreatePairsOff[bool] = False
     """Let the target oracle choose among all checkpoints of a run, not only the last and the selected one."""
     reference: Annotated[
@@ -125,6 +130,9 @@ class EvaluateArgs:
         require_integer("--seed", self.seed, 0)
         if self.tuning_episodes:
             check_searches(self.searches, self.tuning_episodes)
+        check_ablations(self.ablate)
+        if self.ablate and "deterministic" not in self.modes:
+            raise ConfigError("--ablate compares the most likely actions; name deterministic among the --modes.")
 
 
 def evaluate_runs(args: EvaluateArgs, reporter: Reporter | None = None) -> pd.DataFrame:
@@ -218,7 +226,8 @@ class _Evaluation:
         self.reporter.say(f"Preparing {counted(len(self.pairs), 'pair')}.")
         for name in self.pairs:
             pair_registry.make(name)
-        contestants = [*trained, *hand_made]
+        ablations = self._ablated(trained)
+        contestants = [*trained, *(each for _, found in ablations for each in found), *hand_made]
         if self.args.tuning_episodes:
             for each in contestants:  # now, because tuning may take long
                 check_runs({each.policy: each.load()}, self.pairs, each.config)
@@ -232,8 +241,29 @@ class _Evaluation:
         results = ResultsView(evaluated.results, self.args.reference)
         self._write(results)
         self.reporter.out.print(evaluation_table(overall(results), results.pairs))
+        if ablations:
+            self._tell_gains(results.table, [base for base, _ in ablations])
         self.reporter.say(f"The evaluation is in {self.folder.path}.")
         return results
+
+    def _ablated(self, trained: Sequence[Contestant]) -> list[tuple[Contestant, list[Contestant]]]:
+        """Each policy, as it was selected on the source or else the last, with what it is compared without."""
+        if not self.args.ablate:
+            return []
+        selected = {(each.policy, each.run): each for each in trained if each.selection in ("last", "source")}
+        self.reporter.say(
+            f"Recording mean episodes of {', '.join(sorted({each.policy for each in selected.values()}))}."
+        )
+        settings = self.args.ablate, self.pairs, self.args.seeds, self.args.seed
+        return [(base, ablated(base, *settings)) for base in selected.values()]
+
+    def _tell_gains(self, table: pd.DataFrame, policies: Sequence[Contestant]) -> None:
+        import pandas as pd
+
+        found = pd.concat([gains(table, base, self.args.ablate) for base in policies], ignore_index=True)
+        with self.folder.writing(ABLATIONS) as path:
+            found.to_csv(path, index=False)
+        self.reporter.out.print(gains_table(found, len(self.pairs), self.args.seeds))
 
     def _tuned(self) -> list[Contestant]:
         tuned: list[Contestant] = []

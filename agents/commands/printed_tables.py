@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from agents.commands.paper_rows import CLAIMS, ROWS, Finding
+from l2o_env.evaluation.ablation import GAINED
 from l2o_env.evaluation.intervals import plus_minus
 from l2o_env.pairs import label, make
 from l2o_env.pairs.spec import parse
@@ -58,6 +59,27 @@ def results_table(summary: pd.DataFrame, caption: str | None = None) -> Table:
             table.add_row(
                 label(str(pair)) if i == 0 else "", row["policy"], *cells, f"{row['diverged']}/{row['n_seeds']}"
             )
+    return table
+
+
+def gains_table(gains: pd.DataFrame, n_pairs: int, n_seeds: int) -> Table:
+    """What policies have over themselves without something.
+
+    Args:
+        gains: What :func:`l2o_env.evaluation.ablation.gains` returned.
+        n_pairs: Pairs that means are over.
+        n_seeds: Seeds likewise.
+    """
+    from rich.table import Table
+
+    title = f"What is gained over an ablation: mean ± 95 % confidence interval over {n_seeds} seeds, {n_pairs} pairs"
+    table = Table(title=title)
+    table.add_column("ablation", overflow="fold")
+    for heading in ("gain of V", "gain of real accuracy"):
+        table.add_column(heading, justify="right")
+    for _, row in gains.iterrows():
+        cells = [plus_minus(row[f"{key}_gain"], row[f"{key}_gain_ci"], 4, sign="+") for key in GAINED]
+        table.add_row(row["ablation"], *cells)
     return table
 
 

@@ -87,6 +87,25 @@ def test_one_command_from_runs_to_table_and_pictures(tmp_path: Path, capsys: pyt
     assert "Evaluating: " in told.err
 
 
+def test_policies_are_compared_with_themselves_without_statistics(
+    tmp_path: Path, undrawn: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = run_folder(tmp_path / "a", best=True), tmp_path / "out"
+    assert _evaluate(out, run, "--ablate", "statistics", "lr") == 0
+    printed = capsys.readouterr().out
+    assert "a open loop" in printed and "a without lr" in printed and "gain of V" in printed
+    found = pd.read_csv(out / "ablations.csv").set_index("ablation")
+    table = pd.read_csv(out / "results.csv")
+    table = table[(table["selection"] == "source") & (table["mode"] == "deterministic")]
+    means = table.groupby("policy")["v_end"].mean()
+    for name in ("a open loop", "a without lr"):
+        assert found.loc[name, "v_end_gain"] == pytest.approx(means["a"] - means[name], abs=1e-9)
+    assert _evaluate(out, run, "--ablate", "statistic") == 2
+    assert "Unknown ablation 'statistic'. Did you mean 'statistics'" in capsys.readouterr().err
+    assert _evaluate(out, run, "--ablate", "lr", "--modes", "sampled") == 2
+    assert "name deterministic among the --modes" in capsys.readouterr().err
+
+
 def test_pairs_without_target_or_proxy_test_images_are_evaluated_too(tmp_path: Path) -> None:
     unseen = replace(tiny_pair(name="tiny-unseen"), proxy_test=None)
     for name, pair in (("tiny-unseen", unseen), ("tiny-blind", replace(unseen, target=None))):
