@@ -1,26 +1,27 @@
-"""How well V ranks real accuracy over random per-layer rates: ``l2o audit PAIR...``."""
+"""How well V ranks real accuracy, over random rates or among good schedules and policies: ``l2o audit PAIR...``."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
+from agents.base import Agent
+from agents.commands.audit_runs import good_runs, random_runs
 from agents.commands.console import Reporter, steps
-from agents.opponents import FixedRates
+from agents.commands.contestants import TrainedPolicy, find_policy
+from agents.factory import load
 from agents.options import EnvAssignments, environment_settings
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig, GuidanceName, resolve_device
 from l2o_env.errors import ConfigError, require_integer
-from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, Progress, Step, episode_seeds, run_episodes, seed_sequence
+from l2o_env.evaluation.intervals import plus_minus
 from l2o_env.inner.stream_data import no_images
 from l2o_env.results.decimals import decimal
-from l2o_env.vector_env import Syn2RealVectorEnv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,22 +29,29 @@ if TYPE_CHECKING:
 
 
 GUIDANCES: tuple[GuidanceName, ...] = ("kl", "none")
+BEST_SHARE = 5
+"""Of good candidates, one in so many is looked at."""
 TOP = 8
 """Runs that V ranks first, whose real accuracy is compared with that of the truly best."""
 
 
 @dataclass(frozen=True)
 class AuditArgs:
-    """Prints the rank correlation of V with real accuracy over random learning rates, with guidance and without.
+    """Prints the rank correlation of V with real accuracy over fine-tuning runs, with guidance and without.
 
-    Every run draws one rate per layer group, log-uniformly between the limits of the action, and keeps it. Target
-    labels are read here: this judges rewards, it trains nothing.
+    By default every run draws one rate per layer group, log-uniformly between the limits of the action, and keeps it.
+    `--among good` looks where a policy has to choose: at the best fifth by V of random schedules, what people use,
+    and trained policies. Target labels are read here: this judges rewards, it trains nothing.
     """
 
     pairs: Positional[Annotated[tuple[str, ...], arg(metavar="PAIR ...")]] = ("glyphs-digits",)
     """Pairs to audit, by name."""
+    among: Literal["random", "good"] = "random"
+    """What values have to rank: constant random rates, or what is in the best fifth by the value itself."""
+    policies: Annotated[tuple[str, ...], arg(metavar="RUN ...")] = ()
+    """With `--among good`: run folders, all of whose checkpoints are candidates too."""
     runs: int = 64
-    """Fine-tuning runs per pair and guidance, at least 8."""
+    """Fine-tuning runs per pair and guidance, at least 8; of good ones, random schedules, at least 40."""
     seed: int = 0
     """Seed of rates and runs."""
     guidance_weight: float = EnvConfig.guidance_weight
@@ -61,7 +69,10 @@ class AuditArgs:
             pair_registry.check(name)
         if not self.pairs:
             raise ConfigError("No pair is named; give at least one.")
-        require_integer("--runs", self.runs, 8, expected="an integer >= 8, or ranks say little")
+        least = 8 if self.among == "random" else 40
+        require_integer("--runs", self.runs, least, expected=f"an integer >= {least}, or ranks say little")
+        if self.policies and self.among == "random":
+            raise ConfigError("--policies are candidates among good ones; give --among good too.")
         for weight in self.kl_weights:
             if not 0 <= weight < math.inf:
                 raise ConfigError(f"--kl-weights has {weight}; expected finite numbers >= 0.")
@@ -79,15 +90,20 @@ def audit(args: AuditArgs, reporter: Reporter | None = None) -> int:
     settings = options | environment_settings(args.env, (*options, "pairs", "guidance", "kl_weight"))
     for pair in args.pairs:
         require_target(pair)
+    policies = [_named(folder) for run in args.policies for folder in _checkpoints(find_policy(run))]
     for pair in args.pairs:
         config = EnvConfig(pairs=(pair,), **settings)
         runs: dict[str, pd.DataFrame] = {}
         for guidance in GUIDANCES:
-            title = f"Random rates on {pair_registry.label(pair)}, guidance {guidance}"
-            with reporter.stage(title, 1, "steps") as update:
-                guided = replace(config, guidance=guidance)
-                runs[guidance] = random_runs(guided, args.runs, args.seed, steps(update))
-        reporter.out.print(table(pair, runs, args.kl_weights))
+            title = f"{args.among.capitalize()} rates on {pair_registry.label(pair)}, guidance {guidance}"
+            with reporter.stage(title, 1, "steps" if args.among == "random" else "runs") as update:
+                guided, progress = replace(config, guidance=guidance), steps(update)
+                runs[guidance] = (
+                    random_runs(guided, args.runs, args.seed, progress)
+                    if args.among == "random"
+                    else good_runs(guided, args.runs, args.seed, policies, progress)
+                )
+        reporter.out.print(table(pair, runs, args.kl_weights, good=args.among == "good"))
     return 0
 
 
@@ -98,49 +114,6 @@ def require_target(name: str) -> None:
         raise no_images(pair, "target")
 
 
-def random_runs(config: EnvConfig, n: int, seed: int, progress: Progress | None = None) -> pd.DataFrame:
-    """Fine-tunes with random rates that stay as they are.
-
-    Args:
-        config: Settings of the environment; its first pair is used.
-        n: Number of runs. All get rates and a seed of their own, the same ones for every pair and guidance.
-        seed: Seed of rates and runs.
-        progress: Called after each step.
-
-    Returns:
-        One row per run: ``val_ce``, ``val_kl`` (nats), ``validation_accuracy``, ``real_accuracy``, ``diverged``, and
-        ``lr_<layer>``.
-    """
-    import pandas as pd
-
-    size = min(n, MAX_OPTIMIZEES)
-    settings = replace(config, pairs=config.pairs[:1], common_random_numbers=False)
-    venv = Syn2RealVectorEnv(size, **asdict(settings))
-    rng = np.random.default_rng(seed_sequence(seed, "audit rates"))
-    limits = np.log(config.lr_min), np.log(config.lr_max)
-    rates = np.exp(rng.uniform(*limits, (n, len(venv.layer_names))))
-    seeds = np.array(episode_seeds(seed, "audit", n))
-    frames, n_steps = [], venv.episodes.n_steps()
-    for k, start in enumerate(range(0, n, size)):
-        rows = np.minimum(np.arange(start, start + size), n - 1)  # the last population is filled up with the last run
-        end: dict[str, NDArray[Any]] = {key: np.zeros(size) for key in ("val_ce", "val_kl")}
-
-        def note(step: Step, k: int = k, end: dict[str, NDArray[Any]] = end) -> None:
-            for key, values in end.items():
-                values[step.ended] = step.info[key][step.ended]
-            if progress is not None:
-                progress(k * n_steps + step.number, -(-n // size) * n_steps, "")
-
-        outcome = run_episodes(
-            venv, FixedRates(rates[rows]), seeds=seeds[rows].tolist(), splits=("target",), on_step=note
-        )
-        columns = {**end, "validation_accuracy": outcome.validation_accuracy}
-        columns |= {"real_accuracy": outcome.accuracy["target"], "diverged": outcome.diverged}
-        columns |= {f"lr_{name}": rates[rows, i] for i, name in enumerate(venv.layer_names)}
-        frames.append(pd.DataFrame(columns).iloc[: n - start])
-    return pd.concat(frames, ignore_index=True)
-
-
 def values(frame: pd.DataFrame, kl_weights: Sequence[float]) -> dict[str, pd.Series]:
     """What V could be, over the runs of a frame of :func:`random_runs`: -(CE_val + w KL_val), validation accuracy."""
     of_weights = {f"-(CE_val + {w:g} KL_val)": -(frame["val_ce"] + w * frame["val_kl"]) for w in kl_weights}
@@ -148,9 +121,11 @@ def values(frame: pd.DataFrame, kl_weights: Sequence[float]) -> dict[str, pd.Ser
 
 
 def rank_correlation(value: pd.Series, accuracy: pd.Series) -> float:
-    """Spearman's rank correlation over runs."""
+    """Spearman's rank correlation over runs; NaN where one of the two is the same for all."""
     from scipy.stats import spearmanr
 
+    if value.nunique() < 2 or accuracy.nunique() < 2:
+        return math.nan
     return float(spearmanr(value, accuracy).statistic)
 
 
@@ -159,32 +134,50 @@ def top_loss(value: pd.Series, accuracy: pd.Series, k: int = TOP) -> float:
     return float(accuracy.nlargest(k).mean() - accuracy[value.nlargest(k).index].mean())
 
 
-def table(pair: str, runs: dict[str, pd.DataFrame], kl_weights: Sequence[float]) -> Table:
+def table(pair: str, runs: dict[str, pd.DataFrame], kl_weights: Sequence[float], *, good: bool = False) -> Table:
     """The printed table of a pair: one row per value, columns for each guidance.
 
     Args:
         pair: The pair's name.
-        runs: What :func:`random_runs` returned, by guidance.
+        runs: What :func:`random_runs` or :func:`good_runs` returned, by guidance.
         kl_weights: Weights w of V to compare.
+        good: Whether each value is judged by the runs of its own best fifth alone.
     """
     from rich.table import Table
 
-    n = len(next(iter(runs.values())))
+    n, k = len(next(iter(runs.values()))), 1 if good else TOP
+    among = f"the best fifth by V of {n} good candidates" if good else f"{n} random per-layer rates"
+    first, best = ("run", "best of them") if good else (f"{k} runs", f"{k} truly best")
     printed = Table(
-        title=f"{pair_registry.label(pair)}: Spearman's rank correlation of V with real accuracy over {n} random "
-        f"per-layer rates, and how far the {TOP} runs that V ranks first lie below the {TOP} truly best"
+        title=f"{pair_registry.label(pair)}: Spearman's rank correlation of V with real accuracy over {among}, and how "
+        f"far the {first} that V ranks first lie below the {best}"
     )
     printed.add_column("V", no_wrap=True)
     for guidance in runs:
         printed.add_column(f"guidance {guidance}", justify="right")
-        printed.add_column(f"top {TOP} below best", justify="right")
+        printed.add_column(f"top {k} below best", justify="right")
     rows: dict[str, list[str]] = {}
     for frame in runs.values():
         for name, value in values(frame, kl_weights).items():
-            accuracy = frame["real_accuracy"]
-            cells = [decimal(rank_correlation(value, accuracy), 2), decimal(top_loss(value, accuracy), 3)]
+            chosen = value.nlargest(-(-len(value) // BEST_SHARE)) if good else value
+            accuracy = frame["real_accuracy"][chosen.index]
+            cells = [
+                plus_minus(rank_correlation(chosen, accuracy), math.nan, 2),
+                decimal(top_loss(chosen, accuracy, k), 3),
+            ]
             rows[name] = rows.get(name, []) + cells
     for name, line in rows.items():
         printed.add_row(name, *line)
-    printed.add_row("runs that diverged", *(x for frame in runs.values() for x in (str(frame["diverged"].sum()), "")))
+    diverged = (str(int((frame["diverged"] > 0).sum())) for frame in runs.values())
+    printed.add_row("runs that diverged", *(x for text in diverged for x in (text, "")))
     return printed
+
+
+def _checkpoints(policy: TrainedPolicy) -> tuple[Path, ...]:
+    return (*policy.others, policy.checkpoints["last"])
+
+
+def _named(folder: Path) -> Agent:
+    agent = load(folder)
+    agent.name = str(folder)
+    return agent

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import train_policy
-from agents.commands.audit import random_runs, rank_correlation, top_loss, values
+from agents.commands.audit import rank_correlation, table, top_loss, values
+from agents.commands.audit_runs import good_runs, random_runs
+from agents.opponents import Schedule
+from agents.reinforce import Reinforce
 from l2o_env import pairs
 from l2o_env.config import EnvConfig
-from tests.tiny import tiny_pair
+from l2o_env.evaluation.rollout import episode_seeds, run_episodes
+from l2o_env.vector_env import Syn2RealVectorEnv
+from tests.agents.commands.jobs import run_folder
+from tests.tiny import TINY, tiny_pair
 
 
 def _frame() -> pd.DataFrame:
@@ -57,6 +64,46 @@ def test_random_runs_are_the_same_for_the_same_seed(tiny: str) -> None:
     assert (other["val_ce"] != first["val_ce"]).any()
 
 
+def test_good_runs_are_means_over_seeds(tiny: str) -> None:
+    config = EnvConfig(**{**TINY, "optimizer": "adamw"})
+    policies = [Reinforce(config, seed=1), Schedule("own", 1e-3)]
+    policies[0].name = "learned"
+    found = good_runs(config, 40, 3, policies).set_index("candidate")
+    assert len(found) == 40 + 6 + 2
+    assert {"schedule 0", "adamw-cosine", "prodigy", "learned", "own"} <= set(found.index)
+    assert found["real_accuracy"].between(0, 1).all() and (found["diverged"] == 0).all()
+    venv = Syn2RealVectorEnv(2, **asdict(config))
+    for agent in policies:
+        alone = run_episodes(venv, agent, seeds=episode_seeds(3, "audit good", 2), splits=("target",))
+        value = -(found.loc[agent.name, "val_ce"] + found.loc[agent.name, "val_kl"])
+        assert value == pytest.approx(alone.v_end.mean(), abs=1e-4)
+        assert found.loc[agent.name, "real_accuracy"] == pytest.approx(alone.accuracy["target"].mean())
+
+
+def test_among_good_ones_each_value_is_judged_by_its_own_best(tiny: str) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"val_ce": rng.uniform(size=50), "val_kl": rng.uniform(size=50), "diverged": 0.0, "validation_accuracy": 0.5}
+    )
+    frame["real_accuracy"] = np.where(frame["val_ce"].rank() <= 10, -frame["val_ce"], frame["val_ce"])
+    found = table(tiny, {"kl": frame}, [0.0], good=True)
+    cells = [list(column.cells) for column in found.columns]
+    assert (cells[0][0], cells[1][0], cells[2][0]) == ("-(CE_val + 0 KL_val)", "1.00", "0.000")
+    assert cells[1][1] == "-"  # one validation accuracy for all
+    assert "the best fifth by V of 50 good candidates" in str(found.title)
+
+
+def test_the_audit_among_good_ones_takes_trainings(
+    tmp_path: Path, tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--runs", "40", "--env", "budget=4", "--env", "window=2", "--device", "cpu"]
+    run = run_folder(tmp_path / "a")
+    assert train_policy.main(["audit", tiny, "--among", "good", "--policies", str(run), *options]) == 0
+    assert "the best fifth by V of 47 good candidates" in " ".join(capsys.readouterr().out.split())
+    assert train_policy.main(["audit", tiny, "--policies", str(run)]) == 2
+    assert "give --among good too" in capsys.readouterr().err
+
+
 def test_the_audit_prints_one_table_per_pair(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
     options = "--runs 8 --kl-weights 0 20 --env budget=4 --env window=2 --device cpu"
     assert train_policy.main(["audit", tiny, *options.split()]) == 0
@@ -82,6 +129,7 @@ def test_a_pair_without_a_target_is_told_before_any_runs(tiny: str, capsys: pyte
     ("options", "told"),
     [
         ("--runs 7", "--runs is 7; expected an integer >= 8"),
+        ("--runs 39 --among good", "--runs is 39; expected an integer >= 40"),
         ("glyphs-digit", "Did you mean 'glyphs-digits'?"),
         ("--kl-weights 1 -2", "--kl-weights has -2.0; expected finite numbers >= 0"),
         ("--env kl_weight=2", "--env sets kl_weight, which this command has options of its own for"),
