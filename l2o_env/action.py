@@ -16,10 +16,14 @@ from l2o_env.errors import ConfigError
 N_FACTORS = 11
 """Factors of the discrete form: 0, 0.1, ..., 1 times the base rate."""
 _OPTIMIZER = ("optimizer", "beta2", "weight_decay")
+BASE_UPDATE_RATIO = 0.03
+"""‖Δθ‖/‖θ‖ that a window at `base_lr` is taken to make before there was one; on the embedded pairs, 0.01 to 0.08."""
 _READ: Mapping[ActionForm, tuple[str, ...]] = {
     "log": ("lr_min", "lr_max"),
     # Rates are products that begin with the rate an episode starts from.
     "relative": ("lr_min", "lr_max", "base_lr", "relative_scale"),
+    # A movement relative to the weights means the same with any optimizer: rates follow from it.
+    "relative_update": ("update_ratio_min", "update_ratio_max"),
     "discrete": ("base_lr",),
     "log+guidance": ("lr_min", "lr_max", "guidance_weight_min", "guidance_weight_max"),
 }
@@ -31,7 +35,8 @@ run with its own."""
 
 def action_settings(config: EnvConfig) -> dict[str, Any]:
     """The settings that give actions their meaning: form and optimizer, and what actions of the form are decoded by."""
-    return {key: getattr(config, key) for key in ("action", *_OPTIMIZER, *_READ[config.action])}
+    optimizer = () if config.action == "relative_update" else _OPTIMIZER
+    return {key: getattr(config, key) for key in ("action", *optimizer, *_READ[config.action])}
 
 
 def check_action_settings(trained_with: Mapping[str, Any], config: EnvConfig) -> None:
@@ -74,7 +79,7 @@ def action_space(config: EnvConfig, n_layers: int) -> spaces.Box | spaces.MultiD
     return spaces.Box(-1.0, 1.0, (n_layers + (config.action == "log+guidance"),), np.float32)
 
 
-def decide(actions: NDArray, current: NDArray, config: EnvConfig) -> Decision:
+def decide(actions: NDArray, current: NDArray, config: EnvConfig, update_ratio: NDArray | None = None) -> Decision:
     """Turns actions into learning rates and, in the form ``log+guidance``, the weight of the guidance term.
 
     The last number of that form goes log-uniformly from `guidance_weight_min` to `guidance_weight_max`.
@@ -83,29 +88,36 @@ def decide(actions: NDArray, current: NDArray, config: EnvConfig) -> Decision:
         actions: ``(..., n_layers)``, or ``(..., n_layers + 1)`` in the form ``log+guidance``.
         current: ``(..., n_layers)``, the rates of the last window.
         config: Settings; see :func:`decode` for those of the rates.
+        update_ratio: ``(..., n_layers)``, as :func:`decode` takes it.
 
     Raises:
         ConfigError: As :func:`decode` does.
     """
     if config.action != "log+guidance":
-        return Decision(decode(actions, current, config), None)
+        return Decision(decode(actions, current, config, update_ratio), None)
     actions = _as_numbers(actions, (*current.shape[:-1], current.shape[-1] + 1), ", the last of them for the guidance")
     last = np.clip(actions[..., -1].astype(np.float64), -1.0, 1.0)
-    low, high = np.log(config.guidance_weight_min), np.log(config.guidance_weight_max)
     return Decision(
-        decode(actions[..., :-1], current, replace(config, action="log")), np.exp(low + (last + 1) / 2 * (high - low))
+        decode(actions[..., :-1], current, replace(config, action="log")),
+        _log_uniform(last, config.guidance_weight_min, config.guidance_weight_max),
     )
 
 
-def decode(actions: NDArray, current: NDArray, config: EnvConfig) -> NDArray[np.float64]:
+def decode(
+    actions: NDArray, current: NDArray, config: EnvConfig, update_ratio: NDArray | None = None
+) -> NDArray[np.float64]:
     """Turns actions into physical learning rates.
 
     Args:
         actions: ``(..., n_layers)``. Continuous values are clipped to [-1, 1]: ``log`` goes log-uniformly from
             `lr_min` to `lr_max`, ``relative`` multiplies the current rate by ``relative_scale ** action`` within
-            those limits. ``discrete`` takes integers 0 to 10, tenths of `base_lr`.
+            those limits. ``relative_update`` goes log-uniformly from `update_ratio_min` to `update_ratio_max`: how far
+            the window is to move a layer, for which its rate is changed by as much as the last window fell short or
+            went beyond, within the limits. ``discrete`` takes integers 0 to 10, tenths of `base_lr`.
         current: ``(..., n_layers)``, the rates of the last window.
         config: The settings named above.
+        update_ratio: ``(..., n_layers)``, ‖Δθ‖/‖θ‖ of the last window. Where it is 0, or None, that of a window at
+            `base_lr` is taken to be ``BASE_UPDATE_RATIO``.
 
     Returns:
         Rates of the same shape.
@@ -121,8 +133,22 @@ def decode(actions: NDArray, current: NDArray, config: EnvConfig) -> NDArray[np.
     actions = np.clip(actions.astype(np.float64), -1.0, 1.0)
     if config.action == "relative":
         return np.clip(current * config.relative_scale**actions, config.lr_min, config.lr_max)
-    low, high = np.log(config.lr_min), np.log(config.lr_max)
+    if config.action == "relative_update":
+        wanted = _log_uniform(actions, config.update_ratio_min, config.update_ratio_max)
+        return np.clip(wanted * _rate_per_movement(current, config, update_ratio), config.lr_min, config.lr_max)
+    return _log_uniform(actions, config.lr_min, config.lr_max)
+
+
+def _log_uniform(actions: NDArray[np.float64], least: float, most: float) -> NDArray[np.float64]:
+    low, high = np.log(least), np.log(most)
     return np.exp(low + (actions + 1) / 2 * (high - low))
+
+
+def _rate_per_movement(current: NDArray, config: EnvConfig, update_ratio: NDArray | None) -> NDArray[np.float64]:
+    """Rate of the last window over what it moved, ``(..., n_layers)``."""
+    moved = np.zeros_like(current) if update_ratio is None else update_ratio
+    known = (moved > 0) & np.isfinite(moved)
+    return np.where(known, current / np.where(known, moved, 1.0), config.base_lr / BASE_UPDATE_RATIO)
 
 
 def _as_numbers(actions: NDArray, shape: tuple[int, ...], more: str = "") -> NDArray:

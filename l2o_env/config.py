@@ -17,7 +17,7 @@ from l2o_env.optimizers import RULES, own_settings
 ObservationForm = Literal["layers", "asg"]
 WindowForm = Literal["fixed", "asg", "asg_intended"]
 Curve = Literal["none", "warmup_poly"]
-ActionForm = Literal["log", "relative", "discrete", "log+guidance"]
+ActionForm = Literal["log", "relative", "relative_update", "discrete", "log+guidance"]
 RewardName = Literal["proxy_guided", "val_loss", "val_accuracy", "train_loss", "target_oracle"]
 GuidanceName = Literal["kl", "none", "l2sp", "si", "feature", "csg"]
 GuidanceSchedule = Literal["constant", "linear", "cosine", "warmup"]
@@ -48,8 +48,9 @@ class EnvConfig:
     observation: ObservationForm = "layers"
     """Statistics of each layer group (`layers`), or the few raw numbers that the released ASG observes (`asg`)."""
     action: ActionForm = "log"
-    """Action form: `log` (absolute rates), `relative` (to the current rates), `discrete` (factors of `base_lr`), or
-    `log+guidance` (absolute rates, and the weight of the guidance term as one more number)."""
+    """Action form: `log` (absolute rates), `relative` (to the current rates), `relative_update` (how far a window is to
+    move a layer's weights, relative to their norm), `discrete` (factors of `base_lr`), or `log+guidance` (absolute
+    rates, and the weight of the guidance term as one more number)."""
     reward: RewardName = "proxy_guided"
     """What is rewarded."""
     kl_weight: float = 1.0
@@ -96,14 +97,18 @@ class EnvConfig:
     lr_warmup: int = 100
     """Updates that the warm-up of `lr_curve` takes."""
     lr_min: float = None  # type: ignore[assignment]
-    """Smallest learning rate of the `log` and `relative` action forms. None: what suits the optimizer (1e-4 of SGD,
+    """Smallest learning rate of all action forms but `discrete`. None: what suits the optimizer (1e-4 of SGD,
     1e-5 of AdamW, 1e-6 of Lion)."""
     lr_max: float = None  # type: ignore[assignment]
-    """Largest learning rate of the `log` and `relative` action forms. None: 0.3, 3e-2, 3e-3."""
+    """Largest learning rate of all action forms but `discrete`. None: 0.3, 3e-2, 3e-3."""
     base_lr: float = None  # type: ignore[assignment]
     """Rate at the start of an episode, and the rate that `discrete` factors multiply. None: 0.02, 1e-3, 1e-4."""
     relative_scale: float = 2.0
     """Largest factor by which one `relative` action can change a rate."""
+    update_ratio_min: float = 1e-4
+    """Smallest ‖Δθ‖/‖θ‖ of a layer in a window that a `relative_update` action can ask for."""
+    update_ratio_max: float = 0.3
+    """Largest ‖Δθ‖/‖θ‖ likewise."""
     common_random_numbers: bool = False
     """Give all optimizees of a population the same pair, head initialisation and batches."""
     random_init: bool = False
@@ -225,7 +230,8 @@ _RULES: dict[str, _Rule] = {
     "epoch_updates": _or_none(require_integer),
     **dict.fromkeys(("common_random_numbers", "random_init", "compile", "cuda_graphs"), _flag),
     **dict.fromkeys(("kl_weight", "divergence_penalty", "guidance_weight", "weight_decay", "l2sp_head"), _NOT_NEGATIVE),
-    **dict.fromkeys(("lr_min", "lr_max", "base_lr", "csg_temperature"), _POSITIVE),
+    **dict.fromkeys(("lr_min", "lr_max", "base_lr", "update_ratio_min", "update_ratio_max"), _POSITIVE),
+    "csg_temperature": _POSITIVE,
     **dict.fromkeys(("guidance_weight_min", "guidance_weight_max"), _POSITIVE),
     **dict.fromkeys(("clip_norm", "guidance_cap"), _or_none(_POSITIVE)),
     "momentum": _number("a number in [0, 1)", lambda x: 0 <= x < 1),
@@ -255,6 +261,10 @@ _TOGETHER: tuple[tuple[Callable[[EnvConfig], bool], str], ...] = (
         "than that; give a larger budget or a smaller window.",
     ),
     (lambda c: c.lr_min < c.lr_max, "lr_min {lr_min} must be smaller than lr_max {lr_max}."),
+    (
+        lambda c: c.update_ratio_min < c.update_ratio_max,
+        "update_ratio_min {update_ratio_min} must be smaller than update_ratio_max {update_ratio_max}.",
+    ),
     (
         lambda c: c.guidance_weight_min < c.guidance_weight_max,
         "guidance_weight_min {guidance_weight_min} must be smaller than guidance_weight_max {guidance_weight_max}.",

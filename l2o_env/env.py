@@ -31,6 +31,8 @@ class Syn2RealEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
     |---|---|---|
     | `"log"` | `Box(-1, 1, (n_layers,))` | log-uniform from `lr_min` to `lr_max` |
     | `"relative"` | `Box(-1, 1, (n_layers,))` | current rate times `relative_scale ** action`, within those limits |
+    | `"relative_update"` | `Box(-1, 1, (n_layers,))` | ‖Δθ‖/‖θ‖ that the window is to make, log-uniform from \
+    `update_ratio_min` to `update_ratio_max` |
     | `"discrete"` | `MultiDiscrete([11] * n_layers)` | factor 0, 0.1, ..., 1 of `base_lr` |
     | `"log+guidance"` | `Box(-1, 1, (n_layers + 1,))` | as `"log"`, and the weight of the guidance term |
 
@@ -130,7 +132,7 @@ class Syn2RealEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         """
         if not self._running:
             raise ResetNeeded("There is no running episode: none was started or it has ended; call reset().")
-        rates, weight = decide(action, self.episodes.rates[0], self.config)
+        rates, weight = decide(action, self.episodes.rates[0], self.config, self.episodes.update_ratio[0])
         decision = Decision(rates[None], None if weight is None else weight[None])
         observation, result, info = self._advance(decision, fresh=False)
         terminated = bool(result.terminated[0])

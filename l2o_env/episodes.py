@@ -56,6 +56,7 @@ class Episodes:
         self.population = make_population(config, n)
         self.layout = self.population.layout
         self.rates = np.full((n, self.layout.n_layers), config.base_lr)
+        self.update_ratio = np.zeros_like(self.rates)  # of the last window; 0 before the first of an episode
         self.guidance_weights = np.full(n, config.guidance_weight)
         self.space = observation.space_for(config, self.layout.n_layers)
         self.previous: Measurements | None = None
@@ -117,6 +118,7 @@ class Episodes:
         before = window.measurements if self.previous is None else _select(fresh, window.measurements, self.previous)
         after = _select(diverged | resting, before, window.measurements)
         self.previous = after
+        self.update_ratio = np.where(resting[:, None], self.update_ratio, window.layers["update_ratio"])
         # 4. What is observed. Who rests would see the statistics of another batch: it keeps what it saw.
         seen = Window(window.layers, window.head, after, diverged)
         progress = population.done / config.budget
@@ -226,6 +228,7 @@ class Episodes:
         return {
             "population": self.population.get_state(),
             "rates": self.rates.copy(),
+            "update_ratio": self.update_ratio.copy(),
             "guidance_weights": self.guidance_weights.copy(),
             "previous": self.previous,
             "observations": None if self.observations is None else self.observations.copy(),
@@ -235,6 +238,7 @@ class Episodes:
         """Takes up a state that :meth:`get_state` returned."""
         self.population.set_state(state["population"])
         self.rates = state["rates"].copy()
+        self.update_ratio = state["update_ratio"].copy()
         self.guidance_weights = state["guidance_weights"].copy()
         self.previous = state["previous"]
         self.observations = deepcopy(state["observations"])

@@ -142,7 +142,7 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
             ResetNeeded: If there is no running episode.
         """
         self._require_episode()
-        return self._step(decide(actions, self.episodes.rates, self.config))
+        return self._step(decide(actions, self.episodes.rates, self.config, self.episodes.update_ratio))
 
     def step_rates(
         self, rates: NDArray[np.float64]

@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from l2o_env.action import (
     ACTION_SETTINGS,
+    BASE_UPDATE_RATIO,
     action_settings,
     action_space,
     check_action_settings,
@@ -24,6 +25,7 @@ from l2o_env.errors import ConfigError
 
 LOG = EnvConfig(optimizer="sgd", lr_min=1e-4, lr_max=1e-2)
 RELATIVE = EnvConfig(optimizer="sgd", action="relative", lr_min=1e-4, lr_max=1e-2, relative_scale=4.0)
+MOVING = EnvConfig(action="relative_update", update_ratio_min=1e-4, update_ratio_max=1e-2)
 DISCRETE = EnvConfig(optimizer="sgd", action="discrete", base_lr=0.05)
 CURRENT = np.array([2e-3, 1e-3, 5e-3])
 
@@ -49,6 +51,17 @@ def test_values_outside_the_box_are_clipped() -> None:
 def test_relative_multiplies_the_current_rate_within_the_limits() -> None:
     np.testing.assert_allclose(decode(np.array([0.5, -0.5, 1.0]), CURRENT, RELATIVE), [4e-3, 5e-4, 1e-2], rtol=1e-12)
     np.testing.assert_allclose(decode(np.zeros(3), CURRENT, RELATIVE), CURRENT)
+
+
+def test_a_relative_update_follows_from_what_the_last_window_moved() -> None:
+    # The middle of 1e-4 to 1e-2 is 1e-3. The first layer moved ten times as far, the second half, the third not at all.
+    actions, moved = np.array([0.0, 0.0, 1.0]), np.array([1e-2, 5e-4, 0.0])
+    expected = [2e-4, 2e-3, 1e-3 / BASE_UPDATE_RATIO * 1e-2]
+    np.testing.assert_allclose(decode(actions, CURRENT, MOVING, moved), expected, rtol=1e-12)
+    np.testing.assert_allclose(decode(actions, CURRENT, MOVING)[2], expected[2], rtol=1e-12)
+    broken = np.array([np.nan, np.inf, 1e-9])
+    np.testing.assert_allclose(decode(actions, CURRENT, MOVING, broken), [expected[2] / 10, expected[2] / 10, 3e-2])
+    np.testing.assert_allclose(decide(actions, CURRENT, MOVING, moved).rates, expected, rtol=1e-12)
 
 
 def test_discrete_takes_tenths_of_the_base_rate() -> None:
@@ -120,6 +133,7 @@ def test_physical_rates_are_checked() -> None:
     [
         (LOG, {"action": "log", "lr_min": 1e-4, "lr_max": 1e-2}),
         (RELATIVE, {"action": "relative", "lr_min": 1e-4, "lr_max": 1e-2, "base_lr": 0.02, "relative_scale": 4.0}),
+        (MOVING, {"action": "relative_update", "update_ratio_min": 1e-4, "update_ratio_max": 1e-2}),
         (DISCRETE, {"action": "discrete", "base_lr": 0.05}),
         (
             GUIDED,
@@ -134,16 +148,23 @@ def test_physical_rates_are_checked() -> None:
     ],
 )
 def test_settings_that_actions_are_decoded_by(config: EnvConfig, expected: dict[str, Any]) -> None:
-    expected = {**expected, "optimizer": "sgd", "beta2": None, "weight_decay": 5e-4}  # rates mean something to it
+    if config is not MOVING:  # rates mean something to the optimizer
+        expected = {**expected, "optimizer": "sgd", "beta2": None, "weight_decay": 5e-4}
     assert action_settings(config) == expected
     assert set(expected) <= set(ACTION_SETTINGS)
     # They are what gives actions their meaning: with the other settings of actions changed, it stays the same.
     others = {"lr_min": 2e-4, "lr_max": 2e-2, "base_lr": 0.03, "relative_scale": 3.0}
-    others |= {"guidance_weight_min": 0.2, "guidance_weight_max": 5.0}
+    others |= {
+        "update_ratio_min": 2e-4,
+        "update_ratio_max": 0.2,
+        "guidance_weight_min": 0.2,
+        "guidance_weight_max": 5.0,
+    }
     others |= {"optimizer": "rate_in_momentum", "beta2": 0.99, "weight_decay": 0.0}
     changed = replace(config, **{key: value for key, value in others.items() if key not in expected})
     actions = np.array([1, 3, 10, 0][: 3 + (config is GUIDED)])
-    for mine, theirs in zip(decide(actions, CURRENT, config), decide(actions, CURRENT, changed), strict=True):
+    moved = np.array([2e-3, 2e-3, 4e-3])  # so that rates stay within either limits
+    for mine, theirs in zip(*(decide(actions, CURRENT, each, moved) for each in (config, changed)), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     check_action_settings(expected, changed)
     for key in expected:

@@ -20,7 +20,7 @@ from tests.conformance import EnvConformance, assert_same, sb3_check_env
 from tests.tiny import TINY, settings_of
 
 IDS = sorted(name for name in gymnasium.registry if name.startswith("l2o_env/"))
-ACTIONS = ("log", "relative", "discrete")
+ACTIONS = ("log", "relative", "relative_update", "discrete")
 REWARDS = ("proxy_guided", "val_loss", "val_accuracy", "train_loss", "target_oracle")
 MakeEnv = Callable[..., Syn2RealEnv]
 
@@ -98,6 +98,24 @@ def test_training_well_is_rewarded_and_training_badly_punished(make_env: MakeEnv
     bad, infos = _play(make_env(budget=30, window=10, lr_max=10.0), [5.0, 5.0, 5.0])
     assert infos[-1]["val_ce"] > infos[0]["val_ce"]
     assert sum(bad) < 0
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_relative_update_moves_layers_as_far_as_was_asked_for(make_env: MakeEnv, optimizer: str) -> None:
+    wide = {"lr_min": 1e-8, "lr_max": 1.0, "update_ratio_min": 1e-4, "update_ratio_max": 1e-2}
+    env = make_env(action="relative_update", optimizer=optimizer, budget=60, **wide)
+    env.reset(seed=0)
+    moved = np.array([env.step(np.zeros(3))[4]["update_ratio"] for _ in range(20)])
+    # Whatever the first window did, the rates soon follow; how far a rate moves a layer differs between windows.
+    ratio = moved[5:] / 1e-3
+    assert 0.9 < np.exp(np.log(ratio).mean()) < 1.1
+    assert np.abs(np.log(ratio)).max() < np.log(3)
+    # What the last window moved is part of the state.
+    env.reset(seed=1)
+    env.step(np.zeros(3))
+    other = make_env(**vars(env.config))
+    other.set_state(env.get_state())
+    assert_same(other.step(np.ones(3)), env.step(np.ones(3)))
 
 
 @pytest.mark.parametrize("reward", REWARDS)

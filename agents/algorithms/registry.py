@@ -14,7 +14,7 @@ from l2o_env.asg import ASG
 from l2o_env.errors import ConfigError, unknown_name
 
 AlgorithmConfig = ReinforceConfig | SB3Config
-_CONTINUOUS = ("log", "relative", "log+guidance")
+_CONTINUOUS = ("log", "relative", "relative_update", "log+guidance")
 _ANY = (*_CONTINUOUS, "discrete")
 
 

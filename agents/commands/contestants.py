@@ -19,7 +19,7 @@ from agents.opponents.rate_setter import RateSetter
 from agents.options import environment_settings
 from agents.policy_folders import POLICY_FOLDERS, policy_folder, trained_on
 from l2o_env import pairs as pair_registry
-from l2o_env.action import ACTION_SETTINGS
+from l2o_env.action import ACTION_SETTINGS, action_settings
 from l2o_env.atomic import atomic_path
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, unknown_name
@@ -141,7 +141,12 @@ def common_settings(policies: Sequence[TrainedPolicy], overrides: dict[str, Any]
 
 
 def contestants_of(
-    policy: TrainedPolicy, config: EnvConfig, modes: tuple[Mode, ...], *, all_checkpoints: bool = False
+    policy: TrainedPolicy,
+    config: EnvConfig,
+    modes: tuple[Mode, ...],
+    *,
+    all_checkpoints: bool = False,
+    optimizer: str | None = None,
 ) -> list[Contestant]:
     """The checkpoints of a policy, each to be run with its own action form.
 
@@ -150,38 +155,54 @@ def contestants_of(
         config: Settings that all policies are evaluated with.
         modes: How it acts.
         all_checkpoints: Whether the target oracle is to choose among all checkpoints, which run deterministic then.
+        optimizer: What makes the updates, over whose rates its actions are taken; None: that of its training.
 
     Raises:
         ConfigError: If a checkpoint cannot be read, or its actions are not those of its run's settings.
     """
     contestants = [
-        _contestant(policy, folder, config, modes, "source" if name == "best" else "last")
+        _contestant(policy, folder, config, modes, "source" if name == "best" else "last", optimizer)
         for name, folder in policy.checkpoints.items()
     ]
     for folder in policy.others if all_checkpoints and "deterministic" in modes else ():
-        contestants.append(_contestant(policy, folder, config, ("deterministic",), "checkpoint"))
+        contestants.append(_contestant(policy, folder, config, ("deterministic",), "checkpoint", optimizer))
     return contestants
 
 
 def _contestant(
-    policy: TrainedPolicy, folder: Path, config: EnvConfig, modes: tuple[Mode, ...], selection: SelectionRule
+    policy: TrainedPolicy,
+    folder: Path,
+    config: EnvConfig,
+    modes: tuple[Mode, ...],
+    selection: SelectionRule,
+    optimizer: str | None,
 ) -> Contestant:
     agent = load(folder)
     own = agent.action_settings
     if policy.config is not None:
         agent.check_env(replace(policy.config, **agent.config_overrides))
         own = {key: getattr(policy.config, key) for key in ACTION_SETTINGS}
+    settings = replace(config, **{**own, **agent.config_overrides})
+    if optimizer is not None:
+        settings = settings.with_optimizer(optimizer)
     return Contestant(
         policy=policy.name,
-        load=partial(load, folder),
+        load=partial(load, folder) if optimizer is None else partial(_load_for, folder, settings),
         digest=folder_digest(folder),
-        config=replace(config, **{**own, **agent.config_overrides}),
+        config=settings,
         selection=selection,
         run=policy.run,
         checkpoint=folder.name if selection == "checkpoint" else "",
         trained_on=policy.trained_on,
         modes=modes if agent.output == "action" else ("deterministic",),
     )
+
+
+def _load_for(folder: Path, config: EnvConfig) -> Agent:
+    """A policy whose actions are taken for those of other settings."""
+    agent = load(folder)
+    agent.action_settings = action_settings(config)
+    return agent
 
 
 def opponents(names: Sequence[str], config: EnvConfig, seed: int) -> list[Contestant]:

@@ -102,6 +102,8 @@ class EvaluateArgs:
     """Optimizer updates of an episode."""
     window: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: that of training)")] = None
     """Optimizer updates between two actions."""
+    optimizer: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: that of training)")] = None
+    """What makes the updates. Actions that are rates are taken over the rates that suit this optimizer."""
     env: EnvAssignments = ()
     """Any other setting of the environment, such as batch_size=6; can be given many times. The default is that of
     training."""
@@ -153,11 +155,17 @@ def evaluate_runs(args: EvaluateArgs, reporter: Reporter | None = None) -> pd.Da
     reporter = reporter or Reporter()
     policies = [find_policy(argument) for argument in args.runs]
     config = common_settings(policies, given_settings(args.env, args.device, budget=args.budget, window=args.window))
+    if args.optimizer is not None:
+        config = config.with_optimizer(args.optimizer)
     trained = [
         contestant
         for policy in policies
-        for contestant in contestants_of(policy, config, args.modes, all_checkpoints=args.all_checkpoints)
+        for contestant in contestants_of(
+            policy, config, args.modes, all_checkpoints=args.all_checkpoints, optimizer=args.optimizer
+        )
     ]
+    for policy in policies if args.optimizer is not None else ():
+        _tell_optimizer(policy, config, reporter)
     hand_made = opponents(_opponent_names(args, config), config, args.seed)
     _check_names(policies, hand_made, args)
     pairs = tuple(dict.fromkeys(args.pairs or pair_registry.names("test")))
@@ -166,6 +174,16 @@ def evaluate_runs(args: EvaluateArgs, reporter: Reporter | None = None) -> pd.Da
         folder.path.mkdir(parents=True, exist_ok=True)
     results = _Evaluation(args, policies, config, pairs, folder, reporter).run(trained, hand_made)
     return results.table
+
+
+def _tell_optimizer(policy: TrainedPolicy, config: EnvConfig, reporter: Reporter) -> None:
+    trained = policy.config
+    if trained is None or trained.optimizer != config.optimizer:
+        was = "another optimizer" if trained is None else trained.optimizer
+        reporter.say(
+            f"{policy.name!r} was trained with {was}: its actions are taken over the rates of {config.optimizer}, "
+            f"{config.lr_min:g} to {config.lr_max:g}."
+        )
 
 
 def evaluate_command(args: EvaluateArgs, reporter: Reporter | None = None) -> int:

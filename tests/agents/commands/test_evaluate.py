@@ -106,6 +106,19 @@ def test_policies_are_compared_with_themselves_without_statistics(
     assert "name deterministic among the --modes" in capsys.readouterr().err
 
 
+def test_another_optimizer_than_that_of_training_is_told(
+    tmp_path: Path, undrawn: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = run_folder(tmp_path / "a"), tmp_path / "out"
+    assert _evaluate(out, run, "--optimizer", "lion") == 0
+    told = "'a' was trained with adamw: its actions are taken over the rates of lion, 1e-06 to 0.003."
+    assert told in " ".join(capsys.readouterr().err.split())
+    rates = pd.read_parquet(out / "actions.parquet").query("policy == 'a' and step > 0")["lr"]
+    assert rates.between(1e-6, 3e-3).all()
+    assert _evaluate(tmp_path / "other", run, "--optimizer", "adam") == 2
+    assert "Unknown optimizer 'adam'. Did you mean 'adamw'" in capsys.readouterr().err
+
+
 def test_pairs_without_target_or_proxy_test_images_are_evaluated_too(tmp_path: Path) -> None:
     unseen = replace(tiny_pair(name="tiny-unseen"), proxy_test=None)
     for name, pair in (("tiny-unseen", unseen), ("tiny-blind", replace(unseen, target=None))):
