@@ -28,6 +28,8 @@ class Inputs:
         rates: Current learning rates ``(N, n_layers)``.
         progress: Share of the update budget that is used up ``(N,)``.
         layout: The layer groups.
+        masked: ``(N, 1 or n_layers, n_features)``; features that the observation is not to tell, see
+            :func:`features_of`. None: all are told.
     """
 
     window: Window
@@ -35,6 +37,7 @@ class Inputs:
     rates: NDArray[np.float64]
     progress: NDArray[np.float64]
     layout: Layout
+    masked: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,23 @@ FEATURES: tuple[Feature, ...] = (
 
 N_FEATURES = len(FEATURES)
 FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
+SOURCES: dict[str, tuple[str, ...]] = {
+    "loss": ("train_ce", "train_ce_change"),
+    "proxy": ("guidance_rms", "cosine", "train_kl", "val_kl", "train_kl_change", "val_kl_change"),
+    "validation": ("val_ce", "val_kl", "val_ce_change", "val_kl_change"),
+}
+"""What a training loop may not have (the loss of its task, a proxy, a validation), and which features need it."""
 _LOW = np.array([feature.low for feature in FEATURES], np.float32)
 _HIGH = np.array([feature.high for feature in FEATURES], np.float32)
 _LOG = np.array([k for k, feature in enumerate(FEATURES) if feature.log])
+
+
+def features_of(*sources: str) -> NDArray[np.bool_]:
+    """Which features need one of ``SOURCES``, ``(n_features,)``: where it lacks, they are masked.
+
+    A masked feature looks as if what it is made of were 0: no gradient, no loss, no change.
+    """
+    return np.isin(FEATURE_NAMES, [name for source in sources for name in SOURCES[source]])
 
 
 def observation_space(n_layers: int) -> spaces.Box:
@@ -119,6 +136,8 @@ def encode(inputs: Inputs) -> NDArray[np.float32]:
     features = np.empty((*inputs.rates.shape, N_FEATURES))
     for k, feature in enumerate(FEATURES):
         features[..., k] = feature.compute(inputs)
+    if inputs.masked is not None:
+        features = np.where(inputs.masked, 0.0, features)
     features[..., _LOG] = np.log10(np.maximum(features[..., _LOG], 10.0 ** _LOW[_LOG].astype(float)))
     features = np.clip(np.where(np.isnan(features), _HIGH, features), _LOW, _HIGH)
     return features.reshape(len(features), -1).astype(np.float32)

@@ -20,6 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("agents.reinforce", "agents.sb3", "agents.opponents"),
     ("agents.algorithms",),
     ("agents.base", "agents.policy_files", "agents.options"),
+    ("l2o_env.training",),
     ("l2o_env.evaluation",),
     ("l2o_env.asg",),
     ("l2o_env.env",),

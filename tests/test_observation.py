@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from l2o_env.observation import (
     Inputs,
     encode,
     feature_table,
+    features_of,
     observation_space,
     split_layers,
 )
@@ -138,3 +140,17 @@ def test_other_observations_cannot_be_split() -> None:
         ConfigError, match=r"12 numbers, which is no multiple of the \d+ features.*observation='layers'"
     ):
         split_layers(np.zeros((2, 12), np.float32))
+
+
+def test_a_masked_feature_looks_like_a_quantity_of_0() -> None:
+    names = [FEATURE_NAMES[k] for k in np.flatnonzero(features_of("loss", "proxy"))]
+    assert names == [
+        "guidance_rms", "cosine", "train_ce", "train_kl", "val_kl", "train_ce_change", "train_kl_change",
+        "val_kl_change",
+    ]  # fmt: skip
+    masked = features_of("proxy", "validation")
+    told, hidden = (split_layers(encode(replace(_inputs(), masked=mask)))[0] for mask in (None, masked[None, None]))
+    np.testing.assert_array_equal(hidden[:, ~masked], told[:, ~masked])
+    of_zero = [-6.0 if name == "guidance_rms" else 0.0 for name in np.array(FEATURE_NAMES)[masked]]
+    np.testing.assert_array_equal(hidden[:, masked], [of_zero] * 2)
+    assert not features_of().any()

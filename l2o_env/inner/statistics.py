@@ -83,6 +83,22 @@ class GradientSums(NamedTuple):
         return GradientSums(*(torch.where(mask[:, None], b, a) for a, b in zip(self, other, strict=True)))
 
 
+class WeightSums(NamedTuple):
+    """Sums of squares over each layer group, ``(..., n_layers)`` each; what the statistics need of the weights.
+
+    Attributes:
+        change2: Of the window's change.
+        start2: Of the weights at the start of the window.
+        difference2: Of the difference to the reference weights.
+        reference2: Of those.
+    """
+
+    change2: Tensor
+    start2: Tensor
+    difference2: Tensor
+    reference2: Tensor
+
+
 def gradient_sums(
     layout: Layout, *, gradient: Tensor, guidance_gradient: Tensor, guidance_weight: float | Tensor, momentum: Tensor
 ) -> GradientSums:
@@ -120,6 +136,14 @@ def layer_statistics(
     Returns:
         The statistics.
     """
+    counts = torch.tensor(layout.group_sizes, dtype=weights.dtype, device=weights.device)
+    head = layout.unflatten(weights)[layout.head_weight].flatten(weights.dim() - 1)
+    sums = weight_sums(layout, weights=weights, reference=reference, window_start=window_start)
+    return statistics_of(gradients, sums, counts, head)
+
+
+def weight_sums(layout: Layout, *, weights: Tensor, reference: Tensor, window_start: Tensor) -> WeightSums:
+    """Sums up what :func:`layer_statistics` needs of the weights; its arguments."""
 
     def factors(now: Tensor, first: Tensor, start: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         moved = now - start
@@ -127,15 +151,24 @@ def layer_statistics(
         moved = now - first
         yield from ((moved, moved), (first, first))
 
-    change2, start2, difference2, reference2 = _sums_of_products(layout, factors, weights, reference, window_start)
-    counts = torch.tensor(layout.group_sizes, dtype=weights.dtype, device=weights.device)
-    head = layout.unflatten(weights)[layout.head_weight].flatten(weights.dim() - 1)
+    return WeightSums(*_sums_of_products(layout, factors, weights, reference, window_start))
+
+
+def statistics_of(gradients: GradientSums, weights: WeightSums, counts: Tensor, head: Tensor) -> LayerStatistics:
+    """The statistics of a window from sums, which may be those of several processes.
+
+    Args:
+        gradients: Sums of the window's last batch.
+        weights: Sums of the weights.
+        counts: Weights of each layer group ``(n_layers,)``.
+        head: The head's last weight matrix, flat, ``(..., n)``.
+    """
     return LayerStatistics(
         task_rms=(gradients.task2 / counts).sqrt(),
         guidance_rms=(gradients.guidance2 / counts).sqrt(),
         cosine=_cosine(gradients.both, gradients.task2, gradients.guidance2),
-        update_ratio=(change2 / (start2 + _TINY)).sqrt(),
-        drift=(difference2 / (reference2 + _TINY)).sqrt(),
+        update_ratio=(weights.change2 / (weights.start2 + _TINY)).sqrt(),
+        drift=(weights.difference2 / (weights.reference2 + _TINY)).sqrt(),
         alignment=_cosine(gradients.aligned, gradients.momentum2, gradients.gradient2),
         head_mean=head.mean(-1),
         head_std=head.std(-1, correction=0),
