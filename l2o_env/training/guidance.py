@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -80,6 +82,34 @@ class ProxyGuidance:
             )
 
 
+class PassParameters:
+    """The parameters as a pass forward uses them: FSDP2 puts whole ones in place of its shards, but not for longer.
+
+    Args:
+        network: The network; nothing is kept of one that is not sharded.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._kept: dict[str, Tensor] = {}
+        sharded = any(hasattr(module, "reshard") for module in network.modules())
+        modules = network.named_modules() if sharded else ()
+        self._handles = [m.register_forward_pre_hook(partial(self._keep, name)) for name, m in modules]
+
+    def _keep(self, prefix: str, module: nn.Module, args: tuple[Any, ...]) -> None:
+        for name, p in module.named_parameters(prefix, recurse=False):
+            self._kept[name] = p
+
+    def used(self, names: Iterable[str], parameters: Iterable[Tensor]) -> list[Tensor]:
+        """What the last pass used in place of the parameters of these names."""
+        return [self._kept.get(name, p) for name, p in zip(names, parameters, strict=True)]
+
+    def close(self) -> None:
+        """Keeps nothing any more."""
+        for handle in self._handles:
+            handle.remove()
+        self._kept.clear()
+
+
 class GuidanceGradient:
     """The gradient of the divergence by itself, of the batches of one update.
 
@@ -92,29 +122,45 @@ class GuidanceGradient:
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
+        self._pass = PassParameters(parameters.network)
         self.clear()
 
     def clear(self) -> None:
         """Forgets what was noted."""
-        self.total: Tensor | None = None
-        """Sum over batches of the gradients, each times what its loss counts, ``(1, n)``."""
-        self.share: Tensor | None = None
-        """Sum of what they count, a scalar."""
+        self._total: list[Tensor] = []
+        self._share: Tensor | None = None
+
+    def close(self) -> None:
+        """Keeps nothing any more."""
+        self._pass.close()
+        self.clear()
 
     def noted(self, divergence: Tensor, weight: float) -> Tensor:
         """The weighted term; its gradient is noted when the loss that it is part of goes backward."""
-        tensors = self._parameters.tensors()
-        if tensors[0].grad is None:  # gradients were set back: these are the batches of another update
+        parameters = self._parameters.tensors()
+        if parameters[0].grad is None:  # gradients were set back: these are the batches of another update
             self.clear()
-        found = torch.autograd.grad(divergence, tensors, retain_graph=True, allow_unused=True)
-        flat = self._parameters.flat(found)
+        used = self._pass.used(self._parameters.layout.names, parameters)
+        found = torch.autograd.grad(divergence, used, retain_graph=True, allow_unused=True)
+        gradients = [torch.zeros_like(p) if g is None else g for g, p in zip(found, used, strict=True)]
         term = weight * divergence
 
         def note(share: Tensor) -> None:
-            first = self.total is None or self.share is None
-            self.total = flat * share if first else self.total + flat * share  # type: ignore[operator]
-            self.share = share.float() if first else self.share + share  # type: ignore[operator]
+            before = self._total or [torch.zeros_like(gradient) for gradient in gradients]
+            self._total = [a + share * b for a, b in zip(before, gradients, strict=True)]
+            self._share = share.float() + (0.0 if self._share is None else self._share)
 
         if term.requires_grad:
             term.register_hook(note)
         return term
+
+    def take(self) -> tuple[Tensor, Tensor] | None:
+        """The gradient of the mean divergence ``(1, n)``, of the part that this process holds, and how much it counts.
+
+        Of several processes it is the mean over their batches: in each there is only its own. None, if there was none.
+        """
+        total, share = self._total, self._share
+        self.clear()
+        if share is None:
+            return None
+        return self._parameters.mean([gradient / share for gradient in total]), share

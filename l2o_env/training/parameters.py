@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from l2o_env.errors import ConfigError
 from l2o_env.models.layout import Layout
-from l2o_env.training.processes import Processes, local
+from l2o_env.training.processes import Processes, local, part_like
 
 
 class Parameters:
@@ -26,11 +26,11 @@ class Parameters:
     """
 
     def __init__(self, network: nn.Module, layout: Layout, processes: Processes) -> None:
-        self._network, self.layout, self.processes = network, layout, processes
+        self.network, self.layout, self.processes = network, layout, processes
 
     def tensors(self) -> list[nn.Parameter]:
         """The parameters, group after group."""
-        named = dict(self._network.named_parameters())
+        named = dict(self.network.named_parameters())
         return [named[name] for name in self.layout.names]
 
     def here(self) -> Layout:
@@ -59,6 +59,12 @@ class Parameters:
             parts.append((part.to_dense() if part.is_sparse else part).reshape(-1).float())
         return torch.cat(parts)[None]
 
+    @torch.no_grad()
+    def mean(self, tensors: Iterable[Tensor]) -> Tensor:
+        """Whole tensors that each process has others of, as their mean over the processes, like :meth:`flat`."""
+        pairs = zip(self.tensors(), tensors, strict=True)
+        return self.flat([part_like(p, self.processes.mean(tensor)) for p, tensor in pairs])
+
     def scaled(self, flat: Tensor) -> Tensor:
         """A vector whose squares sum up over the processes to those of the whole."""
         if self.processes.n == 1:
@@ -79,7 +85,7 @@ class Parameters:
 
     def head(self) -> Tensor:
         """The head's last weight matrix, flat, ``(1, n)``."""
-        weight = dict(self._network.named_parameters())[self.layout.head_weight].detach()
+        weight = dict(self.network.named_parameters())[self.layout.head_weight].detach()
         whole = getattr(weight, "full_tensor", None)
         return (weight if whole is None else whole()).reshape(1, -1).float()
 

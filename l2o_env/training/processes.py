@@ -15,6 +15,17 @@ def local(tensor: Tensor) -> Tensor:
     return tensor if to_local is None else to_local()
 
 
+def part_like(sharded: Tensor, whole: Tensor) -> Tensor:
+    """The part of a tensor that this process holds of another of its shape; all of it, if that is not sharded."""
+    if not hasattr(sharded, "placements"):
+        return whole
+    from torch.distributed.tensor import DTensor, Replicate
+
+    mesh = sharded.device_mesh
+    copies = DTensor.from_local(whole, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    return copies.redistribute(mesh, sharded.placements).to_local()  # type: ignore[attr-defined]
+
+
 class Processes:
     """The processes that train one network together; one alone, if there are no others.
 

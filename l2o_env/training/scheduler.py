@@ -1,4 +1,7 @@
-"""A policy as a learning-rate scheduler."""
+"""A policy as a learning-rate scheduler.
+
+Longer than other files, because it is the contract that users read: a third of it are docstrings.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from l2o_env.errors import ConfigError, require_integer
+from l2o_env.errors import ConfigError
 from l2o_env.evaluation.agent import AgentLike
 from l2o_env.models.adapted.heads import find_head
 from l2o_env.results.event_log import LAYER_TAGS
+from l2o_env.training.clock import WindowClock
 from l2o_env.training.group_rates import GroupRates
 from l2o_env.training.groups import layer_groups, layout_of, plain
 from l2o_env.training.guidance import GuidanceGradient, ProxyGuidance
@@ -27,8 +31,6 @@ from l2o_env.training.policies import DEFAULT, find_policy
 from l2o_env.training.processes import Processes
 from l2o_env.training.window import Seen, WindowMeter
 
-WINDOWS = 20
-"""Windows that a training is divided into, as in the environment's own episodes."""
 STATE_VERSION = 1
 _LARGEST_SHARE = 1e3
 """A guidance that counts more than so many times in the loss was multiplied for half precision."""
@@ -94,8 +96,7 @@ class LearnedRates(LRScheduler):
     ) -> None:
         optimizer, network = innermost(optimizer), plain(model)
         rule = rule_of(optimizer)
-        self.total_updates = require_integer("total_updates", total_updates)
-        self.window = max(total_updates // WINDOWS, 1) if window is None else require_integer("window", window)
+        self._clock = WindowClock.of(total_updates, window)
         self.guidance_weight, self._scaler = guidance_weight, scaler
         groups = layer_groups(network, head=head) if groups is None else groups
         layout = layout_of(network, groups)
@@ -112,9 +113,7 @@ class LearnedRates(LRScheduler):
         self._guidance_gradient = GuidanceGradient(self._parameters)
         momentum = None if rule is None else rule.momentum_buffer
         self._meter = WindowMeter(self._parameters, momentum, self._guidance_gradient)
-        self.updates = 0
-        """Updates that the optimizer has made."""
-        self._in_window, self._ended, self._measured = 0, False, False
+        self._measured = False
         self._validation: list[float | Tensor] = [np.nan, np.nan]
         self._validated, self._warned = [False, False], set[str]()
         self.statistics: dict[str, NDArray[np.float64]] = {}
@@ -129,9 +128,10 @@ class LearnedRates(LRScheduler):
             raise ConfigError(
                 "The optimizer's step was replaced, perhaps by torch.compile; make the scheduler before that."
             ) from error
+        # A compiled step leaves its graph for them: what they count is no part of it.
         self._hooks = [
-            optimizer.register_step_pre_hook(self._before_update),
-            optimizer.register_step_post_hook(self._after_update),
+            optimizer.register_step_pre_hook(torch.compiler.disable(self._before_update)),
+            optimizer.register_step_post_hook(torch.compiler.disable(self._after_update)),
         ]
 
     # --- what a training loop calls ----------------------------------------------------------------------------------
@@ -140,6 +140,16 @@ class LearnedRates(LRScheduler):
     def layers(self) -> tuple[str, ...]:
         """Names of the layer groups, from the input to the head."""
         return self._parameters.layout.group_names
+
+    @property
+    def updates(self) -> int:
+        """Updates that the optimizer has made."""
+        return self._clock.updates
+
+    @property
+    def total_updates(self) -> int:
+        """Updates of the whole training."""
+        return self._clock.total
 
     @property
     def started(self) -> bool:
@@ -230,6 +240,7 @@ class LearnedRates(LRScheduler):
         """Leaves the optimizer and the network alone from now on; the rates stay as they are."""
         for hook in self._hooks:
             hook.remove()
+        self._guidance_gradient.close()
         if self._proxy is not None:
             self._proxy.close()
 
@@ -255,7 +266,7 @@ class LearnedRates(LRScheduler):
             self.measure()
         if not self.started:
             self._act()
-            if self._in_window + 1 < self._length():  # else they are those of the window's last update too
+            if not self._clock.last:  # else they are those of the window's last update too
                 self._meter.forget_gradients()
 
     def _after_update(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
@@ -265,32 +276,26 @@ class LearnedRates(LRScheduler):
         found_inf = getattr(optimizer, "found_inf", None)
         if found_inf is not None:
             self._meter.skip(found_inf)
-        self.updates += 1
-        self._in_window += 1
+        self._clock.tick()
         if self.updates > self.total_updates:
             self._warn(
                 f"The optimizer has made more than total_updates={self.total_updates} updates; the last rates stay."
             )
-        self._ended = self._in_window == self._length()
-
-    def _length(self) -> int:
-        """Updates of the window that is going on; 0 if there is none any more."""
-        return max(min(self.window, self.total_updates - (self.updates - self._in_window)), 0)
 
     def _due(self) -> bool:
         """Whether the gradients of the coming update are to be measured."""
-        return not self.started or self._in_window + 1 == self._length()
+        return not self.started or self._clock.last
 
     # --- what the policy does ----------------------------------------------------------------------------------------
 
     def _act_if_ended(self) -> None:
         """Also before the next window begins, for loops that never call :meth:`step`."""
-        if self._ended:
+        if self._clock.ended:
             self._act()
 
     def _act(self) -> None:
         """Reads what the window has come to, and sets the rates that the policy chooses."""
-        self._ended, first = False, not self.started
+        first = not self.started
         found_inf = getattr(self.optimizer, "found_inf", None)
         if first and found_inf is not None:
             self._meter.skip(found_inf)
@@ -300,20 +305,16 @@ class LearnedRates(LRScheduler):
                 f"The guidance counts {seen.share:.3g} times in the loss: a GradScaler multiplies it. Make the "
                 "scheduler with scaler=, so that its gradient can be told from the task's."
             )
-        if seen.skipped:
-            self._go_on(0 if first else seen.skipped)
+        if seen.skipped:  # the window goes on for as many updates as were not made
+            self._meter.skipped = None
+            self._meter.forget_gradients()
+            self._clock.take_back(0 if first else seen.skipped)
             return
-        if self.updates < self.total_updates:
+        if not self._clock.over:
             self._choose(seen)
         if not first:
-            self._in_window = 0
+            self._clock.next_window()
             self._meter.begin()
-
-    def _go_on(self, skipped: int) -> None:
-        """The window goes on for as many updates as were not made."""
-        self._meter.skipped = None
-        self._meter.forget_gradients()
-        self.updates, self._in_window = self.updates - skipped, self._in_window - skipped
 
     def _choose(self, seen: Seen) -> None:
         self.statistics = {name: values[0] for name, values in seen.layers.items()}
@@ -353,11 +354,7 @@ class LearnedRates(LRScheduler):
         return {
             "version": STATE_VERSION,
             "layers": list(self.layers),
-            "total_updates": self.total_updates,
-            "window": self.window,
-            "updates": self.updates,
-            "in_window": self._in_window,
-            "ended": self._ended,
+            "clock": self._clock.get_state(),
             "measured": self._measured,
             "rates": self.rates.tolist(),
             "sound": self._sound.tolist(),
@@ -384,9 +381,7 @@ class LearnedRates(LRScheduler):
                 raise ConfigError(f"The scheduler's state has {key} {state.get(key)!r}; this scheduler has {mine!r}.")
         self._player.set_state(state["player"])
         self._meter.set_state(state["meter"])
-        self.total_updates, self.window = state["total_updates"], state["window"]
-        self.updates, self._in_window = state["updates"], state["in_window"]
-        self._ended, self._measured = state["ended"], state["measured"]
+        self._clock, self._measured = WindowClock(**state["clock"]), state["measured"]
         self.rates, self._sound = np.array(state["rates"]), np.array(state["sound"])
         self.guidance_weight = state["guidance_weight"]
         self._validation, self._validated = list(state["validation"]), list(state["validated"])

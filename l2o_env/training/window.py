@@ -124,10 +124,9 @@ class WindowMeter:
         total = parameters.flat([p.grad for p in tensors])
         total = total if fused is None else total / fused
         guidance, share = torch.zeros_like(total), None
-        if self._guidance.total is not None and self._guidance.share is not None:
-            guidance = parameters.processes.mean(self._guidance.total / self._guidance.share)
-            share = self._guidance.share / (scale if fused is None else fused)
-        self._guidance.clear()
+        noted = self._guidance.take()
+        if noted is not None:
+            guidance, share = noted[0], noted[1] / (scale if fused is None else fused)
         momentum = [optimizer.state.get(p, {}).get(self._momentum) if self._momentum else None for p in tensors]
         sums = gradient_sums(
             parameters.here(),
