@@ -20,14 +20,17 @@ from l2o_env.training.window import Seen
 _OF_SOURCE = ("loss", "proxy", "validation")
 """What each loss but the last is known by; the last, KL of a validation, needs two of them."""
 
+ANY_OPTIMIZER = "relative_update"
+"""The action form that means the same with any optimizer."""
 SAME = 1e-4
 """Actions that differ by no more are the same, on machines that round in their own ways."""
 
 
 def settings_of(agent: BaseAgent, optimizer: str) -> EnvConfig:
-    """The environment that a policy acts as if in: its own settings, or those that suit an optimizer."""
-    settings = getattr(agent, "action_settings", None) or {"optimizer": optimizer}
-    return EnvConfig.from_saved(settings)
+    """The environment that a policy acts as if in: its own settings, and where it has none, those of an optimizer."""
+    settings = dict(getattr(agent, "action_settings", {}))
+    own = {"optimizer": optimizer} if settings.get("action", ANY_OPTIMIZER) == ANY_OPTIMIZER else {}
+    return EnvConfig.from_saved(own | settings)
 
 
 class PolicyPlayer:
@@ -67,7 +70,7 @@ class PolicyPlayer:
         assert self._chosen is not None
         if self._agent.output == "rates":
             return Decision(np.asarray(self._chosen[0], np.float64), None)
-        return decide(self._chosen[0], rates, self._config)
+        return decide(self._chosen[0], rates, self._config, seen.layers["update_ratio"][0])
 
     def _choose(self, observation: NDArray[np.float32]) -> None:
         self._chosen, self._memory = self._agent.act(observation, self._memory, True)

@@ -21,9 +21,9 @@ def part_like(sharded: Tensor, whole: Tensor) -> Tensor:
         return whole
     from torch.distributed.tensor import DTensor, Replicate
 
-    mesh = sharded.device_mesh
+    mesh = sharded.device_mesh  # type: ignore[attr-defined]
     copies = DTensor.from_local(whole, mesh, [Replicate()] * mesh.ndim, run_check=False)
-    return copies.redistribute(mesh, sharded.placements).to_local()  # type: ignore[attr-defined]
+    return copies.redistribute(mesh, sharded.placements).to_local()
 
 
 class Processes:

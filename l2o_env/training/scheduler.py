@@ -26,7 +26,7 @@ from l2o_env.training.groups import layer_groups, layout_of, plain
 from l2o_env.training.guidance import GuidanceGradient, ProxyGuidance
 from l2o_env.training.optimizer_kinds import check_kind, innermost, rule_of
 from l2o_env.training.parameters import Parameters
-from l2o_env.training.player import PolicyPlayer, settings_of
+from l2o_env.training.player import ANY_OPTIMIZER, PolicyPlayer, settings_of
 from l2o_env.training.policies import DEFAULT, find_policy
 from l2o_env.training.processes import Processes
 from l2o_env.training.window import Seen, WindowMeter
@@ -104,7 +104,7 @@ class LearnedRates(LRScheduler):
         self._group_rates = GroupRates(optimizer, self._parameters)
         agent = find_policy(policy)
         settings = settings_of(agent, "adamw" if rule is None else rule.name)
-        if agent.output == "action":
+        if agent.output == "action" and settings.action != ANY_OPTIMIZER:
             check_kind(optimizer, settings.optimizer, any_optimizer=any_optimizer)
         self._player = PolicyPlayer(agent, settings, layout)
         self._proxy = None

@@ -41,7 +41,7 @@ class Asked:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("action", ["log", "relative"])
+@pytest.mark.parametrize("action", ["log", "relative", "relative_update"])
 def test_it_sets_the_rates_that_the_environment_sets(tiny: str, optimizer: str, action: str) -> None:
     env = Syn2RealEnv(
         **{**TINY, "optimizer": optimizer, "action": action, "implementation": "looped", "clip_norm": None}
@@ -376,6 +376,11 @@ def test_a_scheduler_after_the_step_was_replaced_is_told() -> None:
     optimizer.step = len  # type: ignore[method-assign, assignment]
     with pytest.raises(ConfigError, match="make the scheduler before"):
         LearnedRates(optimizer, model, policy(), total_updates=4)
+
+
+def test_a_policy_that_means_movements_goes_with_any_optimizer() -> None:
+    model, optimizer, rates = scheduled(optimizer=torch.optim.SGD, agent=policy(action="relative_update"))
+    assert len({row[0] for row in train(model, optimizer, rates, batches(12))}) == 4
 
 
 def test_any_optimizer_will_do_if_asked() -> None:
