@@ -109,6 +109,9 @@ class EnvConfig:
     """Smallest ‖Δθ‖/‖θ‖ of a layer in a window that a `relative_update` action can ask for."""
     update_ratio_max: float = 0.3
     """Largest ‖Δθ‖/‖θ‖ likewise."""
+    feature_dropout: float = 0.0
+    """Probability with which an episode's observations lack what needs the task's loss, and likewise the proxy, and the
+    validation: a policy that saw such episodes bears training loops without them. Evaluation masks nothing."""
     common_random_numbers: bool = False
     """Give all optimizees of a population the same pair, head initialisation and batches."""
     random_init: bool = False
@@ -236,6 +239,7 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("clip_norm", "guidance_cap"), _or_none(_POSITIVE)),
     "momentum": _number("a number in [0, 1)", lambda x: 0 <= x < 1),
     "beta2": _or_none(_number("a number in [0, 1)", lambda x: 0 <= x < 1)),
+    "feature_dropout": _number("a number in [0, 1]", lambda x: 0 <= x <= 1),
     "relative_scale": _number("a finite number > 1", lambda x: x > 1),
     "action": _one_of("action form", ActionForm),
     "windows": _one_of("window form", WindowForm),
@@ -268,6 +272,11 @@ _TOGETHER: tuple[tuple[Callable[[EnvConfig], bool], str], ...] = (
     (
         lambda c: c.guidance_weight_min < c.guidance_weight_max,
         "guidance_weight_min {guidance_weight_min} must be smaller than guidance_weight_max {guidance_weight_max}.",
+    ),
+    (
+        lambda c: c.feature_dropout == 0 or c.observation == "layers",
+        "feature_dropout is {feature_dropout} and masks features of observation='layers'; observation is "
+        "{observation!r}.",
     ),
     (
         lambda c: c.action != "log+guidance" or c.guidance != "none",

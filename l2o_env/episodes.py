@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from l2o_env import observation, pairs
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.feature_dropout import FeatureDropout
 from l2o_env.guidance.weight import scheduled_weight
 from l2o_env.inner.build import make_population
 from l2o_env.inner.window import Measurements, Start, Window
@@ -61,6 +62,7 @@ class Episodes:
         self.space = observation.space_for(config, self.layout.n_layers)
         self.previous: Measurements | None = None
         self.observations: NDArray[np.float32] | None = None
+        self.dropout = FeatureDropout(config.feature_dropout, n)
         self.updates_made = 0  # by all optimizees together, since the population was built
 
     def start(self, rngs: Sequence[np.random.Generator], indices: Sequence[int], pair: str | None) -> None:
@@ -74,6 +76,7 @@ class Episodes:
         common = self._draw(rngs[indices[0]], pair) if self.config.common_random_numbers else None
         self.population.start({i: common or self._draw(rngs[i], pair) for i in indices})
         self.rates[list(indices)] = self.config.base_lr
+        self.dropout.start(rngs, indices, common=self.config.common_random_numbers)
 
     def _draw(self, rng: np.random.Generator, pair: str | None) -> Start:
         names = self.config.pairs
@@ -122,7 +125,8 @@ class Episodes:
         # 4. What is observed. Who rests would see the statistics of another batch: it keeps what it saw.
         seen = Window(window.layers, window.head, after, diverged)
         progress = population.done / config.budget
-        encoded = self._encode(observation.Inputs(seen, before, self.rates, progress, self.layout))
+        masked = self.dropout.masked()
+        encoded = self._encode(observation.Inputs(seen, before, self.rates, progress, self.layout, masked))
         if self.observations is not None:
             encoded = np.where(resting[:, None], self.observations, encoded)
         self.observations = encoded
@@ -231,6 +235,7 @@ class Episodes:
             "update_ratio": self.update_ratio.copy(),
             "guidance_weights": self.guidance_weights.copy(),
             "previous": self.previous,
+            "lacking": self.dropout.lacking.copy(),
             "observations": None if self.observations is None else self.observations.copy(),
         }
 
@@ -241,6 +246,7 @@ class Episodes:
         self.update_ratio = state["update_ratio"].copy()
         self.guidance_weights = state["guidance_weights"].copy()
         self.previous = state["previous"]
+        self.dropout.lacking = state["lacking"].copy()
         self.observations = deepcopy(state["observations"])
 
 

@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("l2o_env.env",),
     ("l2o_env.vector_env",),
     ("l2o_env.episodes",),
+    ("l2o_env.feature_dropout",),
     ("l2o_env.observation", "l2o_env.action", "l2o_env.reward"),
     ("l2o_env.inner",),
     ("l2o_env.guidance", "l2o_env.results"),

@@ -34,7 +34,7 @@ class Checkpoints:
         self._folder, self._seeds = folder, episode_seeds(seed, "selection", n_seeds)
         self._due = [-(-episodes * (k + 1) // n) for k in range(n)]
         # V is read from info, whatever is rewarded.
-        self._settings = replace(env, common_random_numbers=False, reward="proxy_guided")
+        self._settings = replace(env, common_random_numbers=False, feature_dropout=0.0, reward="proxy_guided")
         self._venv: Syn2RealVectorEnv | None = None
         self.judged: list[dict[str, Any]] = []
         """Of each checkpoint: ``episodes``, ``value`` (mean V at the end), ``diverged``."""

@@ -30,7 +30,7 @@ from l2o_env.results.run_folder import CHECKPOINTS, CONFIG_FILE
 
 FREE_SETTINGS = (
     *ACTION_SETTINGS, "pairs", "reward", "divergence_penalty", "common_random_numbers", "implementation", "device",
-    "workers", "cuda_graphs",
+    "workers", "cuda_graphs", "feature_dropout",
 )  # fmt: skip
 """Settings in which runs may differ and still be compared: the others define the fine-tuning runs themselves."""
 _NOT_OF_RESULTS = ("pairs", "device", "implementation", "workers", "cuda_graphs")

@@ -57,7 +57,8 @@ def mean_episode(agent: AgentLike, config: EnvConfig, pairs: Sequence[str], n_se
     sums = _Sums()
     for pair in pairs:
         n = min(n_seeds, MAX_OPTIMIZEES)
-        venv = Syn2RealVectorEnv(n, **asdict(replace(config, pairs=(pair,), common_random_numbers=False)))
+        settings = replace(config, pairs=(pair,), common_random_numbers=False, feature_dropout=0.0)
+        venv = Syn2RealVectorEnv(n, **asdict(settings))
         seeds = episode_seeds(seed, "ablation", n_seeds)
         for start in range(0, n_seeds, n):
             part = seeds[start : start + n]

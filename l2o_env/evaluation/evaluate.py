@@ -157,7 +157,8 @@ def check_runs(agents: Mapping[str, AgentLike], pairs: Sequence[str], config: En
         models: dict[Any, Optimizee] = {}
         for policy, agent in agents.items():
             overrides = completed(agent).config_overrides
-            settings = replace(config, **{**overrides, "pairs": (pair,), "common_random_numbers": False})
+            own = {"pairs": (pair,), "common_random_numbers": False}
+            settings = replace(config, **{"feature_dropout": 0.0, **overrides, **own})
             maker = model_maker(built, settings)
             if maker not in models:  # large networks take a while to make
                 models[maker] = maker(new_generator(0))
