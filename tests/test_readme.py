@@ -6,18 +6,24 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+import torchvision
+from torch.utils.data import DataLoader, TensorDataset
 
 import agents
 import train_policy
 from l2o_env import pairs
+from l2o_env.training import policies
 from tests.image_trees import QUICK, class_folders, save_weights
 from tests.tiny import tiny_pair
+from tests.training.loops import policy
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -103,3 +109,29 @@ def test_the_script_answers() -> None:
     found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, stdin=subprocess.DEVNULL)
     assert found.returncode == 2
     assert found.stderr.startswith("error: window 9999 is larger than the budget of 300 updates")
+
+
+def test_the_loops_train_with_learned_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lightning")
+    pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(policies, "POLICIES", tmp_path / "policies")  # one that was not trained
+    policy().save(tmp_path / "policies" / "default")
+    drawn = partial(torchvision.models.resnet18, weights=None)
+    monkeypatch.setattr(torchvision.models, "resnet18", lambda weights: drawn())
+    images, labels = torch.randn(16, 3, 32, 32), torch.arange(16) % 12
+    names: dict[str, Any] = {
+        "loader": DataLoader(TensorDataset(images, labels), batch_size=4),
+        "dataset": [{"pixel_values": x, "labels": y} for x, y in zip(images, labels, strict=True)],
+    }
+    plain, in_lightning, in_trainer = (block for block in _blocks("python") if "AdamW" in block)
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        exec(compile(plain, "README.md", "exec"), names)
+        assert names["rates"].updates == 4
+        assert len({group["lr"] for group in names["optimizer"].param_groups}) == 7
+        warnings.simplefilter("ignore")  # of what the libraries and their dependencies say to each other
+        exec(compile(in_lightning, "README.md", "exec"), names)
+        assert names["model"].fc.weight.grad is not None
+        exec(compile(in_trainer.replace("max_steps=100", "max_steps=3"), "README.md", "exec"), names)
+    assert names["rates"].updates == 3
+    assert names["rates"].statistics["guidance_rms"][:-1].min() > 0  # the head has none
