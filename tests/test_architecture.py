@@ -36,7 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("l2o_env.config",),
     ("l2o_env.optimizers",),
     ("l2o_env.extras",),
-    ("l2o_env.errors", "l2o_env.atomic"),
+    ("l2o_env.errors", "l2o_env.atomic", "l2o_env.threads"),
 )
 """Rooms from the top down. A room may import itself and what stands below; rooms of one floor know nothing of each
 other. A file belongs to the room of the longest name that its own begins with."""
