@@ -21,6 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("agents.algorithms",),
     ("agents.base", "agents.policy_files", "agents.options"),
     ("l2o_env.evaluation",),
+    ("l2o_env.adaptation",),
     ("l2o_env.asg",),
     ("l2o_env.env",),
     ("l2o_env.vector_env",),
