@@ -22,6 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("agents.base", "agents.policy_files", "agents.options"),
     ("l2o_env.training",),
     ("l2o_env.evaluation",),
+    ("l2o_env.adaptation",),
     ("l2o_env.asg",),
     ("l2o_env.env",),
     ("l2o_env.vector_env",),

@@ -66,12 +66,12 @@ class Feed:
         self.split, self.device, self.dtype = split, device, dtype
         self.waited = 0.0
         """Seconds that were spent waiting for images."""
-        self._orders: dict[int, Tensor] = {}
+        self._orders: dict[int, Tensor | Sequence[Tensor]] = {}
         self._ahead: OrderedDict[tuple[int, int], _Batch] = OrderedDict()
         self._current: dict[int, tuple[int, tuple[Tensor, Tensor]]] = {}
 
-    def begin(self, seed: int, order: Tensor) -> None:
-        """Makes a seed's batches known: ``order (n_updates, batch)``, indices of images."""
+    def begin(self, seed: int, order: Tensor | Sequence[Tensor]) -> None:
+        """Makes a seed's batches known: ``order (n_updates, batch)``, indices of images, or those of each batch."""
         self._orders[seed] = order
 
     def keep(self, seeds: Sequence[int]) -> None:
