@@ -19,10 +19,11 @@ from agents.commands.audit import AuditArgs, audit
 from agents.commands.evaluate import EvaluateArgs, evaluate_command
 from agents.commands.import_asg import ImportAsgArgs, import_asg
 from agents.commands.interrupts import INTERRUPTED
-from agents.commands.paper_table import TableArgs, table_command
+from agents.commands.paper_table import TableArgs
 from agents.commands.plot import PlotArgs, plot_command
 from agents.commands.report import ReportArgs, report_command
 from agents.commands.reproduce import ReproduceArgs, reproduce
+from agents.commands.table import table_command
 from agents.commands.train import train
 from agents.commands.train_options import TrainArgs
 from l2o_env.errors import ConfigError

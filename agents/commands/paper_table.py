@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from agents.base import Agent
 from agents.commands.console import Reporter, steps
@@ -55,6 +55,16 @@ class TableArgs:
     runs a difference is known to about four."""
     rows: Annotated[tuple[str, ...] | None, arg(metavar="KEY ...", help_behavior_hint="(default: all)")] = None
     """Rows by their keys: 1 to 9, csg, random, init."""
+    adaptation: Annotated[bool, FlagCreatePairsOff] = False
+    """Adapt to the target's images, without its labels, from each initialisation by each method, and print that."""
+    methods: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint="(default: the slides')")] = (
+        None
+    )
+    """Methods of adaptation."""
+    starts: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint="(default: all)")] = None
+    """Initialisations of adaptation: proxy, small, guided, asg."""
+    hp: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE")] = ()
+    """A setting of the adaptation, such as portion=0.5; can be given many times."""
     lr: float = 0.1
     """The large learning rate, per update; the small one is 0.03 of it."""
     guidance_weight: float = EnvConfig.guidance_weight
@@ -130,15 +140,13 @@ class Measured:
     origin: str
 
 
-def table_command(args: TableArgs, reporter: Reporter | None = None) -> int:
+def paper_table_command(args: TableArgs, reporter: Reporter) -> int:
     """Measures and prints the table; returns the exit status.
 
     Raises:
         ConfigError: If a setting cannot work.
         WriteError: If the folder cannot be written to.
     """
-    args.check()
-    reporter = reporter or Reporter()
     folder = None if args.out is None else RunFolder.create(args.out)
     try:
         measured = measure(args, reporter)

@@ -8,13 +8,14 @@ from l2o_env.adaptation.config import AdaptConfig
 from l2o_env.adaptation.dann import DANN
 from l2o_env.adaptation.gta import GTA
 from l2o_env.adaptation.images import LabelledImages, UnlabelledImages
-from l2o_env.adaptation.loop import Adaptation, Round
+from l2o_env.adaptation.loop import Adaptation, Round, predictions
 from l2o_env.adaptation.lrent import LRENT, MRKLDLRENT
 from l2o_env.adaptation.mcc import MCC
 from l2o_env.adaptation.mcd import MCD
 from l2o_env.adaptation.mdd import MDD
 from l2o_env.adaptation.method import Method
 from l2o_env.adaptation.mrkld import MRKLD
+from l2o_env.adaptation.oracle import TargetOracle
 from l2o_env.adaptation.selection import information_maximisation
 from l2o_env.adaptation.shot import SHOT
 from l2o_env.adaptation.simnet import SimNet
@@ -30,6 +31,7 @@ METHODS: dict[str, type[Method]] = {
 """All methods by name."""
 
 __all__ = [
-    "METHODS", "AdaptConfig", "Adaptation", "LabelledImages", "Method", "Round", "UnlabelledImages",
-    "information_maximisation",
+    "METHODS", "AdaptConfig", "Adaptation", "LabelledImages", "Method", "Round", "TargetOracle",
+    "UnlabelledImages",
+    "information_maximisation", "predictions",
 ]  # fmt: skip

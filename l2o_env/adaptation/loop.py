@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -92,15 +92,7 @@ class Adaptation:
         """What the network says of the target images now; computed once, however often it is asked for."""
         if self._probabilities is None:
             self.method.end_round(self.source)
-            parts, n_bytes = [], 0
-            for images in self.target.chunks():
-                parts.append(self.method.predict(images).softmax(1))
-                n_bytes += parts[-1].nbytes
-                if n_bytes > MAX_PROBABILITIES:
-                    raise ConfigError(
-                        f"Predictions on the target need more than {MAX_PROBABILITIES >> 30} GiB; use smaller images."
-                    )
-            self._probabilities = torch.cat(parts)
+            self._probabilities = _probabilities(self.method.predict, self.target)
         return self._probabilities
 
     @torch.inference_mode(False)
@@ -171,6 +163,24 @@ class Adaptation:
             reason = str(error).splitlines()[0]
             raise ConfigError(f"The state is that of another network or method: {reason}") from error
         self._probabilities = None
+
+
+@torch.no_grad()
+def predictions(model: Optimizee, target: UnlabelledImages) -> Tensor:
+    """What a network says of the target images, ``(n, n_classes, ...)``."""
+    return _probabilities(lambda images: model(images)[0], target)
+
+
+def _probabilities(logits: Callable[[Tensor], Tensor], target: UnlabelledImages) -> Tensor:
+    parts, n_bytes = [], 0
+    for images in target.chunks():
+        parts.append(logits(images).softmax(1))
+        n_bytes += parts[-1].nbytes
+        if n_bytes > MAX_PROBABILITIES:
+            raise ConfigError(
+                f"Predictions on the target need more than {MAX_PROBABILITIES >> 30} GiB; use smaller images."
+            )
+    return torch.cat(parts)
 
 
 def batch_indices(

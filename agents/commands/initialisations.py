@@ -1,0 +1,77 @@
+"""Networks that an adaptation starts from: fine-tuned on the source in some way, or read from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError
+from l2o_env.evaluation.agent import AgentLike, completed
+from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, run_episodes
+from l2o_env.models.base import Optimizee, new_generator
+from l2o_env.pairs.pair import Pair
+from l2o_env.vector_env import Syn2RealVectorEnv
+
+INITIALISATIONS = {
+    "proxy": ("1", "source model: one large rate, no guidance"),
+    "small": ("3", "small rates for the backbone, no guidance"),
+    "guided": ("4", "small rates for the backbone, guidance"),
+    "asg": ("9", "ASG: guidance and learned rates"),
+}
+"""By name: the row of the paper's table that fine-tunes the proxy's network so, and what it is in words."""
+
+
+def fine_tuned(agent: AgentLike, pair: str, config: EnvConfig, seeds: Sequence[int]) -> Iterator[Optimizee]:
+    """Networks that an agent fine-tuned on the source, with the last finite weights of each episode.
+
+    Args:
+        agent: Sets the learning rates.
+        pair: Name of the pair.
+        config: Settings of the environment.
+        seeds: Seeds of the episodes; those of an evaluation give the networks that it evaluated.
+    """
+    overrides = {**completed(agent).config_overrides, "pairs": (pair,), "common_random_numbers": False, "workers": 1}
+    settings = asdict(replace(config, **overrides))
+    for k in range(0, len(seeds), MAX_OPTIMIZEES):
+        part = list(seeds[k : k + MAX_OPTIMIZEES])
+        venv = Syn2RealVectorEnv(len(part), **settings)
+        outcome = run_episodes(venv, agent, seeds=part)
+        for i, seed in enumerate(part):
+            if not outcome.diverged[i]:
+                yield venv.episodes.optimizee(i)
+                continue
+            alone = Syn2RealVectorEnv(1, **settings)  # among others it was started anew while they went on
+            run_episodes(alone, agent, seeds=[seed])
+            yield alone.episodes.optimizee(0)
+
+
+def read_network(path: Path, pair: Pair) -> Optimizee:
+    """A network of the pair whose weights are in a file, such as one that ``l2o adapt`` wrote.
+
+    Args:
+        path: A safetensors file of all its parameters, and buffers if it has any.
+        pair: The pair.
+
+    Raises:
+        ConfigError: If it cannot be read, or is of another network.
+    """
+    model = pair.make_model(new_generator(0))
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"{path} cannot be read as safetensors: {error}.") from error
+    expected = model.state_dict()
+    wrong = sorted(set(expected) ^ set(weights))
+    wrong += [key for key in expected if key in weights and expected[key].shape != weights[key].shape]
+    if wrong:
+        raise ConfigError(
+            f"{path} holds the weights of another network than that of {pair.name!r}: they differ in "
+            f"{', '.join(wrong[:3])}{', …' if len(wrong) > 3 else ''}."
+        )
+    model.load_state_dict(weights)
+    return model.eval()
