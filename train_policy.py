@@ -17,6 +17,7 @@ from tyro.conf import subcommand
 from agents.commands.attention import AttentionArgs, attention_command
 from agents.commands.audit import AuditArgs, audit
 from agents.commands.evaluate import EvaluateArgs, evaluate_command
+from agents.commands.finetune import FinetuneArgs, finetune
 from agents.commands.import_asg import ImportAsgArgs, import_asg
 from agents.commands.interrupts import INTERRUPTED
 from agents.commands.paper_table import TableArgs
@@ -33,6 +34,7 @@ from l2o_env.results.run_folder import WriteError
 DESCRIPTION = "Trains policies that set one learning rate per layer, evaluates them on pairs, and shows what they do."
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "train": (TrainArgs, train),
+    "finetune": (FinetuneArgs, finetune),
     "evaluate": (EvaluateArgs, evaluate_command),
     "plot": (PlotArgs, plot_command),
     "report": (ReportArgs, report_command),

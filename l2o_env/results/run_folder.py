@@ -38,6 +38,10 @@ PARTS, TUNED_FOLDER = "parts", "tuned"
 """Folders of an evaluation with what is finished: parts of it, and opponents that were tuned for it."""
 LEARNING_CURVE_PICTURE, ACTIONS_PICTURE, ATTENTION_PICTURE = "learning_curve.png", "actions.png", "attention.png"
 """Pictures of a training run: its returns, what the policy does, and where fine-tuned networks look."""
+CHECKPOINT = "checkpoint.safetensors"
+"""All that a fine-tuning goes on from."""
+NETWORK, ONNX = "network.safetensors", "network.onnx"
+"""The plain network that a fine-tuning came to."""
 PLOTS, PAGE = "plots", "report.html"
 """What ``l2o plot`` and ``l2o report`` leave."""
 
@@ -143,6 +147,11 @@ class RunFolder:
             WriteError: If it cannot be written.
         """
         self.write_text(name, json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+    @staticmethod
+    def as_json(value: Any) -> Any:
+        """A value as it is read again from what :meth:`write_json` wrote."""
+        return json.loads(json.dumps(_plain(value)))
 
 
 def _dated(root: Path) -> Path:
