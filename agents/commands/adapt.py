@@ -13,6 +13,7 @@ from torch import Tensor
 from tyro.conf import Positional, UseAppendAction, arg
 
 from agents.commands.adapt_page import write_page
+from agents.commands.adapt_rates import check_joint, drive
 from agents.commands.adapt_record import class_names, missing_classes, record, selected
 from agents.commands.console import Reporter
 from agents.commands.initialisations import INITIALISATIONS, fine_tuned, read_network
@@ -61,6 +62,9 @@ class AdaptArgs:
     """What it starts from: the proxy's network fine-tuned on the source with one large rate (the source model), with
     small rates for the backbone, with guidance too (guided), or with learned rates (asg: by a policy that is trained on
     this very pair; RUN: by that of a folder); or weights in a safetensors file."""
+    policy: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="(default: one rate for all layers)")] = None
+    """Run whose policy sets the rate of each layer during the adaptation; it has to be trained with SGD (`l2o train
+    --env optimizer=sgd`). Such an adaptation cannot go on where it was cut off."""
     rounds: int = AdaptConfig.rounds
     """Rounds; pseudo labels are made anew in each."""
     updates: int = AdaptConfig.updates
@@ -98,6 +102,10 @@ class AdaptArgs:
         require_integer("--seed", self.seed, 0)
         if self.method not in METHODS:
             raise unknown_name("method", self.method, METHODS)
+        if self.policy is not None:
+            check_joint(self.method)
+            if self.resume is not None:
+                raise ConfigError("A run whose rates a policy sets cannot go on where it was cut off; start anew.")
         given = {"rounds": self.rounds, "updates": self.updates, "lr": self.lr, "device": self.device}
         return override(AdaptConfig(**given), parse_assignments(self.hp, example="portion=0.5"))  # type: ignore[arg-type]
 
@@ -186,12 +194,16 @@ class _Run:
 
         # What cannot work on the network is told before it is trained.
         self.run = adaptation(self.pair.make_model(new_generator(0)))
+        if args.policy is not None:
+            drive(self.run, args.policy).close()
         self.history: list[dict[str, Any]] = []
         if args.resume is not None:
             self.history = read_checkpoint(folder.path / CHECKPOINT, self.run)
             return
         model, words = initial_network(args, self.pair, reporter)
         self.run = adaptation(model)
+        if args.policy is not None:
+            drive(self.run, args.policy)
         self.folder.write_json(CONFIG_FILE, {**asdict(args), "settings": asdict(config), "initialisation": words})
 
     def complete(self) -> None:

@@ -87,6 +87,29 @@ def test_adapted_weights_and_policies_are_initialisations(
     assert "learned rates" in json.loads((tmp_path / "asg" / "config.json").read_text())["initialisation"]
 
 
+def test_a_policy_sets_the_rates_of_the_adaptation(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = EnvConfig(pairs=(tiny,), device="cpu", optimizer="sgd")
+    Reinforce(config, seed=1).save(tmp_path / "sgd")
+    Reinforce(EnvConfig(pairs=(tiny,), device="cpu"), seed=1).save(tmp_path / "adamw")
+    runs = {"plain": [], "driven": ["--policy", str(tmp_path / "sgd")]}
+    for name, options in runs.items():
+        assert _adapt(tiny, *FAST, *options, "--method", "mrkld", "--out", str(tmp_path / name)) == 0
+    first, second = (pd.read_csv(tmp_path / name / "rounds.csv") for name in runs)
+    assert first["loss/ce"][1] != second["loss/ce"][1]
+    assert first["real_accuracy"][0] == second["real_accuracy"][0]
+    capsys.readouterr()
+    for options, message in (
+        (["--policy", str(tmp_path / "adamw")], "trained with the optimizer 'adamw'"),
+        (["--policy", str(tmp_path / "sgd"), "--method", "mcd"], "'mcd' does not update body and head together"),
+    ):
+        assert _adapt(tiny, *FAST, *options, "--out", str(tmp_path / "new")) == 2
+        assert message in capsys.readouterr().err
+    assert _adapt("--resume", str(tmp_path / "driven")) == 2
+    assert "cannot go on where it was cut off" in capsys.readouterr().err
+
+
 def test_a_class_without_labels_is_told_and_it_goes_on(
     tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
