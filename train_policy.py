@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import tyro
 from tyro.conf import subcommand
 
+from agents.commands.adapt import AdaptArgs, adapt_command
 from agents.commands.attention import AttentionArgs, attention_command
 from agents.commands.audit import AuditArgs, audit
 from agents.commands.evaluate import EvaluateArgs, evaluate_command
@@ -42,6 +43,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "audit": (AuditArgs, audit),
     "import-asg": (ImportAsgArgs, import_asg),
     "table": (TableArgs, table_command),
+    "adapt": (AdaptArgs, adapt_command),
     "attention": (AttentionArgs, attention_command),
 }
 """By name: the settings, which are the command line, and what runs them."""

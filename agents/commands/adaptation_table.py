@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from agents.commands.adapt_rates import drive
 from agents.commands.adaptation_rows import PUBLISHED, SELECTIONS, SLIDES, AdaptationFinding, check_claims
 from agents.commands.console import Reporter
 from agents.commands.initialisations import INITIALISATIONS, fine_tuned
@@ -85,19 +86,30 @@ def _measure(
     env, agents, origin = prepare_rows(args, [BY_KEY[INITIALISATIONS[start][0]] for start in starts], reporter)
     seeds = episode_seeds(args.seed, "evaluation", args.seeds)
     lines: list[dict[str, Any]] = []
-    total = len(methods) * len(starts) * len(seeds)
+    n_driven = len(variants(methods, args.learned and "asg" in starts)) - len(methods)
+    total = (len(methods) * len(starts) + n_driven) * len(seeds)
     with reporter.stage(f"Adapting on {pair_registry.label(args.pair)}", total, "runs", lines=20) as update:
         for start in starts:
             networks = fine_tuned(agents.of(BY_KEY[INITIALISATIONS[start][0]]), args.pair, env, seeds)
             for seed, network in zip(seeds, networks, strict=True):
                 before = oracle.accuracy(predictions(network.to(device), target))
-                for method in methods:
+                for method, driven in variants(methods, args.learned and start == "asg"):
                     model = deepcopy(network).to(device)
                     run = Adaptation(METHODS[method], model, source, target, pair.n_classes, config, seed)
-                    line = {"method": method, "start": start, "seed": seed, "before": before}
+                    if driven:
+                        assert agents.policy is not None
+                        drive(run, agents.policy)
+                    label = f"{method}, learned rates" if driven else method
+                    line = {"method": label, "start": start, "seed": seed, "before": before}
                     lines.append({**line, **_run(run, oracle)})
-                    update(len(lines), f"{method} from {start}")
+                    update(len(lines), f"{label} from {start}")
     return pd.DataFrame(lines), origin
+
+
+def variants(methods: Sequence[str], learned: bool) -> list[tuple[str, bool]]:
+    """Methods, and whether learned rates drive them: each as it is, then, if asked for, those that can be driven."""
+    plain = [(method, False) for method in methods]
+    return plain + [(method, True) for method in methods if learned and METHODS[method].joint]
 
 
 def _run(run: Adaptation, oracle: TargetOracle) -> dict[str, Any]:

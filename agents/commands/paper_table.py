@@ -63,6 +63,8 @@ class TableArgs:
     """Methods of adaptation."""
     starts: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint="(default: all)")] = None
     """Initialisations of adaptation: proxy, small, guided, asg."""
+    learned: Annotated[bool, FlagCreatePairsOff] = False
+    """Adapt from asg with learned rates too, by the very policy, where a method updates the whole network together."""
     hp: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE")] = ()
     """A setting of the adaptation, such as portion=0.5; can be given many times."""
     lr: float = 0.1

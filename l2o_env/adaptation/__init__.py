@@ -4,6 +4,7 @@ from l2o_env.adaptation.adabn import AdaBN
 from l2o_env.adaptation.adr import ADR
 from l2o_env.adaptation.cbst import CBST
 from l2o_env.adaptation.cdan import CDAN
+from l2o_env.adaptation.checkpoint import read_checkpoint, write_checkpoint
 from l2o_env.adaptation.config import AdaptConfig
 from l2o_env.adaptation.dann import DANN
 from l2o_env.adaptation.gta import GTA
@@ -31,7 +32,6 @@ METHODS: dict[str, type[Method]] = {
 """All methods by name."""
 
 __all__ = [
-    "METHODS", "AdaptConfig", "Adaptation", "LabelledImages", "Method", "Round", "TargetOracle",
-    "UnlabelledImages",
-    "information_maximisation", "predictions",
+    "METHODS", "AdaptConfig", "Adaptation", "LabelledImages", "Method", "Round", "TargetOracle", "UnlabelledImages",
+    "information_maximisation", "predictions", "read_checkpoint", "write_checkpoint",
 ]  # fmt: skip

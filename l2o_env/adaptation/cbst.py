@@ -56,6 +56,7 @@ class CBST(Method):
 
     name = "cbst"
     dense = True
+    joint = True
     soft: Tensor | None = None
     """Soft labels of all target images, where a method has them."""
 
@@ -99,5 +100,5 @@ class CBST(Method):
             target[of_target] = n_rows[kept[len(kept) - len(n_rows) :]]
         ce = -(target * log_p).sum() / kept.sum().clamp(min=1)
         extra = self.regulariser(log_p[of_target]) if of_target.any() else ce.new_zeros(())
-        self.descend(ce + extra, "body", "head")
+        self.descend(ce + extra, "model")
         return {"ce": ce.detach(), "regulariser": extra.detach()}

@@ -17,6 +17,7 @@ class DANN(Method):
     """
 
     name = "dann"
+    joint = True
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -39,5 +40,5 @@ class DANN(Method):
         seen = reverse(self.seen(features, logits), ramp(batch.progress))
         verdict = self.networks["discriminator"](seen)
         domain = domain_loss(verdict[:n], verdict[n:])
-        self.descend(ce + domain, "body", "head", "discriminator")
+        self.descend(ce + domain, "model", "discriminator")
         return {"ce": ce.detach(), "domain": domain.detach()}

@@ -32,6 +32,7 @@ class MCC(Method):
     """Minimum class confusion (Jin et al., ECCV 2020): one term on the target, no other network."""
 
     name = "mcc"
+    joint = True
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy on the source, confusion on the target."""
@@ -39,5 +40,5 @@ class MCC(Method):
         n = len(batch.source)
         ce = F.cross_entropy(logits[:n], batch.labels)
         confusion = class_confusion(logits[n:], self.config.mcc_temperature)
-        self.descend(ce + confusion, "body", "head")
+        self.descend(ce + confusion, "model")
         return {"ce": ce.detach(), "confusion": confusion.detach()}

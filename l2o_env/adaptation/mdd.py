@@ -40,6 +40,7 @@ class MDD(Method):
     """
 
     name = "mdd"
+    joint = True
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -54,5 +55,5 @@ class MDD(Method):
         n = len(batch.source)
         ce = F.cross_entropy(logits[:n], batch.labels)
         disparity = margin_disparity(logits[:n], adversary[:n], logits[n:], adversary[n:], self.config.mdd_margin)
-        self.descend(ce + disparity, "body", "head", "adversary")
+        self.descend(ce + disparity, "model", "adversary")
         return {"ce": ce.detach(), "disparity": disparity.detach()}

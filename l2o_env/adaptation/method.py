@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -104,7 +104,10 @@ class Method(ABC):
         name: As the command line calls it.
         dense: Whether it works where every pixel has a class.
         networks: What it trains, by name; the network to adapt is ``"model"``.
-        optimizers: What trains them; ``"body"`` and ``"head"`` are of the network to adapt.
+        joint: Whether body and head of the network to adapt are updated together, so that one optimizer, ``"model"``,
+            has both; otherwise they are ``"body"`` and ``"head"``.
+        optimizers: What trains the networks, by name.
+        observe: Is called with each loss that is descended on, and returns it; for who sets rates by it.
 
     Raises:
         ConfigError: If it cannot work on the network.
@@ -112,6 +115,7 @@ class Method(ABC):
 
     name: ClassVar[str]
     dense: ClassVar[bool] = False
+    joint: ClassVar[bool] = False
 
     def __init__(self, task: Task) -> None:
         self.model, self.config, self.n_classes = task.model, task.config, task.n_classes
@@ -121,8 +125,11 @@ class Method(ABC):
         named = dict(task.model.named_parameters())
         groups = [[named[name] for name in names] for names in task.model.layer_groups().values()]
         self.head_name = list(task.model.layer_groups())[-1]
-        self.optimizers["body"] = self.sgd(groups[:-1])
-        self.optimizers["head"] = self.sgd(groups[-1:])
+        if self.joint:
+            self.optimizers["model"] = self.sgd(groups)
+        else:
+            self.optimizers = {"body": self.sgd(groups[:-1]), "head": self.sgd(groups[-1:])}
+        self.observe: Callable[[Tensor], Tensor] = _as_it_is
 
     def begin_round(self, start: RoundStart) -> Plan:
         """Prepares a round; a method that says nothing draws a batch of each domain from all images."""
@@ -189,6 +196,7 @@ class Method(ABC):
     def descend(self, loss: Tensor, *optimizers: str) -> None:
         """Makes a step of these optimizers alone; no other parameter has a gradient, decays or moves."""
         chosen = [self.optimizers[name] for name in optimizers]
+        loss = self.observe(loss)
         params = [p for optimizer in chosen for group in optimizer.param_groups for p in group["params"]]
         for p, gradient in zip(params, torch.autograd.grad(loss, params, allow_unused=True), strict=True):
             p.grad = gradient
@@ -197,3 +205,7 @@ class Method(ABC):
         for optimizer in chosen:
             optimizer.step()
             optimizer.zero_grad()
+
+
+def _as_it_is(loss: Tensor) -> Tensor:
+    return loss

@@ -13,9 +13,10 @@ class SourceOnly(Method):
 
     name = "source_only"
     dense = True
+    joint = True
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """Descends on the cross-entropy."""
         loss = task_loss(self.model(batch.source)[0], batch.labels)
-        self.descend(loss, "body", "head")
+        self.descend(loss, "model")
         return {"ce": loss.detach()}

@@ -33,6 +33,14 @@ def test_methods_start_from_the_same_networks(tiny: str, tmp_path: Path, capsys:
     assert (out / "adaptation.md").read_text().count("\n| ") == 1 + 4 * (1 + 3)
 
 
+def test_learned_rates_drive_what_updates_the_whole_network(tiny: str, tmp_path: Path) -> None:
+    out = tmp_path / "table"
+    arguments = ["--methods", "cbst", "mcd", "--starts", "asg", "--learned", "--out", str(out)]
+    assert train_policy.main(["table", tiny, *FAST, *arguments]) == 0
+    frame = pd.read_csv(out / "adaptation.csv")
+    assert frame["method"].unique().tolist() == ["cbst", "mcd", "cbst, learned rates"]
+
+
 def test_published_figures_stand_beside_visda17() -> None:
     line = {"method": "cbst", "start": "asg", "seed": 0, "before": 0.6, "diverged": False}
     frame = pd.DataFrame([{**line, "last": 0.8, "information_maximisation": 0.8, "target_oracle": 0.8}])

@@ -1,0 +1,43 @@
+"""Learned rates that drive an adaptation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from l2o_env.adaptation import METHODS, Adaptation
+from l2o_env.errors import ConfigError
+from l2o_env.evaluation.agent import AgentLike
+from l2o_env.training.scheduler import LearnedRates
+
+
+def check_joint(method: str) -> None:
+    """Raises ``ConfigError`` unless a method updates the whole network together, so that rates can be set for it."""
+    if not METHODS[method].joint:
+        fitting = ", ".join(name for name, kind in METHODS.items() if kind.joint)
+        raise ConfigError(f"{method!r} does not update body and head together; learned rates can drive {fitting}.")
+
+
+def drive(run: Adaptation, policy: str | Path | AgentLike) -> LearnedRates:
+    """Lets a policy set the rate of each layer from now on.
+
+    It sees the gradients of the method's own loss, which no policy was trained on, and neither a proxy nor a
+    validation; what it lacks is masked.
+
+    Args:
+        run: The adaptation, before its first round.
+        policy: An agent, or the folder of one; it has to be trained with SGD.
+
+    Raises:
+        ConfigError: If the method or the policy does not fit.
+    """
+    check_joint(run.method.name)
+    rates = LearnedRates(
+        run.method.optimizers["model"],
+        run.model,
+        policy,
+        total_updates=run.config.rounds * run.config.updates,
+        groups=run.model.layer_groups(),
+        head=run.method.head_name,
+    )
+    run.method.observe = rates.observe
+    return rates
