@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import backbone, compiled, scaling, speed
+from benchmarks import backbone, compiled, scaling, scheduler, sensitivity, speed
 from benchmarks.contenders import Setting, Spec
 from benchmarks.measure import Timing, measure, peak_memory
 from benchmarks.raw_loop import RawLoop, Recipe
@@ -22,9 +22,12 @@ from benchmarks.targets import targets
 from l2o_env import pairs
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
+from l2o_env.evaluation.rollout import run_episodes
 from l2o_env.inner.looped import LoopedPopulation
 from l2o_env.inner.window import Start
+from l2o_env.vector_env import Syn2RealVectorEnv
 from tests.tiny import register_tinies
+from tests.training.loops import policy
 
 RECIPE = Recipe(budget=7, window=3, batch_size=8)
 
@@ -287,3 +290,49 @@ def test_memory_of_a_loop_is_at_least_what_it_keeps() -> None:
     kept = 4 * sum(p.numel() for p in case.pair().proxy.parameters())
     # The proxy twice, weights, gradients and momentum.
     assert 5 * kept < case.peak_memory(backbone.RELEASED) < 2**30
+
+
+def test_what_learned_rates_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"network": "shufflenet_v2_x0_5", "size": 32, "batch-size": 2, "window": 2, "rounds": 1, "device": "cpu"}
+    small = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    assert scheduler.main([*small, "--json", str(tmp_path / "found.json")]) == 0
+    figures = json.loads((tmp_path / "found.json").read_text())
+    (plain,), (learned,) = figures["seconds"]["guided"], figures["seconds"]["learned rates, guided"]
+    assert figures["overhead"]["learned rates, guided"] == [pytest.approx(100 * (learned / plain - 1))]
+    assert "learned rates, guided:" in capsys.readouterr().out
+    assert scheduler.main(["--window", "0"]) == 2
+
+
+def test_the_loops_of_the_benchmark_are_one_training() -> None:
+    args = scheduler.SchedulerArgs("shufflenet_v2_x0_5", size=32, batch_size=2, window=4, rounds=1, device="cpu")
+    by_hand, ours = (scheduler.Loop(args, guided=True, learned=learned) for learned in (False, True))
+    assert ours.rates is not None
+    ours.rates._group_rates.set = lambda rates: None  # type: ignore[method-assign] # the rates stay as they are
+    for loop in (by_hand, ours):
+        loop.window(4)
+    for one, other in zip(by_hand.model.parameters(), ours.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_how_much_a_policy_depends_on(tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy().save(tmp_path / "policy")
+    found = str(tmp_path / "found.json")
+    cases = ("as trained", "half as many updates told", "on SGD", "not validated")
+    arguments = [str(tmp_path / "policy"), "--pair", "tiny", "--updates", "4", "--seeds", "2", "--json", found]
+    assert sensitivity.main([*arguments, "--cases", *cases]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == [f"| {name}" for name in cases]
+    rows = json.loads(Path(found).read_text())["rows"]
+    assert rows["as trained"] != rows["on SGD"] != rows["not validated"]
+    assert sensitivity.main([*arguments, "--cases", "nothing"]) == 2
+
+
+def test_the_loop_of_the_table_is_the_environments(tiny: str) -> None:
+    agent, settings = policy(), {"pairs": "tiny", "budget": 20, "window": 1, "batch_size": 8, "device": "cpu"}
+    venv = Syn2RealVectorEnv(1, implementation="looped", optimizer="adamw", **settings)
+    outcome = run_episodes(venv, agent, seeds=[0])
+    start = venv.episodes.population.starts[0]
+    assert start is not None
+    case = sensitivity.Case(updates=20, batch_size=8)
+    found = sensitivity.train(agent, pairs.make(tiny), case, start.init_seed, start.batch_seed)
+    np.testing.assert_allclose(found[:2], [outcome.v_end[0], outcome.validation_accuracy[0]], rtol=1e-3)

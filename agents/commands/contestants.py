@@ -27,6 +27,7 @@ from l2o_env.evaluation.contestant import Contestant, Mode, SelectionRule, folde
 from l2o_env.evaluation.resumable import pair_digest
 from l2o_env.evaluation.rollout import Progress
 from l2o_env.results.run_folder import CHECKPOINTS, CONFIG_FILE
+from l2o_env.training.policies import shipped
 
 FREE_SETTINGS = (
     *ACTION_SETTINGS, "pairs", "reward", "divergence_penalty", "common_random_numbers", "implementation", "device",
@@ -62,14 +63,15 @@ def find_policy(argument: str) -> TrainedPolicy:
     """Finds the checkpoints that a command line names.
 
     Args:
-        argument: ``FOLDER`` or ``NAME=FOLDER``; a run folder, or a policy folder. Without a name the run folder's own
-            name is taken.
+        argument: ``FOLDER`` or ``NAME=FOLDER``; a run folder, a policy folder, or the name of a policy that comes
+            along. Without a name the run folder's own name is taken.
 
     Raises:
         ConfigError: If there is no policy, or the run's settings cannot be read.
     """
     name, separator, path = argument.partition("=")
-    folder = Path(path if separator else argument).expanduser()
+    path = path if separator else argument
+    folder = shipped(path) or Path(path).expanduser()
     checkpoints: dict[str, Path] = {}
     for selection in POLICY_FOLDERS:
         if selection == "last" or (folder / POLICY_FOLDERS[selection]).is_dir():

@@ -156,6 +156,11 @@ class LearnedRates(LRScheduler):
         """Whether the policy has acted."""
         return bool(self._player.observations)
 
+    @property
+    def due(self) -> bool:
+        """Whether the policy acts next: the moment for a validation that it is to see."""
+        return self._clock.ended or not self.started
+
     def observe(self, loss: Tensor) -> Tensor:
         """Tells the task's loss of a batch, mean over its images, in nats; returns it.
 
@@ -178,7 +183,7 @@ class LearnedRates(LRScheduler):
         self._act_if_ended()
         divergence = self.divergence(images)
         self._meter.kl.add(divergence)
-        if not self._due():
+        if not self._measures():
             return self.guidance_weight * divergence
         return self._guidance_gradient.noted(divergence, self.guidance_weight)
 
@@ -195,7 +200,8 @@ class LearnedRates(LRScheduler):
     def validated(self, ce: float | Tensor, kl: float | Tensor | None = None) -> None:
         """Tells what a validation on held-out synthetic images said.
 
-        Between the update that ends a window and :meth:`step`, it is what the policy sees of that window.
+        While the policy is :attr:`due`, between the update that ends a window and :meth:`step`, it is what the policy
+        sees of that window.
 
         Args:
             ce: Cross-entropy, in nats.
@@ -208,7 +214,7 @@ class LearnedRates(LRScheduler):
 
         Policies are trained on gradients before clipping. With a ``GradScaler`` that comes after its ``unscale_``.
         """
-        if self._due():
+        if self._measures():
             scale = 1.0 if self._scaler is None or not self._scaler.is_enabled() else self._scaler.get_scale()
             self._meter.measure(self.optimizer, self.guidance_weight, scale)
             self._measured = True
@@ -282,7 +288,7 @@ class LearnedRates(LRScheduler):
                 f"The optimizer has made more than total_updates={self.total_updates} updates; the last rates stay."
             )
 
-    def _due(self) -> bool:
+    def _measures(self) -> bool:
         """Whether the gradients of the coming update are to be measured."""
         return not self.started or self._clock.last
 

@@ -10,6 +10,9 @@ import pytest
 
 from agents.commands.contestants import common_settings, find_policy, tuned_opponents
 from agents.opponents import TUNED, Schedule
+from agents.reinforce import Reinforce
+from l2o_env.config import EnvConfig
+from l2o_env.training import policies
 from tests.agents.commands.jobs import CONFIG, run_folder
 
 
@@ -57,3 +60,11 @@ def test_opponents_that_were_being_tuned_are_not_taken_for_finished(
         patched.setattr(Schedule, "save", interrupted)
         tuned(0.25)
     assert tuned(0.5) == ["0.5"] * 2
+
+
+def test_a_policy_that_comes_along_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policies, "POLICIES", tmp_path)
+    Reinforce(EnvConfig()).save(tmp_path / "mine")
+    found = find_policy("mine")
+    assert (found.name, found.checkpoints) == ("mine", {"last": tmp_path / "mine"})
+    assert find_policy("theirs=mine").name == "theirs"
