@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agents.reinforce import Reinforce
-from l2o_env import ConfigError
+from l2o_env import ConfigError, EnvConfig
+from l2o_env.action import decode
+from l2o_env.observation import N_FEATURES
 from l2o_env.training import policies
 from tests.training.loops import policy
 
@@ -27,3 +30,17 @@ def test_a_name_is_that_of_a_policy_that_comes_along(tmp_path: Path, monkeypatch
     assert policies.shipped("") is None
     with pytest.raises(ConfigError, match="without the policy 'default'"):
         policies.find_policy("default")
+
+
+def test_the_default_policy_comes_along_and_fits_networks_of_any_depth() -> None:
+    found = policies.find_policy("default")
+    folder = policies.shipped("default")
+    assert folder is not None and sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
+    config = EnvConfig()
+    found.check_env(config)
+    for n_layers in (3, 11):
+        found.check_layers(n_layers)
+        observations = np.zeros((2, n_layers * N_FEATURES), np.float32)
+        actions, _ = found.act(observations, None, deterministic=True)
+        rates = decode(actions, np.full((2, n_layers), config.base_lr), config)
+        assert ((rates > config.lr_min) & (rates < config.lr_max)).all()
