@@ -8,6 +8,7 @@ from torch import Tensor
 
 from l2o_env.adaptation.config import share_count
 from l2o_env.adaptation.method import Batch, Method, Plan, RoundStart
+from l2o_env.errors import ConfigError
 from l2o_env.models.losses import IGNORED, as_rows
 
 
@@ -69,13 +70,18 @@ class CBST(Method):
         found = thresholds(rows[::step], self.config.portion_of(start.number))
         labels, self.soft = self.label(rows, found)
         shape = (len(probabilities), *probabilities.shape[2:])
-        self.pseudo = labels.reshape(shape)
+        pseudo = labels.reshape(shape)
         if self.soft is not None:
             self.soft = self.soft.reshape(*shape, -1)
-        kept = (self.pseudo != IGNORED).reshape(len(probabilities), -1).any(1).nonzero()[:, 0]
+            if pseudo.dim() > 1 and start.target.moved:
+                raise ConfigError(
+                    f"{self.name!r} has soft labels of pixels, which cannot be cropped or mirrored with the images; "
+                    "use a pair without augmentation, or another method."
+                )
+        kept = (pseudo != IGNORED).reshape(len(probabilities), -1).any(1).nonzero()[:, 0]
         n_source = share_count(self.config.source_share_of(start.number), len(start.source))
         source = torch.from_numpy(start.rng.permutation(len(start.source))[:n_source])
-        return Plan(source, kept.cpu(), mixed=True, pseudo=self.pseudo)
+        return Plan(source, kept.cpu(), mixed=True, pseudo=pseudo)
 
     def label(self, rows: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor | None]:
         """Labels ``(n,)`` of probabilities ``(n, n_classes)``, and soft ones if the method has them."""
@@ -87,7 +93,8 @@ class CBST(Method):
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy, mean over all that is labelled in both domains, and the regulariser over the target's."""
-        labels = torch.cat([batch.labels, self.pseudo[batch.index]])
+        assert batch.pseudo is not None
+        labels = torch.cat([batch.labels, batch.pseudo])
         logits = self.model(torch.cat([batch.source, batch.target]))[0]
         kept = labels.flatten() != IGNORED
         log_p = as_rows(logits.log_softmax(1))[kept]

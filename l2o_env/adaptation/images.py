@@ -11,7 +11,9 @@ from torch import Tensor
 from l2o_env.errors import ConfigError
 from l2o_env.inner.device_data import EVALUATION_CHUNK
 from l2o_env.inner.feed import Feed
-from l2o_env.pairs.images.image_split import ImageSplit, Samples
+from l2o_env.models.losses import IGNORED
+from l2o_env.pairs.augmentation import VOID, Augmentation
+from l2o_env.pairs.images.image_split import ImageSplit, Sample, Samples
 from l2o_env.pairs.pair import Pair
 from l2o_env.pairs.splits import Split
 
@@ -20,14 +22,23 @@ class UnlabelledImages:
     """Images that have no labels: all that a method is given of the target.
 
     Args:
-        images: ``(n, channels, height, width)`` as the network takes them, or a source that is decoded on demand and
-            that :meth:`of` made of a labelled one.
+        images: ``(n, channels, height, width)`` as the network takes them, or images that are decoded on demand, whose
+            labels are left behind.
         device: Where batches go.
+        augmentation: What is done to the latter in training.
     """
 
-    def __init__(self, images: Tensor | ImageSplit, device: torch.device) -> None:
-        self._images = images.to(device) if isinstance(images, Tensor) else Feed(images, device, torch.float32)
-        self._n = len(images)
+    def __init__(
+        self, images: Tensor | ImageSplit, device: torch.device, augmentation: Augmentation | None = None
+    ) -> None:
+        self._device, self._n = device, len(images)
+        self._images: Tensor | Feed
+        if isinstance(images, Tensor):
+            self._images = images.to(device)
+            return
+        # Predictions are of whole images, so that pixels can be labelled before they are cropped.
+        self._images = Feed(_bare(images, Augmentation()), device, torch.float32)
+        self._training = _bare(images, augmentation or Augmentation())
 
     @classmethod
     def of(cls, pair: Pair, device: torch.device) -> UnlabelledImages:
@@ -36,31 +47,47 @@ class UnlabelledImages:
         Raises:
             ConfigError: If the pair has none.
         """
-        split = pair.target
-        if split is None:
+        if pair.target is None:
             raise ConfigError(
                 f"Pair {pair.name!r} has no target images, and adaptation learns from them; give it some: target=…."
             )
-        if isinstance(split, Split):
-            return cls(split.images, device)
-        augmentation = pair.train.augmentation if isinstance(pair.train, ImageSplit) else split.augmentation
-        bare = ImageSplit(_ImagesOnly(split.samples), None, split.size, augmentation, split.mean, split.std,
-                          split.cache_bytes, split.name)  # fmt: skip
-        return cls(bare, device)
+        if isinstance(pair.target, Split):
+            return cls(pair.target.images, device)
+        augmentation = pair.train.augmentation if isinstance(pair.train, ImageSplit) else None
+        return cls(pair.target, device, augmentation)
 
     def __len__(self) -> int:
         """Number of images."""
         return self._n
 
-    def batches(self, order: Sequence[Tensor], seed: int) -> Iterator[Tensor]:
-        """The images ``(n, channels, h, w)`` of each batch of indices, augmented by a seed."""
+    @property
+    def moved(self) -> bool:
+        """Whether images are cropped or mirrored in training, so that labels of pixels have to move with them."""
+        return not isinstance(self._images, Tensor) and self._training.random
+
+    def batches(
+        self, order: Sequence[Tensor], seed: int, pseudo: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The images ``(n, channels, h, w)`` of each batch of indices, augmented by a seed, and their pseudo labels.
+
+        Args:
+            order: Indices of each batch.
+            seed: Seed of the augmentation.
+            pseudo: Labels of all images ``(n,)``, or of their pixels ``(n, h, w)``, which move with them.
+        """
         if isinstance(self._images, Tensor):
-            yield from (self._images[index] for index in order)
+            for index in order:
+                yield self._images[index], None if pseudo is None else pseudo[index]
+        elif pseudo is not None and pseudo.dim() > 1:
+            masks = torch.where(pseudo == IGNORED, VOID, pseudo).to("cpu", torch.uint8)
+            yield from _fed(Feed(_WithMasks(self._training, masks), self._device, torch.float32), order, seed)
         else:
-            yield from (images for images, _ in _fed(self._images, order, seed))
+            fed = _fed(Feed(self._training, self._device, torch.float32), order, seed)
+            for index, (images, _) in zip(order, fed, strict=True):
+                yield images, None if pseudo is None else pseudo[index.to(pseudo.device)]
 
     def chunks(self) -> Iterator[Tensor]:
-        """All images in order, without augmentation, in parts."""
+        """All images in order, whole and without augmentation, in parts."""
         if isinstance(self._images, Tensor):
             yield from self._images.split(EVALUATION_CHUNK)
         else:
@@ -114,6 +141,31 @@ class _ImagesOnly:
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         return self._samples[index][0], 0
+
+
+def _bare(split: ImageSplit, augmentation: Augmentation) -> ImageSplit:
+    """The images of a split without their labels, with another augmentation."""
+    samples = _ImagesOnly(split.samples)
+    return ImageSplit(
+        samples, None, split.size, augmentation, split.mean, split.std, split.cache_bytes // 2, split.name
+    )
+
+
+class _WithMasks(ImageSplit):
+    """Images with labels of their pixels, which are cropped and mirrored with them.
+
+    Args:
+        split: The images.
+        masks: ``(n, h, w)``, uint8, in the size that images have before augmentation.
+    """
+
+    def __init__(self, split: ImageSplit, masks: Tensor) -> None:
+        self._split, self._masks = split, masks
+        super().__init__(split.samples, None, split.size, split.augmentation, split.mean, split.std, 0, split.name)
+
+    def base(self, index: int) -> Sample:
+        """An image in its size from the cache of the other split, and its mask."""
+        return Sample(self._split.base(index).image, self._masks[index])
 
 
 def _fed(feed: Feed, order: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -128,9 +128,9 @@ class Adaptation:
         ]
         of_source, of_target = batch_indices(pools, plan.mixed, self.config.updates, self.config.batch_size, rng)
         done, total = self.round * self.config.updates, self.config.rounds * self.config.updates
-        sources, targets = self.source.batches(of_source, seed), self.target.batches(of_target, seed)
-        for k, ((source, labels), target) in enumerate(zip(sources, targets, strict=True)):
-            yield Batch(source, labels, target, of_target[k].to(target.device), (done + k) / total)
+        sources, targets = self.source.batches(of_source, seed), self.target.batches(of_target, seed, plan.pseudo)
+        for k, ((source, labels), (target, pseudo)) in enumerate(zip(sources, targets, strict=True)):
+            yield Batch(source, labels, target, pseudo, of_target[k].to(target.device), (done + k) / total)
 
     def state(self) -> dict[str, Tensor]:
         """Networks and optimizers by name; with the number of rounds, all that the coming rounds depend on."""
@@ -172,9 +172,12 @@ def predictions(model: Optimizee, target: UnlabelledImages) -> Tensor:
 
 
 def _probabilities(logits: Callable[[Tensor], Tensor], target: UnlabelledImages) -> Tensor:
-    parts, n_bytes = [], 0
+    parts: list[Tensor] = []
+    n_bytes = 0
     for images in target.chunks():
         parts.append(logits(images).softmax(1))
+        if parts[-1].shape[1:] != parts[0].shape[1:]:
+            raise ConfigError("The target images differ in size, and adaptation needs one: give the pair a size.")
         n_bytes += parts[-1].nbytes
         if n_bytes > MAX_PROBABILITIES:
             raise ConfigError(

@@ -27,6 +27,7 @@ class Batch:
         source: Images ``(n, channels, h, w)``.
         labels: Their labels ``(n,)``, or ``(n, h, w)`` in segmentation.
         target: Images ``(m, channels, h, w)``, without labels.
+        pseudo: Pseudo labels of the target images ``(m,)`` or ``(m, h, w)``; None if the round's plan has none.
         index: Which of the target images they are ``(m,)``.
         progress: Share of all updates that is made, 0 to 1.
     """
@@ -34,6 +35,7 @@ class Batch:
     source: Tensor
     labels: Tensor
     target: Tensor
+    pseudo: Tensor | None
     index: Tensor
     progress: float
 

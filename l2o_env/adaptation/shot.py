@@ -50,13 +50,13 @@ class SHOT(Method):
         """Labels all target images by their centroids."""
         self.generator, self.number = start.generator, start.number
         features = torch.cat([self.features(images) for images in start.target.chunks()])
-        self.pseudo = centroid_labels(features, start.probabilities)
-        return Plan(pseudo=self.pseudo)
+        return Plan(pseudo=centroid_labels(features, start.probabilities))
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """Sure predictions of all classes alike, and the pseudo labels'."""
+        assert batch.pseudo is not None
         logits = self.model(batch.target)[0]
         loss = -information_maximisation(logits.softmax(1))
-        ce = F.cross_entropy(logits, self.pseudo[batch.index])
+        ce = F.cross_entropy(logits, batch.pseudo)
         self.descend(loss + (self.config.shot_pseudo * ce if self.number else 0), "body")
         return {"information": loss.detach(), "pseudo_ce": ce.detach()}
