@@ -69,9 +69,9 @@ class ASGEnv(Syn2RealEnv):
     |---|---|---|---|---|---|
     | 0 | `train_ce` | CE | mean of the window | nats | [0, 100] |
     | 1 | `train_kl` | KL | mean of the window | nats | [0, 100] |
-    | 2 | `progress` | t/T | - | - | [0, 1] |
-    | 3 | `head_mean` | mean(W) | last head matrix | - | [-10, 10] |
-    | 4 | `head_std` | std(W) | last head matrix | - | [0, 10] |
+    | 2 | `progress` | t/T | mean of the window, t from 0 | - | [0, 1] |
+    | 3 | `head_mean` | mean(W) | last head matrix, mean of the window | - | [-10, 10] |
+    | 4 | `head_std` | std(W), unbiased | last head matrix, mean of the window | - | [0, 10] |
     | 5... | `lr_ratio` | lr/base_lr | before `lr_curve` | - | [0, 1]; else [0, lr_max/base_lr] |
 
     The second bound of the rates is that of continuous actions. With `observation="layers"` the observation is that of

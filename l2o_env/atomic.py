@@ -30,9 +30,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        # mkstemp makes the file private; what replaces an ordinary file has the ordinary rights.
-        temporary.chmod(0o666 & ~_umask())
         yield temporary
+        # mkstemp and safetensors make private files; what replaces an ordinary file has the ordinary rights.
+        temporary.chmod(0o666 & ~_umask())
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)

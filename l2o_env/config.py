@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from numbers import Real
 from typing import Any, Literal, get_args
@@ -182,10 +182,11 @@ _Rule = Callable[[str, Any], Any]
 
 
 def _names(value: object) -> tuple[str, ...]:
-    names = (value,) if isinstance(value, str) else value
-    if not isinstance(names, Sequence) or not names or not all(isinstance(name, str) for name in names):
+    # Any collection will do: a list of a configuration's, an array.
+    names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else ()
+    if not names or not all(isinstance(name, str) for name in names):
         raise ConfigError(f"pairs is {value!r}; expected the name of at least one pair.")
-    return tuple(names)
+    return tuple(map(str, names))
 
 
 def _one_of(kind: str, form: Any) -> _Rule:

@@ -124,7 +124,9 @@ class Episodes:
         self.update_ratio = np.where(resting[:, None], self.update_ratio, window.layers["update_ratio"])
         # 4. What is observed. Who rests would see the statistics of another batch: it keeps what it saw.
         seen = Window(window.layers, window.head, after, diverged)
-        progress = population.done / config.budget
+        # The released ASG takes means over the window of everything, also of the share of the updates that were made.
+        begun = np.where(lengths > 0, (lengths + 1) / 2, 0) if config.observation == "asg" else 0
+        progress = (population.done - begun) / config.budget
         masked = self.dropout.masked()
         encoded = self._encode(observation.Inputs(seen, before, self.rates, progress, self.layout, masked))
         if self.observations is not None:

@@ -109,12 +109,37 @@ def test_the_observation_is_twelve_raw_numbers_for_seven_groups(tinies: tuple[st
     assert env.action_space == gymnasium.spaces.MultiDiscrete([11] * 3)
     observation, info = env.reset(seed=3)
     assert observation.shape == env.observation_space.shape == (8,)
-    head = env.episodes.population.layout.unflatten(env.episodes.population.weights[0])["head.weight"]
-    expected = [info["train_ce"], info["train_kl"], 0.3, head.mean().item(), head.std(correction=0).item(), 1, 1, 1]
-    np.testing.assert_allclose(observation, expected, rtol=1e-5)
+    expected = [info["train_ce"], info["train_kl"], 0.1, 1, 1, 1]  # updates 0, 1 and 2 of 10
+    np.testing.assert_allclose(observation[[0, 1, 2, 5, 6, 7]], expected, rtol=1e-5)
     observation, *_, info = env.step(np.array([0, 3, 10]))
     np.testing.assert_allclose(info["lr"], [0, 0.03, 0.1])
-    np.testing.assert_allclose(observation[[0, 1, 2, 5, 6, 7]], [info["train_ce"], info["train_kl"], 0.6, 0, 0.3, 1.0])
+    np.testing.assert_allclose(observation[[0, 1, 2, 5, 6, 7]], [info["train_ce"], info["train_kl"], 0.4, 0, 0.3, 1.0])
+
+
+@pytest.mark.parametrize("implementation", ["stacked", "looped"])
+def test_five_windows_are_what_the_released_formulas_give_update_by_update(tiny: str, implementation: str) -> None:
+    settings = {**TINY, "optimizer": "rate_in_momentum", "budget": 48, "epoch_updates": 1000}
+    env = ASGEnv(**settings, implementation=implementation)
+    found = [env.reset(seed=3)[0]]
+    start = env.episodes.population.starts[0]
+    actions = ([0, 3, 10], [10, 10, 10], [1, 0, 5], [5, 5, 5])
+    found += [env.step(np.array(action))[0] for action in actions]
+    # The same run, one update at a time: each observed number is the mean of what each update saw before it was made.
+    alone = LoopedPopulation(env.episodes.population.pairs, 1, env.config)
+    assert start is not None
+    alone.start({0: start})
+    rates = [np.full((1, 3), env.config.base_lr), *(np.array([a]) * env.config.base_lr / 10 for a in actions)]
+    t = 0
+    for observation, rate, length in zip(found, rates, (3, 3, 6, 12, 24), strict=True):
+        seen = []
+        for _ in range(length):
+            head = alone.layout.unflatten(alone.weights[0])["head.weight"].double()
+            measured = alone.run(rate, np.array([1])).measurements
+            seen.append([measured.train_ce[0], measured.train_kl[0], t / 48, head.mean().item(), head.std().item()])
+            t += 1
+        np.testing.assert_allclose(observation[:5], np.mean(seen, 0), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(observation[5:], rate[0] / env.config.base_lr, rtol=1e-6)
+    assert t == 48
 
 
 def test_seven_layer_groups_give_twelve_numbers() -> None:

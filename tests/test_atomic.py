@@ -7,6 +7,8 @@ import stat
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from l2o_env.atomic import atomic_path
 
@@ -52,8 +54,10 @@ def test_the_file_has_ordinary_rights(tmp_path: Path) -> None:
     (tmp_path / "ordinary").touch()
     with atomic_path(tmp_path / "atomic") as temporary:
         temporary.write_text("x")
-    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("ordinary", "atomic")]
-    assert modes[0] == modes[1]
+    with atomic_path(tmp_path / "tensors") as temporary:
+        save_file({"x": torch.zeros(1)}, temporary)  # which replaces the file by a private one
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("ordinary", "atomic", "tensors")}
+    assert len(modes) == 1
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

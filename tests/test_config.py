@@ -27,6 +27,7 @@ def test_numbers_of_numpy_are_numbers_and_any_sequence_names_pairs() -> None:
         base_lr=np.float32(0.5),  # type: ignore[arg-type]
         random_init=np.bool_(True),  # type: ignore[arg-type]
     )
+    assert EnvConfig(pairs=np.array(["a", "b"])).pairs == ("a", "b")  # type: ignore[arg-type]
     assert config == EnvConfig(pairs=("a", "b"), budget=30, base_lr=0.5, random_init=True)
     assert [type(value) for value in (config.budget, config.base_lr, config.random_init)] == [int, float, bool]
 

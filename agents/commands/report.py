@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,11 +83,12 @@ def report_run(run: Path, out: Path | None = None, *, policy: str | None = None)
     """
     run = run.expanduser()
     out = run / PAGE if out is None else out.expanduser()
-    pictures = plot_run(run, run / PLOTS, policy=policy)
-    sections = [*_results(run), *_pictures(run, pictures), *_settings(run)]
-    subtitle = f"Everything is part of this page; the numbers behind it are in {run.resolve().name}/."
-    folder = RunFolder(out.parent)
-    folder.write_text(out.name, render_page(f"l2o-env: {run.resolve().name}", subtitle, sections))
+    with tempfile.TemporaryDirectory() as elsewhere:  # a page that goes elsewhere leaves the run as it is
+        pictures = plot_run(run, run / PLOTS if out == run / PAGE else Path(elsewhere), policy=policy)
+        sections = [*_results(run), *_pictures(run, pictures), *_settings(run)]
+        subtitle = f"Everything is part of this page; the numbers behind it are in {run.resolve().name}/."
+        page = render_page(f"l2o-env: {run.resolve().name}", subtitle, sections)
+    RunFolder(out.parent).write_text(out.name, page)
     return out
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -121,10 +122,13 @@ class Population(Optimizees):
         curve = self._curve(steps)
         # 2. The updates. Optimizees whose window is shorter than the longest wait at its end.
         sums = torch.zeros(2, self.n, device=self.device, dtype=self.dtype)
+        heads = torch.zeros_like(sums) if self.config.observation == "asg" else None
         measured: GradientSums | None = None
         for step in steps:
             if curve is not None:
                 self._set_rates(torch.as_tensor(rates * curve[:, step, None], dtype=torch.float64))
+            if heads is not None:
+                heads += torch.where(masks[2, step], self._head_moments(), 0.0)
             with self.stage("gradients"):
                 gradients = self._gradients(index[:, step], separate=bool(last[step].any()))
             sums += torch.where(masks[2, step], torch.stack([gradients.ce, gradients.kl]), 0.0)
@@ -141,10 +145,18 @@ class Population(Optimizees):
         statistics = layer_statistics(
             self.layout, weights=self.weights, reference=self.reference, window_start=start, gradients=measured
         )
-        ce, kl = sums / torch.as_tensor(lengths, device=self.device)
+        counts = torch.as_tensor(lengths, device=self.device)
+        if heads is not None:
+            statistics = replace(statistics, head_mean=heads[0] / counts, head_std=heads[1] / counts)
+        ce, kl = sums / counts
         window = self._finish(statistics, start, ce, kl)
         self._end_window(window)
         return window
+
+    def _head_moments(self) -> Tensor:
+        """Mean and standard deviation of the head's last matrix as the released ASG takes them, ``(2, N)``."""
+        head = self.layout.unflatten(self.weights)[self.layout.head_weight].flatten(1)
+        return torch.stack([head.mean(-1), head.std(-1)])
 
     def _check(self, rates: NDArray[np.float64]) -> None:
         if self.rule.one_rate and (rates != rates[:, :1]).any():

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from l2o_env.atomic import atomic_path
 from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.results.run_folder import RECORDING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +94,8 @@ def read_recording(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Reads a recording, also one that a crash cut off.
 
     Args:
-        path: The file; if it is not there, its parts are read.
+        path: The file, or the folder of a run or of an evaluation that it lies in; if it is not there, its parts are
+            read.
 
     Returns:
         Columns ``COLUMNS``; rows in the order in which they came.
@@ -105,6 +107,8 @@ def read_recording(path: str | os.PathLike[str]) -> pd.DataFrame:
     import pyarrow as pa
 
     path = Path(path)
+    if path.is_dir():
+        path = path / RECORDING
     files = [path] if path.is_file() else _parts(parts_folder(path))
     if not files:
         raise ConfigError(f"There is no recording {path}; give the folder of a run or of an evaluation.")

@@ -143,6 +143,12 @@ def test_a_full_disk_leaves_what_was_written_before(tmp_path: Path, monkeypatch:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.parts"]
 
 
+def test_a_recording_is_read_from_the_folder_of_its_run(tmp_path: Path) -> None:
+    with recording(tmp_path / "actions.parquet", LAYERS) as recorder:
+        _record(recorder, 1)
+    pd.testing.assert_frame_equal(read_recording(tmp_path), read_recording(tmp_path / "actions.parquet"))
+
+
 def test_recordings_that_cannot_be_read_say_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"There is no recording .*a\.parquet"):
         read_recording(tmp_path / "a.parquet")

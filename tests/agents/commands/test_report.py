@@ -54,6 +54,17 @@ def test_the_page_is_self_contained(page: Path, recorded_run: Path) -> None:
     assert reader.tags.count("tr") == 1 + 4  # policies x pairs
 
 
+def test_a_page_that_goes_elsewhere_leaves_the_run_as_it_is(recorded_run: Path, page: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(recorded_run, copy)
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    assert train_policy.main(["report", str(copy), "--out", str(tmp_path / "page.html")]) == 0
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
+    reader = _Reader()
+    reader.feed((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert reader.tags.count("img") == len(CAPTIONS)
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
 def test_a_real_browser_shows_every_picture(page: Path, tmp_path: Path) -> None:
     assert BROWSER is not None
