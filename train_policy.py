@@ -20,7 +20,7 @@ from agents.commands.audit import AuditArgs, audit
 from agents.commands.evaluate import EvaluateArgs, evaluate_command
 from agents.commands.finetune import FinetuneArgs, finetune
 from agents.commands.import_asg import ImportAsgArgs, import_asg
-from agents.commands.interrupts import INTERRUPTED
+from agents.commands.interrupts import exit_status, raised_signals
 from agents.commands.paper_table import TableArgs
 from agents.commands.plot import PlotArgs, plot_command
 from agents.commands.report import ReportArgs, report_command
@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; None takes that of the process.
 
     Returns:
-        The exit status: 0, 2 for settings that cannot work or a folder that cannot be written, 130 after Ctrl-C.
+        The exit status: 0, 2 for settings that cannot work or a folder that cannot be written, 130 after Ctrl-C,
+        143 and 129 after SIGTERM and SIGHUP.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     # Tyro resolves the command to one of the dataclasses; its parser exits by itself for --help and for bad syntax.
@@ -65,13 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("l2o_env").setLevel(logging.INFO)
     try:
-        return dict(COMMANDS.values())[type(settings)](settings)
+        with raised_signals():
+            return dict(COMMANDS.values())[type(settings)](settings)
     except (ConfigError, WriteError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("Interrupted.", file=sys.stderr)
-        return INTERRUPTED
+        return exit_status(interrupt)
 
 
 def with_default_command(arguments: list[str]) -> list[str]:

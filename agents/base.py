@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 """What a training tells of a batch of episodes; see :meth:`Learner.learn`."""
+Boundary = Callable[[Callable[[], dict[str, Any]]], None]
+"""Is told that a training can be cut off here, by a function that gives the state to go on from."""
+
+
+class Hooks(NamedTuple):
+    """What a training tells, and where it goes on; see :meth:`Learner.learn`."""
+
+    callback: Callable[[Record], None]
+    on_boundary: Boundary
+    resume: Mapping[str, Any] | None
 
 
 class Agent(BaseAgent):
@@ -84,6 +94,8 @@ class Learner(Agent):
         *,
         pairs: Sequence[str] | None = None,
         callback: Callable[[Record], None] | None = None,
+        resume: Mapping[str, Any] | None = None,
+        on_boundary: Boundary | None = None,
     ) -> Self:
         """Trains on a population; calling it again goes on from the policy there is.
 
@@ -95,6 +107,11 @@ class Learner(Agent):
             callback: Called after each batch of episodes with a record of it: ``return_mean``, ``return_std``,
                 ``value_mean``, ``diverged``, ``pair``, ``episode`` (those so far), ``seconds``, and what else the
                 algorithm tells. It may raise ``KeyboardInterrupt``: the policy is as the last update left it.
+            resume: What `on_boundary` gave in a training that was cut off. With an agent and a population of the same
+                settings, and the same arguments, training goes on there as if nothing had happened, bit for bit on
+                the CPU; records that came before are not given again.
+            on_boundary: Called wherever a training can be cut off, after the records up to there, with a function that
+                gives its state: plain values, arrays and tensors. It may raise ``KeyboardInterrupt``.
 
         Returns:
             Itself.
@@ -105,11 +122,18 @@ class Learner(Agent):
         """
         self.check_env(venv.config)
         self.check_layers(len(venv.layer_names))
-        self._train(venv, episodes, pairs or (), callback or (lambda record: None))
+        hooks = Hooks(callback or (lambda record: None), on_boundary or (lambda get_state: None), resume)
+        self._train(venv, episodes, pairs or (), hooks)
         return self
 
     @abstractmethod
-    def _train(
-        self, venv: Syn2RealVectorEnv, episodes: int, pairs: Sequence[str], callback: Callable[[Record], None]
-    ) -> None:
+    def _train(self, venv: Syn2RealVectorEnv, episodes: int, pairs: Sequence[str], hooks: Hooks) -> None:
         """What :meth:`learn` does once it is clear that the policy fits the population."""
+
+    def get_state(self) -> dict[str, Any]:
+        """All that its actions and its further training depend on, random streams included."""
+        raise NotImplementedError(f"A training of {type(self).__name__} cannot be gone on with.")
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes up a state that :meth:`get_state` returned, here or in an agent of the same settings."""
+        raise NotImplementedError(f"A training of {type(self).__name__} cannot be gone on with.")

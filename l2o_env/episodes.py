@@ -63,7 +63,7 @@ class Episodes:
         self.previous: Measurements | None = None
         self.observations: NDArray[np.float32] | None = None
         self.dropout = FeatureDropout(config.feature_dropout, n)
-        self.updates_made = 0  # by all optimizees together, since the population was built
+        self.updates_made = 0  # by all optimizees together, in all episodes
 
     def start(self, rngs: Sequence[np.random.Generator], indices: Sequence[int], pair: str | None) -> None:
         """Draws new episodes for some optimizees; they begin with the next :meth:`advance`.
@@ -239,6 +239,7 @@ class Episodes:
             "previous": self.previous,
             "lacking": self.dropout.lacking.copy(),
             "observations": None if self.observations is None else self.observations.copy(),
+            "updates_made": self.updates_made,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -250,6 +251,7 @@ class Episodes:
         self.previous = state["previous"]
         self.dropout.lacking = state["lacking"].copy()
         self.observations = deepcopy(state["observations"])
+        self.updates_made = state["updates_made"]
 
 
 def _select(mask: NDArray[np.bool_], yes: Measurements, no: Measurements) -> Measurements:

@@ -5,7 +5,7 @@ Longer than other files, because the docstring is a third of it: it is the contr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -295,6 +295,18 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         self._pair = state["pair"]
         self._ended = state["ended"].copy()
         self._history = [list(history) for history in state["history"]]
+
+    def get_streams(self) -> dict[str, Any]:
+        """The random streams of the optimizees, for where the rest of :meth:`get_state` is not needed.
+
+        That is before a reset of all optimizees: new episodes depend on nothing else.
+        """
+        return {"rngs": [generator_state(rng) for rng in self._rngs], "updates_made": self.episodes.updates_made}
+
+    def set_streams(self, streams: Mapping[str, Any]) -> None:
+        """Takes up what :meth:`get_streams` returned, here or in an environment of the same settings."""
+        self._rngs = [restore_generator(state) for state in streams["rngs"]]
+        self.episodes.updates_made = streams["updates_made"]
 
     def __getstate__(self) -> dict[str, Any]:
         """Settings and state; the population is built anew where the pickle is loaded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -36,6 +37,7 @@ class Checkpoints:
         # V is read from info, whatever is rewarded.
         self._settings = replace(env, common_random_numbers=False, feature_dropout=0.0, reward="proxy_guided")
         self._venv: Syn2RealVectorEnv | None = None
+        self._updates_before = 0  # those of a process that was cut off
         self.judged: list[dict[str, Any]] = []
         """Of each checkpoint: ``episodes``, ``value`` (mean V at the end), ``diverged``."""
 
@@ -47,7 +49,16 @@ class Checkpoints:
     @property
     def updates(self) -> int:
         """Optimizer updates that judging has taken so far."""
-        return 0 if self._venv is None else self._venv.episodes.updates_made
+        return self._updates_before + (0 if self._venv is None else self._venv.episodes.updates_made)
+
+    def get_state(self) -> dict[str, Any]:
+        """What was judged, and what is due."""
+        return {"due": list(self._due), "judged": list(self.judged), "updates": self.updates}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes up a state that :meth:`get_state` returned, before the first checkpoint here."""
+        self._due, self.judged = list(state["due"]), list(state["judged"])
+        self._updates_before = state["updates"]
 
     def __call__(self, agent: Learner, *, last: bool = False) -> None:
         """Makes a checkpoint, if one is due.

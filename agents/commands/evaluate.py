@@ -170,10 +170,11 @@ def evaluate_runs(args: EvaluateArgs, reporter: Reporter | None = None) -> pd.Da
     _check_names(policies, hand_made, args)
     pairs = tuple(dict.fromkeys(args.pairs or pair_registry.names("test")))
     folder = RunFolder(_folder(args, trained, pairs))
-    with folder.guard(PARTS):
-        folder.path.mkdir(parents=True, exist_ok=True)
-    results = _Evaluation(args, policies, config, pairs, folder, reporter).run(trained, hand_made)
-    return results.table
+    folder.claim()
+    try:
+        return _Evaluation(args, policies, config, pairs, folder, reporter).run(trained, hand_made).table
+    finally:
+        folder.release()
 
 
 def _tell_optimizer(policy: TrainedPolicy, config: EnvConfig, reporter: Reporter) -> None:

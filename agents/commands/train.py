@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,22 +13,26 @@ from agents.algorithms.registry import find
 from agents.base import Learner
 from agents.commands.checkpoints import Checkpoints
 from agents.commands.console import Reporter, counted, steps
-from agents.commands.interrupts import INTERRUPTED, deferred_interrupt
+from agents.commands.interrupts import Interrupt, deferred_interrupt, exit_status
 from agents.commands.printed_tables import results_table
 from agents.commands.train_options import Plan, TrainArgs
+from agents.commands.training_state import TrainingStates, resumed_plan
 from agents.factory import make_learner
 from agents.opponents import SEARCHES, default_opponents
 from l2o_env import pairs as pair_registry
+from l2o_env.errors import ConfigError, one_line
 from l2o_env.evaluation.agent import AgentLike
 from l2o_env.evaluation.evaluate import check_runs, evaluate
 from l2o_env.evaluation.intervals import SUMMARISED, summarise
 from l2o_env.evaluation.rollout import Progress, episode_seeds
 from l2o_env.results.decimals import decimal
-from l2o_env.results.event_log import LayerLog, TensorBoardLog, log_recording
+from l2o_env.results.event_log import LayerLog, TensorBoardLog, cut_events, log_recording
 from l2o_env.results.rate_plots import plot_actions
 from l2o_env.results.record import StepRecorder, read_recording, recording
 from l2o_env.results.run_folder import (
     ACTIONS_PICTURE,
+    BEST_POLICY,
+    CHECKPOINTS,
     CONFIG_FILE,
     EVENTS,
     LEARNING_CURVE_PICTURE,
@@ -57,16 +61,20 @@ def train(args: TrainArgs, reporter: Reporter | None = None) -> int:
         reporter: Where progress and results are told.
 
     Returns:
-        The exit status: 0, or 130 after Ctrl-C.
+        The exit status: 0, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
 
     Raises:
         ConfigError: If a setting cannot work.
         WriteError: If the run folder cannot be written to.
     """
-    plan, reporter = args.plan(), reporter or Reporter()
-    folder = RunFolder.create(args.out)
+    reporter = reporter or Reporter()
+    if args.resume is None:
+        plan = args.plan()
+        folder = RunFolder.create(args.out)
+    else:
+        plan, folder = resumed_plan(args)
     try:
-        return _Run(plan, folder, reporter).run()
+        return _Run(plan, folder, reporter, goes_on=args.resume is not None).run()
     finally:
         folder.remove_if_empty()
 
@@ -74,8 +82,11 @@ def train(args: TrainArgs, reporter: Reporter | None = None) -> int:
 class _Run:
     """One run, and what it has come to so far: pairs, agent and population are made with it, and fit each other."""
 
-    def __init__(self, plan: Plan, folder: RunFolder, reporter: Reporter) -> None:
+    def __init__(self, plan: Plan, folder: RunFolder, reporter: Reporter, *, goes_on: bool) -> None:
         self.plan, self.folder, self.reporter = plan, folder, reporter
+        self.states = TrainingStates(folder, plan.args.save_every)
+        self.goes_on = goes_on
+        self.training: dict[str, Any] | None = None
         self.seconds: dict[str, float] = {}
         self.training_env = replace(plan.env, **find(plan.args.algo).settings)
         with self._timed("prepare"):
@@ -87,6 +98,9 @@ class _Run:
         self.records: list[dict[str, Any]] = []
         self.frames: list[pd.DataFrame] = []
         self.tuned: dict[str, dict[str, Any]] = {}
+        self.trained, self.layers = False, LayerLog(self.venv.layer_names)
+        if goes_on:
+            self._restore()
 
     def _prepare(self) -> tuple[Learner, Syn2RealVectorEnv]:
         plan, seed = self.plan, self.plan.args.seed
@@ -112,22 +126,32 @@ class _Run:
         """All stages; what an interrupted one has come to is kept."""
         status = 0
         try:
-            self.folder.write_json(CONFIG_FILE, self.plan.description())
-            self._train()
+            if not self.goes_on:
+                self.folder.write_json(CONFIG_FILE, self.plan.description())
+            if not self.trained:
+                self._train()
             self._evaluate()
         except Exception:
-            if not self.records:  # it came to nothing, so that the same command can be given again
+            if self.records:
+                with suppress(OSError):  # such as the one that has ended the run
+                    self._save_policy()
+                self._tell_resume()
+            elif not self.goes_on:  # it came to nothing, so that the same command can be given again
                 self.folder.discard(CONFIG_FILE, EVENTS)
             raise
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             self.reporter.say("Interrupted: writing what there is. Ctrl-C again stops at once.")
-            status = INTERRUPTED
+            status = exit_status(interrupt)
         self._finish("finished" if status == 0 else "interrupted")
+        if status:
+            self._tell_resume()
+        else:
+            self.states.discard()
         return status
 
     def _train(self) -> None:
         plan, venv, reporter = self.plan, self.venv, self.reporter
-        venv.on_step = layers = LayerLog(venv.layer_names)
+        venv.on_step = layers = self.layers
         with (
             self._timed("train"),
             self.folder.guard(EVENTS) as path,
@@ -141,14 +165,66 @@ class _Run:
                 log({**record, **layers.take(), "time/data_wait": venv.episodes.data_wait})
                 self.updates = venv.episodes.updates_made
                 update(min(record["episode"], plan.episodes), f"return {decimal(record['return_mean'], 3)}")
-                if interrupted():
-                    raise KeyboardInterrupt
                 self.checkpoints(self.agent)
 
-            self.agent.learn(venv, plan.episodes, pairs=plan.env.pairs, callback=callback)
+            def on_boundary(get_state: Callable[[], dict[str, Any]]) -> None:
+                if self.states.due or (interrupted() and self.records):
+                    self._save_state(get_state(), log)
+                if interrupted():
+                    raise Interrupt(interrupted())
+
+            self.agent.learn(
+                venv,
+                plan.episodes,
+                pairs=plan.env.pairs,
+                callback=callback,
+                resume=self.training,
+                on_boundary=on_boundary,
+            )
             self.updates = venv.episodes.updates_made
-        self._save_policy()
-        self.checkpoints(self.agent, last=True)
+            self._save_policy()
+            self.checkpoints(self.agent, last=True)
+            self.trained = True
+            self._save_state(None, log)
+
+    def _save_state(self, training: dict[str, Any] | None, log: TensorBoardLog) -> None:
+        """Saves what the run has come to; once it is trained, of the training nothing but the agent is needed."""
+        self.states.save({
+            "training": training,
+            "agent": self.agent.get_state() if training is None else None,
+            "records": self.records,
+            "updates": self.updates,
+            "seconds": self.seconds,
+            "checkpoints": self.checkpoints.get_state(),
+            "layers": self.layers.get_state(),
+            "events": log.written(),
+        })  # fmt: skip
+
+    def _restore(self) -> None:
+        """Takes up the newest state; without one the run starts anew."""
+        state = self.states.newest(self.reporter.say)
+        if state is None:
+            self.folder.discard(EVENTS, CHECKPOINTS, BEST_POLICY)
+            return
+        try:
+            self.training, self.trained = state["training"], state["training"] is None
+            if self.trained:
+                self.agent.set_state(state["agent"])
+            self.records, self.updates = list(state["records"]), state["updates"]
+            self.seconds = {**state["seconds"], **self.seconds}
+            self.checkpoints.set_state(state["checkpoints"])
+            self.layers.set_state(state["layers"])
+            cut_events(self.folder.path / EVENTS, state["events"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise ConfigError(
+                f"The state in {self.folder.path} does not fit this run ({one_line(error)}); was it saved by another "
+                "version?"
+            ) from error
+        done = self.records[-1]["episode"] if self.records else 0
+        self.reporter.say(f"Going on with {self.folder.path} after {counted(done, 'episode')}.")
+
+    def _tell_resume(self) -> None:
+        self.reporter.say(f"`l2o train --resume {self.folder.path}` goes on with it.")
 
     def _save_policy(self) -> None:
         with self.folder.guard(POLICY) as path:
@@ -250,7 +326,7 @@ class _Run:
         try:
             yield
         finally:
-            self.seconds[stage] = round(time.perf_counter() - started, 1)
+            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - started, 1)
 
 
 def episodes_of(episodes: int, budget: int, updates: int) -> str:

@@ -94,6 +94,11 @@ class TrainArgs:
 
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/<date-time>)")] = None
     """Run folder; it must not exist or be empty."""
+    resume: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="(default: none)")] = None
+    """Go on with the run in this folder that was cut off, as if nothing had happened. Its settings are those that it
+    was started with."""
+    save_every: float = 60.0
+    """Seconds between two states that --resume goes on from. They are saved between batches of episodes."""
     seed: int = 0
     """Seed of everything random: the same seed gives the same table on one machine with one number of threads."""
     algo: Annotated[str, arg(metavar="{" + ",".join(ALGORITHMS) + "}")] = "reinforce"
@@ -207,6 +212,8 @@ class TrainArgs:
             ("--seed", self.seed, 0),
         ):
             require_integer(option, value, least)
+        if not self.save_every >= 0:
+            raise ConfigError(f"--save-every is {self.save_every}; expected seconds >= 0.")
         return Plan(
             args=self,
             env=self._environment(training, algorithm.common_random_numbers),

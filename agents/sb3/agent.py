@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from agents.algorithms.registry import configure, find
 from agents.algorithms.sb3_config import MaskablePPOConfig, SB3Config
-from agents.base import Learner, Record
+from agents.base import Hooks, Learner
 from agents.policy_files import check_features, observed_features, reading_policy, tensors_under, write_policy
 from agents.sb3.build import build, new_policy
 from agents.sb3.callback import RecordCallback
@@ -79,6 +79,7 @@ class SB3Agent(Learner):
         self.randomness = OwnRandomness(seed)
         self.policy = self._new_policy(n_layers)
         self.episodes = 0
+        self._training = False  # whether its random states are in the place of the global ones
         self._others: dict[int, BasePolicy] = {}  # the policy on networks of other numbers of layer groups
 
     def _new_policy(self, n_layers: int) -> BasePolicy:
@@ -166,9 +167,7 @@ class SB3Agent(Learner):
             self._others[n_layers] = policy
         return self._others[n_layers]
 
-    def _train(
-        self, venv: Syn2RealVectorEnv, episodes: int, pairs: Sequence[str], callback: Callable[[Record], None]
-    ) -> None:
+    def _train(self, venv: Syn2RealVectorEnv, episodes: int, pairs: Sequence[str], hooks: Hooks) -> None:
         if len(venv.layer_names) != self.n_layers:  # a shared actor would do, but critics read the flat observation
             raise ConfigError(
                 f"This policy is for networks of {self.n_layers} layer groups; those of the population have "
@@ -185,8 +184,29 @@ class SB3Agent(Learner):
                 model.weights = torch.nn.utils.parameters_to_vector(model.policy.parameters()).detach()
             model.set_logger(Logger(folder=None, output_formats=[]))  # SB3's own would print
             self.policy, self._others = model.policy, {}
-            recorder = RecordCallback(self, steps, n_steps, callback)
-            model.learn(steps, callback=recorder, log_interval=None)  # type: ignore[arg-type]
+            recorder = RecordCallback(self, steps, n_steps, hooks)
+            self._training = True
+            try:
+                model.learn(steps, callback=recorder, log_interval=None)  # type: ignore[arg-type]
+            finally:
+                self._training = False
+
+    def get_state(self) -> dict[str, Any]:
+        """See :meth:`agents.base.Learner.get_state`."""
+        return {
+            "policy": {name: tensor.clone() for name, tensor in self.policy.state_dict().items()},
+            "statistics": self.statistics.get_state(),
+            "randomness": self.randomness.get_state(),
+            "episodes": self.episodes,
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See :meth:`agents.base.Learner.set_state`."""
+        self.policy.load_state_dict(state["policy"])
+        self._others = {}
+        self.statistics.set_state(state["statistics"])
+        self.episodes = state["episodes"]
+        self.randomness.set_state(state["randomness"], in_place=self._training)
 
     def _training_env(self, venv: Syn2RealVectorEnv) -> VecNormalize:
         """The population as SB3 trains on it, normalised by statistics that are the agent's own."""

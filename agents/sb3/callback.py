@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
-from agents.base import Learner, Record
+from agents.base import Hooks, Learner
+from agents.sb3.training_state import get_training_state, set_training_state
+from l2o_env.vector_env import Syn2RealVectorEnv
 
 
 class RecordCallback(BaseCallback):
@@ -22,13 +24,15 @@ class RecordCallback(BaseCallback):
         agent: Whose training it is; its count of episodes is kept up to date.
         steps: Environment steps of the training, over all optimizees.
         n_steps: Those of an episode.
-        callback: Takes the records: ``return_mean``, ``return_std``, ``value_mean`` and ``diverged`` of the episodes
-            that have ended since the last one, ``pair``, ``episode``, ``seconds``, and what SB3 logs about training.
+        hooks: Its `callback` takes the records: ``return_mean``, ``return_std``, ``value_mean`` and ``diverged`` of the
+            episodes that have ended since the last one, ``pair``, ``episode``, ``seconds``, and what SB3 logs about
+            training. Boundaries are the starts of rollouts; the first is where a training that was cut off goes on.
     """
 
-    def __init__(self, agent: Learner, steps: int, n_steps: int, callback: Callable[[Record], None]) -> None:
+    def __init__(self, agent: Learner, steps: int, n_steps: int, hooks: Hooks) -> None:
         super().__init__()
-        self._agent, self._steps, self._n_steps, self._callback = agent, steps, n_steps, callback
+        self._agent, self._steps, self._n_steps, self._hooks = agent, steps, n_steps, hooks
+        self._resume = hooks.resume
         self._before = agent.episodes
         self._started = time.perf_counter()
         self._ended: list[tuple[float, float, bool, str]] = []
@@ -36,6 +40,37 @@ class RecordCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._totals = np.zeros(self.training_env.num_envs)
+
+    def _on_rollout_start(self) -> None:
+        if self._resume is not None:
+            state, self._resume = self._resume, None
+            self._set_state(state)
+        elif self.num_timesteps:
+            self._hooks.on_boundary(self._get_state)
+
+    def _get_state(self) -> dict[str, Any]:
+        return {
+            "agent": self._agent.get_state(),
+            "model": get_training_state(self.model),
+            "population": self._population.get_state(),
+            "before": self._before,
+            "seconds": time.perf_counter() - self._started,
+            "totals": self._totals.copy(),
+            "ended": list(self._ended),
+        }
+
+    def _set_state(self, state: Mapping[str, Any]) -> None:
+        self._population.set_state(state["population"])
+        set_training_state(self.model, state["model"])
+        self.num_timesteps = self.model.num_timesteps
+        self._before, self._totals, self._ended = state["before"], state["totals"].copy(), list(state["ended"])
+        self._started = time.perf_counter() - state["seconds"]
+        self._agent.set_state(state["agent"])  # last, because the others may have drawn
+
+    @property
+    def _population(self) -> Syn2RealVectorEnv:
+        """The population inside the wrappers."""
+        return self.training_env.unwrapped.population  # type: ignore[attr-defined]
 
     def _on_step(self) -> bool:
         # VecNormalize is the outermost wrapper; records are about the rewards themselves.
@@ -67,7 +102,7 @@ class RecordCallback(BaseCallback):
         if not ended:
             return
         returns, values = np.array([row[0] for row in ended]), np.array([row[1] for row in ended])
-        self._callback({
+        self._hooks.callback({
             "return_mean": float(returns.mean()),
             "return_std": float(returns.std()),
             "value_mean": float(values.mean()),

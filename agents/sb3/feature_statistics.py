@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.running_mean_std import RunningMeanStd
@@ -38,6 +41,14 @@ class FeatureStatistics(RunningMeanStd):
         rows = split_layers(arr).reshape(-1, N_FEATURES).astype(np.float64)
         mean, var = (np.tile(moment, self.n_layers) for moment in (rows.mean(0), rows.var(0)))
         self.update_from_moments(mean, var, len(rows))
+
+    def get_state(self) -> dict[str, Any]:
+        """Mean, variance and count."""
+        return {"mean": self.mean.copy(), "var": self.var.copy(), "count": float(self.count)}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes up a state that :meth:`get_state` returned."""
+        self.mean, self.var, self.count = state["mean"].copy(), state["var"].copy(), state["count"]
 
     def normalise(self, observations: NDArray[np.float32], clip: float) -> NDArray[np.float32]:
         """Observations of any number of layers, if the statistics are shared; they are not updated."""

@@ -19,13 +19,16 @@ class PopulationARS(ARS):
     candidates (twice `n_delta`) that is a multiple of the number of optimizees.
     """
 
+    def _do_one_update(self, callback: BaseCallback, async_eval: Any) -> None:
+        callback.on_rollout_start()  # before the directions are drawn, so that all is in the weights
+        super()._do_one_update(callback, async_eval)
+
     def evaluate_candidates(
         self, candidate_weights: torch.Tensor, callback: BaseCallback, async_eval: Any
     ) -> torch.Tensor:
         """Undiscounted return of one episode of each candidate, ``(2 * n_delta,)``."""
         assert self.env is not None
         returns = torch.zeros(self.pop_size)
-        callback.on_rollout_start()
         for start in range(0, self.pop_size, self.env.num_envs):
             population = slice(start, start + self.env.num_envs)
             earned = self._side_by_side(candidate_weights[population], callback)

@@ -27,17 +27,45 @@ class OwnRandomness:
     @contextmanager
     def __call__(self) -> Iterator[None]:
         """Puts the agent's states in the place of the global ones, and everything back at the end of the block."""
-        outside = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        outside = _global_state()
         self._restore(self._python, self._numpy, self._torch)
         try:
             yield
         finally:
-            self._python, self._numpy = random.getstate(), np.random.get_state()
-            self._torch = torch.get_rng_state()
+            self._python, self._numpy, self._torch = _global_state()
             self._restore(*outside)
+
+    def get_state(self) -> dict[str, Any]:
+        """The states as plain values and a tensor; those that are in place now too, for a state taken in a block."""
+        return {"own": _as_plain(self._python, self._numpy, self._torch), "in place": _as_plain(*_global_state())}
+
+    def set_state(self, state: dict[str, Any], *, in_place: bool = False) -> None:
+        """Takes up a state that :meth:`get_state` returned.
+
+        Args:
+            state: The state.
+            in_place: Whether this is inside a block, so that what was in place then comes into place too.
+        """
+        self._python, self._numpy, self._torch = _from_plain(state["own"])
+        if in_place:
+            self._restore(*_from_plain(state["in place"]))
 
     @staticmethod
     def _restore(python: Any, numpy: Any, torch_state: torch.Tensor) -> None:
         random.setstate(python)
         np.random.set_state(numpy)
         torch.set_rng_state(torch_state)
+
+
+def _global_state() -> tuple[Any, Any, torch.Tensor]:
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def _as_plain(python: Any, numpy: Any, torch_state: torch.Tensor) -> list[Any]:
+    kind, words, *rest = numpy
+    return [python, (kind, words.tolist(), *rest), torch_state]
+
+
+def _from_plain(state: list[Any]) -> tuple[Any, Any, torch.Tensor]:
+    python, (kind, words, *rest), torch_state = state
+    return python, (kind, np.array(words, np.uint32), *rest), torch_state

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,6 +70,7 @@ class TensorBoardLog:
                 f"The TensorBoard folder {os.fspath(folder)} cannot be written to: {error.strerror or error}. "
                 "Name a folder that you may write to."
             ) from error
+        self._folder = Path(folder)
         self._writer = SummaryWriter(str(folder))
 
     def __call__(self, record: Mapping[str, Any]) -> None:
@@ -107,9 +110,30 @@ class TensorBoardLog:
                  for key, value in _flat(settings)}  # fmt: skip
         self._writer.add_hparams(hyper, {f"hparam/{key}": float(value) for key, value in metrics.items()}, run_name=".")
 
+    def written(self) -> dict[str, int]:
+        """Writes what is held back; returns the sizes of the files in bytes, by name, for :func:`cut_events`."""
+        self._writer.flush()
+        return {path.name: path.stat().st_size for path in self._folder.iterdir() if path.is_file()}
+
     def close(self) -> None:
         """Writes what is held back."""
         self._writer.close()
+
+
+def cut_events(folder: str | os.PathLike[str], sizes: Mapping[str, int]) -> None:
+    """Takes back what was logged after :meth:`TensorBoardLog.written`, so that the log goes on without a row twice.
+
+    Args:
+        folder: Of the log; need not be there.
+        sizes: What that returned.
+    """
+    for path in Path(folder).iterdir() if os.path.isdir(folder) else ():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in sizes:
+            path.unlink()
+        elif path.stat().st_size > sizes[path.name]:
+            os.truncate(path, sizes[path.name])
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -143,6 +167,14 @@ class LayerLog:
         """
         for key, seen in self._seen.items():
             seen.append(info[key][moving])
+
+    def get_state(self) -> dict[str, list[NDArray[np.float64]]]:
+        """What was gathered since :meth:`take`."""
+        return {key: list(seen) for key, seen in self._seen.items()}
+
+    def set_state(self, state: Mapping[str, Sequence[NDArray[np.float64]]]) -> None:
+        """Takes up a state that :meth:`get_state` returned."""
+        self._seen = {key: list(state[key]) for key in LAYER_TAGS}
 
     def take(self) -> dict[str, Any]:
         """By tag and layer, such as ``lr/head``: means, geometric for rates; and the rates for a histogram.

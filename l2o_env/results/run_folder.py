@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from l2o_env.atomic import atomic_path
 from l2o_env.errors import ConfigError
@@ -42,6 +43,10 @@ CHECKPOINT = "checkpoint.safetensors"
 """All that a fine-tuning goes on from."""
 NETWORK, ONNX = "network.safetensors", "network.onnx"
 """The plain network that a fine-tuning came to."""
+STATES = "state"
+"""Folder of what a training that is cut off goes on from; a finished one has none."""
+LOCK = ".lock"
+"""File that a process which writes to the folder holds."""
 PLOTS, PAGE = "plots", "report.html"
 """What ``l2o plot`` and ``l2o report`` leave."""
 
@@ -59,36 +64,74 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock: FileLock | None = None
 
     @classmethod
     def create(cls, out: str | os.PathLike[str] | None = None, *, root: str | os.PathLike[str] = "runs") -> RunFolder:
-        """Makes the folder of a new run, and makes sure that it can be written to.
+        """Makes the folder of a new run, and claims it; see :meth:`claim`.
 
         Args:
             out: The folder. It may exist if it is empty. None: a new one under `root`, named by date and time.
             root: Where folders named by date and time go.
 
         Raises:
-            ConfigError: If the folder holds something already, or cannot be made or written to.
+            ConfigError: If the folder holds something already, is another run's, or cannot be made or written to.
         """
-        path = _dated(Path(root)) if out is None else Path(out).expanduser()
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
+        folder = cls(_dated(Path(root)) if out is None else Path(out).expanduser())
+        folder.claim()
+        path = folder.path
+        if any(each.name != LOCK for each in path.iterdir()):
+            folder.release()
+            if (path / STATES).is_dir():
                 raise ConfigError(
-                    f"The run folder {path} exists and is not empty; name another one, "
-                    "or move away what is there, so that no two runs are mixed up."
+                    f"The run folder {path} holds a training that was cut off; `l2o train --resume {path}` goes on "
+                    "with it. For a new one name another folder."
                 )
-            with tempfile.TemporaryFile(dir=path):
+            raise ConfigError(
+                f"The run folder {path} exists and is not empty; name another one, "
+                "or move away what is there, so that no two runs are mixed up."
+            )
+        return folder
+
+    def claim(self) -> None:
+        """Makes the folder if it is not there, and keeps other processes from writing to it until :meth:`release`.
+
+        The claim ends with the process, however that ends.
+
+        Raises:
+            ConfigError: If another run has it, or it cannot be made or written to.
+        """
+        lock = FileLock(self.path / LOCK)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
                 pass
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ConfigError(
+                f"Another run is writing to the folder {self.path}; wait for its end, or name another folder."
+            ) from error
         except OSError as error:
             raise ConfigError(
-                f"The run folder {path} cannot be used: {_reason(error)}. Name a folder that you may write to."
+                f"The run folder {self.path} cannot be used: {_reason(error)}. Name a folder that you may write to."
             ) from error
-        return cls(path)
+        self._lock = lock
+
+    def release(self) -> None:
+        """Ends the claim; nothing is left of it."""
+        if self._lock is not None:
+            (self.path / LOCK).unlink(missing_ok=True)  # first, so that it is nobody else's
+            self._lock.release()
+            self._lock = None
+
+    def remove_remains(self) -> None:
+        """Takes away what writing that was cut off, by a killed process, has left in the folder: temporary files."""
+        for path in self.path.rglob(".*-*.tmp*"):
+            path.unlink(missing_ok=True)
 
     def remove_if_empty(self) -> None:
-        """Takes the folder away again if nothing was written to it."""
+        """Ends the claim, and takes the folder away again if nothing was written to it."""
+        self.release()
         with suppress(OSError):
             self.path.rmdir()
 

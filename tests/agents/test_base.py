@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.base import Agent, Learner, Record
+from agents.base import Agent, Hooks, Learner, Record
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.vector_env import Syn2RealVectorEnv
@@ -45,11 +45,9 @@ class _Learner(_Counter, Learner):
         if n_layers != 3:
             raise ConfigError("other layers")
 
-    def _train(
-        self, venv: Syn2RealVectorEnv, episodes: int, pairs: Sequence[str], callback: Callable[[Record], None]
-    ) -> None:
+    def _train(self, venv: Syn2RealVectorEnv, episodes: int, pairs: Sequence[str], hooks: Hooks) -> None:
         self.episodes += episodes
-        callback({"pairs": tuple(pairs)})
+        hooks.callback({"pairs": tuple(pairs)})
 
 
 def test_predict_forgets_the_rows_whose_episode_begins() -> None:

@@ -55,6 +55,7 @@ def test_json_holds_what_json_can(tmp_path: Path) -> None:
 
 def test_a_disk_that_fills_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder.create(tmp_path / "run")
+    folder.release()
     folder.write_text("old.txt", "old")
 
     def full(*args: object) -> None:
@@ -99,8 +100,37 @@ def test_a_folder_that_stayed_empty_is_taken_away(tmp_path: Path) -> None:
 
 def test_what_came_to_nothing_is_taken_away(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
+    folder.release()
     for name in ("a.txt", "b.txt"):
         folder.write_text(name, "x")
     (folder.path / "events" / "deep").mkdir(parents=True)
     folder.discard("a.txt", "events", "absent")
     assert [path.name for path in folder.path.iterdir()] == ["b.txt"]
+
+
+def test_a_folder_is_one_runs_until_it_is_released(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    for other in (RunFolder.create, lambda path: RunFolder(path).claim()):
+        with pytest.raises(ConfigError, match="Another run is writing"):
+            other(tmp_path / "run")
+    folder.release()
+    assert list(folder.path.iterdir()) == []
+    RunFolder(tmp_path / "run").claim()
+
+
+def test_the_folder_of_a_training_that_was_cut_off_names_the_mend(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    with pytest.raises(ConfigError, match=r"`l2o train --resume .*` goes on with it"):
+        RunFolder.create(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_what_killed_writers_leave_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "policy").mkdir()
+    for name in (".config-ab12.tmp.json", "policy/.policy-x_.tmp.safetensors", "policy/policy.json", "a-b.tmp"):
+        (tmp_path / name).write_text("x")
+    RunFolder(tmp_path).remove_remains()
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == [
+        "a-b.tmp",
+        "policy/policy.json",
+    ]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agents.commands.interrupts import deferred_interrupt
+from agents.commands.interrupts import Interrupt, deferred_interrupt, exit_status, raised_signals
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def test_the_first_one_is_told_and_the_second_acts_at_once() -> None:
 
 
 def test_other_threads_hear_of_none() -> None:
-    found: list[bool] = []
+    found: list[int] = []
 
     def block() -> None:
         with deferred_interrupt() as interrupted:
@@ -38,4 +38,27 @@ def test_other_threads_hear_of_none() -> None:
     thread = threading.Thread(target=block)
     thread.start()
     thread.join()
-    assert found == [False]
+    assert found == [0]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_the_end_of_a_terminal_and_kill_are_as_ctrl_c(number: signal.Signals, status: int) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupt) as raised, raised_signals(), deferred_interrupt() as interrupted:
+        signal.raise_signal(number)
+        assert interrupted() == number
+        signal.raise_signal(number)
+    assert exit_status(raised.value) == status
+    with pytest.raises(Interrupt), raised_signals():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+    try:
+        with raised_signals(), deferred_interrupt() as interrupted:
+            signal.raise_signal(signal.SIGHUP)
+            assert interrupted() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -1,0 +1,157 @@
+"""What a training that was cut off goes on from: states in the run folder, and the command line that it was given."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+from typing import Any
+
+from agents.commands.train_options import Plan, TrainArgs
+from agents.policy_folders import read_json
+from l2o_env.errors import ConfigError
+from l2o_env.inner.window import Measurements, Start
+from l2o_env.pairs.spec import parse
+from l2o_env.results.run_folder import CONFIG_FILE, RESULTS_JSON, STATES, RunFolder
+from l2o_env.results.state_file import read_state, write_state
+
+KEPT = 2
+"""States that are kept: if the last is damaged, the one before is good."""
+_KINDS = (Measurements, Start)
+_OWN = ("resume", "pairs", "eval_pairs", "save_every")
+"""Options that may be given beside ``--resume``."""
+
+
+class TrainingStates:
+    """The states of a training, in the folder ``state`` of its run.
+
+    Args:
+        folder: The run folder.
+        every: Seconds between two states.
+    """
+
+    def __init__(self, folder: RunFolder, every: float) -> None:
+        self._folder, self._every = folder, every
+        self._last = time.monotonic()  # which no change of the clock moves
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for the next."""
+        return time.monotonic() - self._last >= self._every
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Writes a state, and takes away old ones.
+
+        Raises:
+            WriteError: If it cannot be written; those before stay.
+        """
+        with self._folder.guard(STATES) as path:
+            path.mkdir(exist_ok=True)
+            before = self._files()
+            number = int(before[-1].stem) + 1 if before else 0
+            write_state(path / f"{number:06d}.safetensors", state, _KINDS)
+            for old in before[: len(before) + 1 - KEPT]:
+                old.unlink(missing_ok=True)
+        self._last = time.monotonic()
+
+    def newest(self, tell: Callable[[str], None]) -> dict[str, Any] | None:
+        """The newest state that is good; None if there is none at all.
+
+        Args:
+            tell: Is told of damaged ones.
+
+        Raises:
+            ConfigError: If all are damaged.
+        """
+        files = self._files()
+        for path in reversed(files):
+            try:
+                state = read_state(path, _KINDS)
+            except ConfigError as error:
+                tell(str(error))
+                continue
+            if isinstance(state, dict):
+                return state
+        if files:
+            raise ConfigError(f"No state in {self._folder.path / STATES} can be read; train anew in another folder.")
+        return None
+
+    def discard(self) -> None:
+        """Takes all away: the training has finished."""
+        shutil.rmtree(self._folder.path / STATES, ignore_errors=True)
+
+    def _files(self) -> list[Path]:
+        return sorted((self._folder.path / STATES).glob("[0-9]*.safetensors"))
+
+
+def resumed_plan(args: TrainArgs) -> tuple[Plan, RunFolder]:
+    """What a run that was cut off was to do, and its folder, claimed.
+
+    Args:
+        args: The command line with ``--resume``.
+
+    Raises:
+        ConfigError: If there is nothing to go on with, or it would now be something else.
+    """
+    assert args.resume is not None
+    given = [f.name for f in fields(args) if f.name not in _OWN and getattr(args, f.name) != _default(f)]
+    if given:
+        raise ConfigError(
+            f"--resume takes its settings from the run; leave out --{given[0].replace('_', '-')}, or start a new run."
+        )
+    folder = RunFolder(args.resume.expanduser())
+    if not (folder.path / CONFIG_FILE).is_file():
+        raise ConfigError(f"{folder.path} holds no training that was cut off: there is no {CONFIG_FILE}.")
+    config = read_json(folder.path / CONFIG_FILE)
+    if _status(folder) == "finished":
+        raise ConfigError(f"The training in {folder.path} has finished; there is nothing to go on with.")
+    try:
+        saved = _arguments(config["arguments"])
+        _refuse_code((*config["environment"]["pairs"], *config["eval_pairs"]), args)
+        plan = replace(saved, save_every=args.save_every).plan()
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{folder.path / CONFIG_FILE} is damaged ({error!r}); train anew.") from error
+    told = json.loads(json.dumps(plan.description(), default=str))
+    for key in ("environment", "algorithm", "episodes", "eval_pairs", "eval_seeds", "tuned", "tuning_episodes"):
+        if told[key] != config.get(key):
+            raise ConfigError(
+                f"The run in {folder.path} was started with another {key!r} than the same command line has now; go on "
+                "with the version, the files and the working folder that it was started with."
+            )
+    folder.claim()
+    folder.remove_remains()
+    return plan, folder
+
+
+def _default(field: Any) -> Any:
+    return field.default if field.default is not MISSING else None
+
+
+def _status(folder: RunFolder) -> str | None:
+    path = folder.path / RESULTS_JSON
+    return read_json(path).get("status") if path.is_file() else None
+
+
+def _arguments(saved: dict[str, Any]) -> TrainArgs:
+    """The command line that ``config.json`` keeps."""
+    values = {f.name: saved[f.name] for f in fields(TrainArgs) if f.name in saved}
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    for key in ("out", "hp_file", "resume"):
+        values[key] = None if values.get(key) is None else Path(values[key])
+    return TrainArgs(**values)
+
+
+def _refuse_code(names: Iterable[str], args: TrainArgs) -> None:
+    """A folder may be anybody's: what would run code because it says so must be named again by the user."""
+    confirmed = {*(args.pairs or ()), *(args.eval_pairs or ())}
+    for name in names:
+        values = [value for value in parse(name)[1].values() if isinstance(value, str)]
+        if name not in confirmed and any(re.search(r":[A-Za-z_]\w*$", value) for value in values):
+            raise ConfigError(
+                f"The run was started on the pair {name!r}, which runs code. If you trust it, name it again: "
+                f"--resume {args.resume} --pairs {name!r}."
+            )
