@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Union
-
-# Before PyTorch is loaded: its idle threads would spin on the cores that the inner loop's own threads compute on.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import tyro
 from tyro.conf import subcommand

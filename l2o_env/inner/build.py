@@ -19,6 +19,7 @@ from l2o_env.inner.stacked import StackedPopulation
 from l2o_env.inner.workers import WorkerShard, get_workers
 from l2o_env.pairs.pair import Pair, is_streamed
 from l2o_env.pairs.splits import Split
+from l2o_env.threads import n_threads
 
 BLOCK = 32
 """Most optimizees of a block, if no more than 8 threads share it: what a window needs besides weights, momentum and
@@ -62,7 +63,7 @@ class Plan:
         """Optimizees of each block; blocks run one after the other."""
         if self.kind != "stacked" or resolve_device(self.config.device).type != "cpu":
             return [self.n]
-        return list(_even(self.n, -(-self.n // max(BLOCK, BLOCK_PER_THREAD * torch.get_num_threads()))))
+        return list(_even(self.n, -(-self.n // max(BLOCK, BLOCK_PER_THREAD * n_threads()))))
 
 
 def make_population(config: EnvConfig, n: int, dtype: torch.dtype = torch.float32) -> InnerLoop:
@@ -113,7 +114,7 @@ def in_workers(plan: Plan, pairs: Sequence[Pair]) -> ShardedPopulation:
     workers = min(plan.config.workers, plan.n)
     sizes = list(_even(plan.n, workers))
     # The threads that PyTorch would use here are handed out, so that the processes do not get in each other's way.
-    threads = max(1, torch.get_num_threads() // workers)
+    threads = max(1, n_threads() // workers)
     parts = [replace(plan, n=size, config=replace(plan.config, workers=1)) for size in sizes]
     shards = [
         WorkerShard(worker, part, pairs, threads) for worker, part in zip(get_workers(workers), parts, strict=True)

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -130,7 +131,10 @@ class Feed:
                 f"The {self.split.name} differ in size ({', '.join(f'{w} x {h}' for h, w in sorted(sizes))} pixels); "
                 "give a size, or a crop, that all come to."
             )
-        images, labels = torch.stack([s.image for s in samples]), torch.stack([s.label for s in samples])
+        # By NumPy: PyTorch would do it with threads, each thread of ours with others of its own.
+        images, labels = (
+            torch.from_numpy(np.stack([tensor.numpy() for tensor in tensors])) for tensors in zip(*samples, strict=True)
+        )
         if self.device.type == "cuda":
             return images.pin_memory(), labels.pin_memory()
         return images, labels

@@ -18,8 +18,10 @@ from l2o_env.inner.metrics import Evaluation, SplitJudge
 from l2o_env.inner.network_checks import check_pair, model_maker, shared_layout
 from l2o_env.inner.stream_data import StreamData
 from l2o_env.inner.window import Start
+from l2o_env.inner.workload import PARALLEL_FROM, operations
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.pairs.pair import Pair, is_streamed
+from l2o_env.threads import with_fitting_threads
 
 EVALUATION_SPLITS = ("validation", "target", "proxy_test")
 """What optimizees can be evaluated on."""
@@ -42,6 +44,7 @@ class Optimizees(ABC):
         reference: What the episodes started from, likewise.
         done: Updates made in the running episode, ``(N,)``.
         starts: What the running episodes started from; None before the first.
+        one_thread: Whether PyTorch does better with one thread: networks are small, or have kernels of their own.
         stage: Makes the context that each of ``STAGES`` runs in, for whoever measures them.
 
     Raises:
@@ -67,7 +70,8 @@ class Optimizees(ABC):
             check_pair(pair, model, config)
         self._template = models[0]
         self.n_proxy_classes = max(pair.n_proxy_classes for pair in pairs)
-        self.data = [self._device_data(pair) for pair in pairs] if data is None else list(data)
+        self.one_thread = self.device.type == "cpu" and self._operations() < PARALLEL_FROM
+        self.data = self._load_data() if data is None else list(data)
         self.starts: list[Start | None] = [None] * n
         self.done = np.zeros(n, np.int64)
         shape = (n, self.layout.n_weights)
@@ -108,6 +112,7 @@ class Optimizees(ABC):
 
     # --- how good the optimizees are ---------------------------------------------------------------------------------
 
+    @with_fitting_threads
     def evaluate(self, split: str) -> Evaluation:
         """Losses and accuracies of all optimizees, each on its own pair.
 
@@ -131,6 +136,7 @@ class Optimizees(ABC):
                     mine[judge.rows] = theirs
         return result
 
+    @with_fitting_threads
     def predictions(self, split: str) -> list[Tensor]:
         """Predicted classes of every optimizee on its own pair's images, each ``(n_images,)`` or one per pixel."""
         result: list[Tensor] = [torch.empty(0)] * self.n
@@ -140,6 +146,7 @@ class Optimizees(ABC):
                 result[i] = row
         return result
 
+    @with_fitting_threads
     def class_accuracy(self, split: str) -> Tensor:
         """What the metric is the mean of, class by class: ``(N, n_classes)``, float64; NaN for none."""
         n_classes = max(pair.n_classes for pair in self.pairs)
@@ -210,6 +217,14 @@ class Optimizees(ABC):
     def _padded_classes(self, pair: Pair) -> int:
         """Columns of the proxy's outputs on a pair."""
         return pair.n_proxy_classes
+
+    def _operations(self) -> float:
+        """Floating-point operations of one forward pass of a training batch, as PyTorch sees it."""
+        return operations(self._template, self.pairs[0], self.config.batch_size)
+
+    @with_fitting_threads
+    def _load_data(self) -> list[DeviceData | StreamData]:
+        return [self._device_data(pair) for pair in self.pairs]
 
     def _device_data(self, pair: Pair) -> DeviceData | StreamData:
         if is_streamed(pair):

@@ -37,6 +37,7 @@ from l2o_env.lr_curve import warmup_poly
 from l2o_env.models.base import new_generator
 from l2o_env.optimizers import RULES
 from l2o_env.pairs.pair import Pair
+from l2o_env.threads import with_fitting_threads
 
 
 class Gradients(NamedTuple):
@@ -93,6 +94,7 @@ class Population(Optimizees):
         self.order[i] = batch_order(self.data[start.pair].n_train, self.config, start.batch_seed).to(self.device)
         self.guidance.start(i, start.pair, start.batch_seed)
 
+    @with_fitting_threads
     def run(
         self,
         rates: NDArray[np.float64],

@@ -100,6 +100,11 @@ class StackedPopulation(Population):
         self._kernels: BatchedKernels | None = None
         if usable:
             self._kernels = like._kernels if like else self._template.batched_kernels(self.n_proxy_classes)
+        if self._kernels is not None:  # they have threads of their own
+            self.one_thread = True
+
+    def _operations(self) -> float:
+        return self.n * super()._operations()
 
     def _padded_classes(self, pair: Pair) -> int:
         return self.n_proxy_classes

@@ -1,7 +1,7 @@
 """Gradients and logits of many copies of ``l2o_env.models.small.SmallNet`` on the CPU, without PyTorch.
 
 Threads take optimizees (of a forward pass, chunks of images too) as they get free, and each is computed by one thread.
-So the result, bit for bit, does not depend on the number of threads, which is PyTorch's (``torch.get_num_threads()``).
+So the result, bit for bit, does not depend on the number of threads, which is PyTorch's (``l2o_env.threads``).
 No thread outlives a call, and Numba's own thread pools are not used: processes may be forked or spawned at any time.
 
 Importing this module imports Numba, and the first call compiles (see :mod:`~l2o_env.models.kernels.program`).
@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from l2o_env import threads
 from l2o_env.models.base import Optimizee
 from l2o_env.models.kernels.program import run
 from l2o_env.models.kernels.small_net_programs import CACHE_LINE, IMAGE_CHANNELS, IMAGE_SIZE, SmallNetPrograms
@@ -151,7 +151,7 @@ class SmallNetKernels:
 
     def _share(self, jobs: list[tuple[int, int]], work: Callable[[Floats, int, int], None]) -> None:
         """Does the jobs on as many threads as PyTorch uses, each with buffers of its own."""
-        n_threads = max(1, min(torch.get_num_threads(), len(jobs)))
+        n_threads = max(1, min(threads.n_threads(), len(jobs)))
         while len(self._buffers) < n_threads:
             self._buffers.append(_aligned(self._programs.n_floats))
         left = deque(jobs)

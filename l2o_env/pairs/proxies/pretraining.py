@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +16,7 @@ from l2o_env.models.importance import PathIntegral
 from l2o_env.models.losses import IGNORED, task_loss
 from l2o_env.pairs.announce import announced
 from l2o_env.pairs.splits import Split
+from l2o_env.threads import one_torch_thread
 
 _log = logging.getLogger("l2o_env")
 
@@ -77,7 +76,8 @@ def fit(
     path = PathIntegral(dict(proxy.named_parameters()) if track else {})
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_factor, total=n_updates))
     announcement = announced("Pretraining a proxy on real images, once", training.epochs)
-    with _one_thread(), torch.enable_grad(), announcement as advance:
+    # One thread: sums of several are in another order, and so other bits.
+    with one_torch_thread(), torch.enable_grad(), announcement as advance:
         for _ in range(training.epochs):
             for batch in torch.randperm(len(data), generator=generator).split(training.batch_size):
                 optimizer.zero_grad()
@@ -130,14 +130,3 @@ def _factor(step: int, total: int) -> float:
     if step < warm_up:
         return 0.05 + 0.95 * step / warm_up
     return 0.5 + 0.5 * math.cos(math.pi * (step - warm_up) / max(1, total - warm_up))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums of several threads are in another order, and so other bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
