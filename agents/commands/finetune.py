@@ -56,7 +56,7 @@ class FinetuneArgs:
     target: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: none)")] = None
     """Real images with the same classes. They are never read in training, and tell the real accuracy afterwards."""
     model: str = "resnet18"
-    """Network that is fine-tuned: a name of torchvision, or FILE.py:NAME."""
+    """Network that is fine-tuned: a name of torchvision, or of timm where it is installed, or FILE.py:NAME."""
     weights: str = "DEFAULT"
     """Its weights, which are its proxy's too: torchvision's, or a file."""
     size: int = 224

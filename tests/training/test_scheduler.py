@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from l2o_env import ConfigError, LearnedRates, param_groups, split_layers
 from l2o_env.env import Syn2RealEnv
 from l2o_env.observation import FEATURE_NAMES, features_of
 from l2o_env.optimizers import RULES
+from l2o_env.training.window import WindowMeter
 from tests.tiny import TINY
 from tests.training.loops import Net, batches, network, policy, scheduled, train
 
@@ -289,6 +292,33 @@ def test_what_is_logged_are_rates_and_statistics_of_each_layer() -> None:
     assert {name.rpartition("/")[0] for name in scalars} >= {"lr", "grad/task", "grad/guidance", "drift"}
     assert scalars["lr/head"] == optimizer.param_groups[-1]["lr"]
     assert calls == [0, 3, 6]
+
+
+class HostReads(TorchDispatchMode):
+    """Counts numbers that are read from tensors, each of which would wait for a device."""
+
+    n = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs the operation."""
+        self.n += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_number_is_read_from_the_device_within_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, optimizer, rates = scheduled(partial(torch.optim.SGD, foreach=False), policy("sgd"))
+    reads: list[int] = []
+    read = WindowMeter.read
+    monkeypatch.setattr(WindowMeter, "read", lambda *args: reads.append(rates.updates) or read(*args))
+    with HostReads() as counted:
+        for x, y in batches(12):
+            loss = rates.observe(F.cross_entropy(model(x), y)) + rates.guidance(x)
+            loss.backward()
+            optimizer.step()
+            rates.step()
+            optimizer.zero_grad()
+    assert counted.n == 0
+    assert reads == [0, 3, 6, 9, 12]  # once a window, and before the first
 
 
 def test_it_lets_go() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from l2o_env.errors import ConfigError, one_line, unknown_name
+from l2o_env.extras import MissingExtraError, require
 from l2o_env.models.adapted.file_modules import load_file
 
 _AUXILIARY = {
@@ -50,8 +51,27 @@ def builder(backbone: str | Callable[[], nn.Module]) -> Callable[..., nn.Module]
 
     names = models.list_models(module=models)
     if backbone not in names:
-        raise unknown_name("network", backbone, names)
+        return partial(_seeded, partial(timm_for(backbone, names).create_model, backbone))
     return partial(_seeded, partial(models.get_model, backbone, weights=None, **_ARGUMENTS.get(backbone, {})))
+
+
+def timm_for(backbone: str, others: Sequence[str]) -> Any:
+    """The package ``timm``, which has a network of that name.
+
+    Args:
+        backbone: The name.
+        others: Names of torchvision's, which it is none of.
+
+    Raises:
+        ConfigError: If it has none either, or is not installed.
+    """
+    try:
+        timm = require("timm", extra="timm", what="a network that torchvision does not have")
+    except MissingExtraError as error:
+        raise ConfigError(f"{unknown_name('network', backbone, others)} {error}") from error
+    if not timm.is_model(backbone):
+        raise ConfigError(f"{unknown_name('network', backbone, others)} timm has none of that name either.")
+    return timm
 
 
 def _call(own: Callable[[], Any], name: str) -> nn.Module:

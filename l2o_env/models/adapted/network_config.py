@@ -20,9 +20,10 @@ class NetworkConfig:
     """Which network, and how it is used.
 
     Attributes:
-        backbone: Name of a torchvision network; ``"FILE.py:NAME"`` or ``"module:NAME"`` of a class or function that
-            makes an ``nn.Module``; or that function itself. It maps images to logits of the proxy's classes (at every
-            place, for a segmentation), or to a mapping with them under ``"out"`` or ``"logits"``.
+        backbone: Name of a torchvision network, or of one of timm's (extra ``timm``); ``"FILE.py:NAME"`` or
+            ``"module:NAME"`` of a class or function that makes an ``nn.Module``; or that function itself. It maps
+            images to logits of the proxy's classes (at every place, for a segmentation), or to a mapping with them
+            under ``"out"`` or ``"logits"``.
         weights: ``"DEFAULT"`` (torchvision's), or a file: safetensors, or a PyTorch file of tensors alone; or the
             tensors themselves, by name.
         head: Name of the layer that is the proxy's head; empty: the last linear layer (without one: the last 1x1

@@ -13,7 +13,8 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, one_line
+from l2o_env.models.adapted.by_name import timm_for
 from l2o_env.models.adapted.network_config import NetworkConfig
 
 _SHOWN = 5
@@ -38,11 +39,11 @@ def weights_of(config: NetworkConfig, known_as: str | None) -> tuple[Mapping[str
         raise ConfigError(
             "weights is 'DEFAULT', which is for networks of torchvision; give your network's as weights=FILE."
         )
-    return default_weights(known_as), f"torchvision for {known_as}"
+    return default_weights(known_as), f"torchvision or timm for {known_as}"
 
 
 def default_weights(name: str) -> dict[str, Tensor]:
-    """Weights that torchvision has for a network, downloaded unless its cache folder holds them already.
+    """Weights that torchvision or timm has for a network, downloaded unless a cache folder holds them already.
 
     Args:
         name: Name of the network.
@@ -50,8 +51,10 @@ def default_weights(name: str) -> dict[str, Tensor]:
     Raises:
         ConfigError: If there are none, or they cannot be had; the message says which file to put where.
     """
-    from torchvision.models import get_model_weights
+    from torchvision.models import get_model_weights, list_models
 
+    if name not in list_models():
+        return _of_timm(name)
     known = list(get_model_weights(name))
     if not known:
         raise ConfigError(f"torchvision has no pretrained weights for {name!r}; give weights=FILE.")
@@ -69,6 +72,16 @@ def default_weights(name: str) -> dict[str, Tensor]:
                 f"{path}, or give weights=FILE."
             ) from error
     return read_weights(path)
+
+
+def _of_timm(name: str) -> dict[str, Tensor]:
+    """Weights that timm has for a network."""
+    try:
+        return dict(timm_for(name, ()).create_model(name, pretrained=True).state_dict())
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"The weights of {name!r} cannot be had from timm ({one_line(error)}); give weights=FILE."
+        ) from error
 
 
 def read_weights(path: Path | str) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from l2o_env import layer_groups
 from l2o_env.errors import ConfigError
 from l2o_env.models.adapted.by_name import builder
 
@@ -51,3 +52,15 @@ def test_a_network_that_cannot_be_made_leaves_the_random_numbers_alone() -> None
     with pytest.raises(ConfigError, match=r"The network .*failing cannot be made \(RuntimeError: no\)"):
         builder(failing)()
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_what_torchvision_does_not_have_timm_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("timm")
+    network = builder("test_resnet")(num_classes=3)
+    assert network.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+    assert list(layer_groups(network)) == ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "head"]
+    with pytest.raises(ConfigError, match=r"Did you mean 'resnet18'\?.*timm has none of that name either"):
+        builder("resnet19")
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ConfigError, match=r"Unknown network 'test_resnet'.*l2o-env\[timm\]"):
+        builder("test_resnet")
