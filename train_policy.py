@@ -2,47 +2,48 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Union
+from importlib import import_module
+from typing import Any, NamedTuple
 
-import tyro
-from tyro.conf import subcommand
+DESCRIPTION = """Trains policies that set one learning rate per layer, evaluates them on pairs,
+and shows what they do."""
 
-from agents.commands.adapt import AdaptArgs, adapt_command
-from agents.commands.attention import AttentionArgs, attention_command
-from agents.commands.audit import AuditArgs, audit
-from agents.commands.evaluate import EvaluateArgs, evaluate_command
-from agents.commands.finetune import FinetuneArgs, finetune
-from agents.commands.import_asg import ImportAsgArgs, import_asg
-from agents.commands.interrupts import exit_status, raised_signals
-from agents.commands.paper_table import TableArgs
-from agents.commands.plot import PlotArgs, plot_command
-from agents.commands.report import ReportArgs, report_command
-from agents.commands.reproduce import ReproduceArgs, reproduce
-from agents.commands.table import table_command
-from agents.commands.train import train
-from agents.commands.train_options import TrainArgs
-from l2o_env.errors import ConfigError
-from l2o_env.inner.workers import WorkerError
-from l2o_env.results.run_folder import WriteError
 
-DESCRIPTION = "Trains policies that set one learning rate per layer, evaluates them on pairs, and shows what they do."
-COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
-    "train": (TrainArgs, train),
-    "finetune": (FinetuneArgs, finetune),
-    "evaluate": (EvaluateArgs, evaluate_command),
-    "plot": (PlotArgs, plot_command),
-    "report": (ReportArgs, report_command),
-    "reproduce": (ReproduceArgs, reproduce),
-    "audit": (AuditArgs, audit),
-    "import-asg": (ImportAsgArgs, import_asg),
-    "table": (TableArgs, table_command),
-    "adapt": (AdaptArgs, adapt_command),
-    "attention": (AttentionArgs, attention_command),
+class Command(NamedTuple):
+    """What has to be known of a command before it is loaded, so that help is quick: PyTorch takes seconds.
+
+    Attributes:
+        module: Of ``agents.commands``.
+        settings: Its dataclass there, or in a module of its own, which is the command line.
+        run: What runs it.
+        summary: A line of help.
+    """
+
+    module: str
+    settings: str
+    run: str
+    summary: str
+
+
+COMMANDS: dict[str, Command] = {
+    "train": Command("train", "train_options:TrainArgs", "train", "trains a policy, and evaluates it: the main job"),
+    "finetune": Command("finetune", "FinetuneArgs", "finetune", "fine-tunes a network with learned rates"),
+    "evaluate": Command("evaluate", "EvaluateArgs", "evaluate_command", "evaluates policies beside opponents on pairs"),
+    "plot": Command("plot", "PlotArgs", "plot_command", "draws what policies do to each layer"),
+    "report": Command("report", "ReportArgs", "report_command", "writes a run or an evaluation as one HTML page"),
+    "reproduce": Command("reproduce", "ReproduceArgs", "reproduce", "prints reference figures beside ours"),
+    "audit": Command("audit", "AuditArgs", "audit", "says how well V ranks real accuracy"),
+    "import-asg": Command("import_asg", "ImportAsgArgs", "import_asg", "converts a checkpoint of the released ASG"),
+    "table": Command("table", "paper_table:TableArgs", "table_command", "runs the rows of the paper's analysis"),
+    "adapt": Command("adapt", "AdaptArgs", "adapt_command", "adapts a network to real images without labels"),
+    "attention": Command("attention", "AttentionArgs", "attention_command", "shows where networks look, by Grad-CAM"),
 }
-"""By name: the settings, which are the command line, and what runs them."""
+"""By name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,14 +57,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
         143 and 129 after SIGTERM and SIGHUP.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    # Tyro resolves the command to one of the dataclasses; its parser exits by itself for --help and for bad syntax.
-    kinds = tuple(Annotated[kind, subcommand(name)] for name, (kind, _) in COMMANDS.items())
-    settings = tyro.cli(Union[kinds], prog="l2o", description=DESCRIPTION, args=arguments or ["--help"])  # type: ignore[call-overload] # noqa: UP007
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has seen enough; nothing more can be said, not even at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if name in ("--help", "-h"):
+        print(_usage())
+        return 0
+    if name == "--version":
+        from l2o_env import __version__
+
+        print(f"l2o-env {__version__}")
+        return 0
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        print(f"error: Unknown command {name!r}.{hint} Known: {', '.join(COMMANDS)}.", file=sys.stderr)
+        return 2
+    return _run_command(name, rest)
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: l2o COMMAND [OPTIONS]", "", DESCRIPTION, "", "commands:", *lines, "",
+            "l2o COMMAND --help has the options of a command, l2o --version the version,",
+            "l2o COMMAND --tyro-print-completion bash (or zsh, tcsh) what completes them.",
+        ]
+    )  # fmt: skip
+
+
+def _run_command(name: str, arguments: list[str]) -> int:
+    import tyro
+
+    from agents.commands.interrupts import exit_status, raised_signals
+    from l2o_env.errors import ConfigError
+    from l2o_env.inner.workers import WorkerError
+    from l2o_env.results.run_folder import WriteError
+
+    kind, run = _loaded(COMMANDS[name])
+    # Tyro's parser exits by itself for --help and for bad syntax.
+    settings = tyro.cli(kind, prog=f"l2o {name}", args=arguments)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("l2o_env").setLevel(logging.INFO)
     try:
         with raised_signals():
-            return dict(COMMANDS.values())[type(settings)](settings)
+            return run(settings)
     except (ConfigError, WriteError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -72,9 +121,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_status(interrupt)
 
 
+def _loaded(command: Command) -> tuple[Any, Callable[[Any], int]]:
+    """The settings' dataclass and what runs them."""
+    other, _, settings = command.settings.rpartition(":")
+    module = import_module(f"agents.commands.{command.module}")
+    kind = getattr(import_module(f"agents.commands.{other}") if other else module, settings)
+    return kind, getattr(module, command.run)
+
+
 def with_default_command(arguments: list[str]) -> list[str]:
     """``python train_policy.py [options]`` is ``l2o train [options]``."""
-    return arguments if arguments[:1] and arguments[0] in COMMANDS else ["train", *arguments]
+    known = arguments[:1] and (arguments[0] in COMMANDS or arguments[0] == "--version")
+    return arguments if known else ["train", *arguments]
 
 
 if __name__ == "__main__":

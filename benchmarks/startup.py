@@ -8,7 +8,11 @@ import time
 
 import numpy as np
 
-STATEMENTS = {"libraries": "import torch, gymnasium", "package": "import l2o_env"}
+STATEMENTS = {
+    "libraries": "import torch, gymnasium",
+    "package": "import l2o_env",
+    "help": "import train_policy; train_policy.main(['--help'])",
+}
 
 
 def import_ratio(rounds: int) -> tuple[float, dict[str, list[float]]]:
@@ -27,12 +31,12 @@ def _seconds(statement: str) -> float:
     # Time on the processor, which others on the machine do not change.
     code = f"import time; t = time.process_time()\n{statement}\nprint(time.process_time() - t)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return float(found.stdout)
+    return float(found.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":
     started = time.perf_counter()
     ratio, found = import_ratio(5)
     for label, values in found.items():
-        print(f"{STATEMENTS[label]:<26} {np.median(values):.2f} s")
+        print(f"{STATEMENTS[label]:<54} {np.median(values):.2f} s")
     print(f"ratio {ratio:.3f}  (target: at most 1.2; took {time.perf_counter() - started:.0f} s)")

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS: tuple[tuple[str, ...], ...] = (
+    ("l2o_env.__main__",),
     ("train_policy",),
     ("agents.commands",),
     ("agents.factory",),

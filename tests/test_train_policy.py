@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+import l2o_env
 import train_policy
+
+ROOT = Path(__file__).parents[1]
 
 OPTIONS = (
     "out", "seed", "algo", "hp", "hp-file", "checkpoints", "pairs",
@@ -13,11 +21,11 @@ OPTIONS = (
 
 
 def test_help_lists_the_commands_and_every_default(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as nothing:
-        train_policy.main([])
-    assert nothing.value.code == 0
-    listed = capsys.readouterr().out
-    assert all(command in listed for command in train_policy.COMMANDS)
+    for nothing in ([], ["--help"], ["-h"]):
+        assert train_policy.main(nothing) == 0
+        listed = capsys.readouterr().out
+        assert re.findall(r"^  ([a-z-]+)  ", listed, flags=re.MULTILINE) == list(train_policy.COMMANDS)
+        assert max(map(len, listed.splitlines())) <= 80
     with pytest.raises(SystemExit):
         train_policy.main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
@@ -31,3 +39,32 @@ def test_the_script_without_a_command_trains() -> None:
     assert train_policy.with_default_command([]) == ["train"]
     assert train_policy.with_default_command(["--seed", "3"]) == ["train", "--seed", "3"]
     assert train_policy.with_default_command(["audit", "tiny"]) == ["audit", "tiny"]
+    assert train_policy.with_default_command(["--version"]) == ["--version"]
+
+
+@pytest.mark.parametrize("name", train_policy.COMMANDS)
+def test_every_command_is_where_it_is_said_to_be(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        train_policy.main([name, "--help"])
+    assert ended.value.code == 0
+    assert f"usage: l2o {name}" in capsys.readouterr().out
+
+
+def test_help_version_and_mistaken_commands_do_not_wait_for_pytorch() -> None:
+    script = (
+        "import sys, train_policy\n"
+        "done = [train_policy.main([word]) for word in ('--help', '--version', 'trian', 'fly')]\n"
+        "print(done, 'torch' in sys.modules, 'tyro' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-2:] == [f"l2o-env {l2o_env.__version__}", "[0, 0, 2, 2] False False"]
+    first, second = done.stderr.splitlines()
+    assert first.startswith("error: Unknown command 'trian'. Did you mean 'train'? Known: train, ")
+    assert second.startswith("error: Unknown command 'fly'. Known: train, ")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = f"{sys.executable} -m l2o_env train --help | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "0"
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
