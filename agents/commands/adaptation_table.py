@@ -12,7 +12,7 @@ from agents.commands.adaptation_rows import PUBLISHED, SELECTIONS, SLIDES, Adapt
 from agents.commands.console import Reporter
 from agents.commands.initialisations import INITIALISATIONS, fine_tuned
 from agents.commands.paper_rows import BY_KEY
-from agents.commands.paper_table import TableArgs, prepare_rows
+from agents.commands.paper_table import Measured, TableArgs, prepare_rows, save_policy
 from agents.commands.printed_tables import PUBLISHED_ON, metric_note
 from agents.options import override, parse_assignments
 from l2o_env import pairs as pair_registry
@@ -55,15 +55,16 @@ def adaptation_table(args: TableArgs, reporter: Reporter) -> int:
     config = override(AdaptConfig(device=args.device), parse_assignments(args.hp, example="portion=0.5"))
     folder = None if args.out is None else RunFolder.create(args.out)
     try:
-        frame, origin = _measure(args, methods, starts, config, reporter)
+        measured = _measure(args, methods, starts, config, reporter)
+        frame = measured.frame
         headings, rows = cells(args.pair, frame)
         lines = claim_lines(check_claims(frame))
         reporter.out.print(_printed(args.pair, headings, rows, int(frame["seed"].nunique())))
         for line in lines:
             reporter.out.print(line, markup=False)
-        reporter.say(origin)
+        reporter.say(measured.origin)
         if folder is not None:
-            _write(folder, args, frame, headings, rows, lines, origin)
+            _write(folder, args, measured, headings, rows, lines)
     finally:
         if folder is not None:
             folder.remove_if_empty()
@@ -72,8 +73,8 @@ def adaptation_table(args: TableArgs, reporter: Reporter) -> int:
 
 def _measure(
     args: TableArgs, methods: Sequence[str], starts: Sequence[str], config: AdaptConfig, reporter: Reporter
-) -> tuple[pd.DataFrame, str]:
-    """One line per method, initialisation and seed, and where the learned policy comes from."""
+) -> Measured:
+    """One line per method, initialisation and seed, and the learned policy."""
     import pandas as pd
 
     device = resolve_device(config.device)
@@ -103,7 +104,7 @@ def _measure(
                     line = {"method": label, "start": start, "seed": seed, "before": before}
                     lines.append({**line, **_run(run, oracle)})
                     update(len(lines), f"{label} from {start}")
-    return pd.DataFrame(lines), origin
+    return Measured(pd.DataFrame(lines), agents.policy, origin)
 
 
 def variants(methods: Sequence[str], learned: bool) -> list[tuple[str, bool]]:
@@ -179,14 +180,16 @@ def _printed(pair: str, headings: Sequence[str], rows: Sequence[Sequence[str]], 
 def _write(
     folder: RunFolder,
     args: TableArgs,
-    frame: pd.DataFrame,
+    measured: Measured,
     headings: Sequence[str],
     rows: Sequence[Sequence[str]],
     claims: Sequence[str],
-    origin: str,
 ) -> None:
     with folder.writing("adaptation.csv") as path:
-        frame.to_csv(path, index=False)
+        measured.frame.to_csv(path, index=False)
     lines = [f"| {' | '.join(line)} |" for line in (headings, ["---"] * len(headings), *rows)]
-    folder.write_text("adaptation.md", "\n".join([*lines, "", *(f"- {line}" for line in claims), "", origin, ""]))
-    folder.write_json("adaptation.json", {"arguments": asdict(args), "policy": origin, "claims": list(claims)})
+    folder.write_text(
+        "adaptation.md", "\n".join([*lines, "", *(f"- {line}" for line in claims), "", measured.origin, ""])
+    )
+    folder.write_json("adaptation.json", {"arguments": asdict(args), "policy": measured.origin, "claims": list(claims)})
+    save_policy(folder, args, measured)

@@ -132,7 +132,7 @@ class Measured:
     """What the rows came to.
 
     Attributes:
-        frame: One line per row and seed, as ``l2o_env.evaluate`` has it.
+        frame: One line per row and seed, as ``l2o_env.evaluate`` has it; of an adaptation, per method, start and seed.
         policy: The learned policy; None if no row needs one.
         origin: Where it comes from, in words.
     """
@@ -249,6 +249,15 @@ def _write(
         "claims": [{**each.claim._asdict(), **each._asdict(), "claim": each.claim.text} for each in findings],
     }
     folder.write_json("table.json", content)
+    save_policy(folder, args, measured)
+
+
+def save_policy(folder: RunFolder, args: TableArgs, measured: Measured) -> None:
+    """Keeps the policy if it was trained on the spot.
+
+    Raises:
+        WriteError: If it cannot be written.
+    """
     if args.policy is None and measured.policy is not None:
         with folder.guard(POLICY) as path:
             measured.policy.save(path)

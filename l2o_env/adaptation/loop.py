@@ -74,18 +74,23 @@ class Adaptation:
         self.config, self.seed, self.model = config, seed, model.eval()
         self.source, self.target = source, target
         self.round, self.diverged = 0, False
-        side = next(target.chunks()).shape[-1]
-        self.method = method(Task(model, n_classes, side, config, self._seeds(-1)[0]))
-        if not method.dense and self._is_dense():
+        images = next(target.chunks())[:1]
+        if not method.dense and self._is_dense(images):
             raise ConfigError(f"The method {method.name!r} is for one class per image; use one of segmentation's.")
+        self.method = method(Task(model, n_classes, images.shape[-1], config, self._seeds(-1)[0]))
         self._probabilities: Tensor | None = None
 
     def _seeds(self, number: int) -> list[int]:
         return np.random.SeedSequence([self.seed, number + 1]).generate_state(3).tolist()
 
     @torch.no_grad()
-    def _is_dense(self) -> bool:
-        return self.model(next(self.target.chunks())[:1])[0].dim() == 4
+    def _is_dense(self, images: Tensor) -> bool:
+        return self.model(images)[0].dim() == 4
+
+    def _train_batch_statistics(self, training: bool) -> None:
+        for network in self.method.networks.values():
+            if isinstance(network, Optimizee):
+                network.train_batch_statistics(training)
 
     @torch.no_grad()
     def probabilities(self) -> Tensor:
@@ -108,11 +113,11 @@ class Adaptation:
         plan = self.method.begin_round(start)
         self._probabilities = None
         sums: dict[str, Tensor] = {}
-        self.model.train_batch_statistics(True)
+        self._train_batch_statistics(True)
         for batch in self._batches(plan, start.rng, third) if plan.trains else ():
             for name, loss in self.method.update(batch).items():
                 sums[name] = sums.get(name, torch.zeros_like(loss)) + loss
-        self.model.train_batch_statistics(False)
+        self._train_batch_statistics(False)
         self.round += 1
         self.diverged = not all(bool(p.isfinite().all()) for p in self.model.parameters())
         if self.diverged:

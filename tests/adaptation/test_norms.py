@@ -71,6 +71,7 @@ def test_methods_of_pixels_run_on_the_embedded_segmentation(method: str) -> None
     assert found.pseudo is None or found.pseudo.shape == (len(pair.target), side, side)  # type: ignore[arg-type]
 
 
-def test_the_others_say_that_they_are_for_images() -> None:
-    with pytest.raises(ConfigError, match="'mcc' is for one class per image"):
-        adaptation("mcc", pairs.make("glyphs-digits-seg"))
+@pytest.mark.parametrize("method", [name for name, kind in METHODS.items() if not kind.dense])
+def test_the_others_say_that_they_are_for_images(method: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{method}' is for one class per image"):
+        adaptation(method, pairs.make("glyphs-digits-seg"))

@@ -10,6 +10,7 @@ import pytest
 
 import train_policy
 from agents.commands.adaptation_table import cells
+from agents.factory import load
 from l2o_env import pairs
 from tests.tiny import tiny_pair
 
@@ -30,6 +31,7 @@ def test_methods_start_from_the_same_networks(tiny: str, tmp_path: Path, capsys:
     assert frame.groupby(["start", "seed"])["before"].nunique().eq(1).all()
     assert (frame["target_oracle"] >= frame[["last", "information_maximisation"]].max(axis=1)).all()
     assert len(json.loads((out / "adaptation.json").read_text())["claims"]) == 4
+    assert load(out).episodes == 4  # type: ignore[attr-defined]
     assert (out / "adaptation.md").read_text().count("\n| ") == 1 + 4 * (1 + 3)
 
 
