@@ -68,7 +68,7 @@ def test_what_cannot_work_is_told_before_a_policy_is_trained(tiny: str, capsys: 
 def test_a_pair_without_target_images_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     from dataclasses import replace
 
-    if "tiny-blind" not in pairs.names():
-        pairs.register("tiny-blind", lambda: replace(tiny_pair(name="tiny-blind"), target=None))
-    assert train_policy.main(["table", "tiny-blind", *FAST]) == 2
-    assert "Pair 'tiny-blind' has no target images" in capsys.readouterr().err
+    if "tiny-targetless" not in pairs.names():
+        pairs.register("tiny-targetless", lambda: replace(tiny_pair(name="tiny-targetless"), target=None))
+    assert train_policy.main(["table", "tiny-targetless", *FAST]) == 2
+    assert "Pair 'tiny-targetless' has no target images" in capsys.readouterr().err
