@@ -22,7 +22,7 @@ def test_settings_of_the_algorithms() -> None:
 def test_an_algorithm_and_an_action_form_that_do_not_fit() -> None:
     with pytest.raises(
         ConfigError,
-        match=r"'sac' takes the forms log, relative, relative_update, log\+guidance; 'discrete' goes with reinforce, .*ppo",
+        match=r"'sac' takes the forms log, relative, relative_update, .*; 'discrete' goes with reinforce, .*ppo",
     ):
         find("sac", "discrete")
     with pytest.raises(ConfigError, match=r"'dqn' takes the forms discrete; 'log' goes with reinforce, .*ars"):
