@@ -32,6 +32,7 @@ from l2o_env.adaptation import (
     read_checkpoint,
     write_checkpoint,
 )
+from l2o_env.adaptation.weights import weights_of
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, require_integer, unknown_name
 from l2o_env.evaluation.rollout import episode_seeds
@@ -256,4 +257,4 @@ class _Run:
 
 
 def _on_host(model: torch.nn.Module) -> dict[str, Tensor]:
-    return {key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}
+    return {key: value.detach().cpu().clone().contiguous() for key, value in weights_of(model).items()}

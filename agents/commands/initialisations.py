@@ -9,6 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from l2o_env.adaptation.weights import load_weights
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.evaluation.agent import AgentLike, completed
@@ -65,13 +66,10 @@ def read_network(path: Path, pair: Pair) -> Optimizee:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"{path} cannot be read as safetensors: {error}.") from error
-    expected = model.state_dict()
-    wrong = sorted(set(expected) ^ set(weights))
-    wrong += [key for key in expected if key in weights and expected[key].shape != weights[key].shape]
-    if wrong:
+    try:
+        load_weights(model, weights)
+    except ValueError as error:
         raise ConfigError(
-            f"{path} holds the weights of another network than that of {pair.name!r}: they differ in "
-            f"{', '.join(wrong[:3])}{', …' if len(wrong) > 3 else ''}."
-        )
-    model.load_state_dict(weights)
+            f"{path} holds the weights of another network than that of {pair.name!r}: {error}."
+        ) from error
     return model.eval()

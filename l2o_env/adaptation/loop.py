@@ -13,6 +13,7 @@ from torch import Tensor
 from l2o_env.adaptation.config import AdaptConfig
 from l2o_env.adaptation.images import LabelledImages, UnlabelledImages
 from l2o_env.adaptation.method import Batch, Method, Plan, RoundStart, Task
+from l2o_env.adaptation.weights import load_weights, weights_of
 from l2o_env.errors import ConfigError
 from l2o_env.models.base import Optimizee
 
@@ -139,11 +140,8 @@ class Adaptation:
 
     def state(self) -> dict[str, Tensor]:
         """Networks and optimizers by name; with the number of rounds, all that the coming rounds depend on."""
-        state = {
-            f"{name}.{key}": value
-            for name, net in self.method.networks.items()
-            for key, value in net.state_dict().items()
-        }
+        networks = self.method.networks.items()
+        state = {f"{name}.{key}": value for name, net in networks for key, value in weights_of(net).items()}
         for name, optimizer in self.method.optimizers.items():
             for i, values in optimizer.state_dict()["state"].items():
                 state |= {f"optimizer.{name}.{i}.{key}": v for key, v in values.items() if isinstance(v, Tensor)}
@@ -157,7 +155,7 @@ class Adaptation:
         """
         try:
             for name, network in self.method.networks.items():
-                network.load_state_dict(_under(f"{name}.", state))
+                load_weights(network, _under(f"{name}.", state))
             for name, optimizer in self.method.optimizers.items():
                 values: dict[int, dict[str, Tensor]] = {}
                 for key, tensor in _under(f"optimizer.{name}.", state).items():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import train_policy
 from l2o_env import ConfigError, pairs
 from l2o_env.pairs.augmentation import Augmentation
 from l2o_env.pairs.from_files.visda17 import CLASSES, read_split, settings_of
@@ -43,6 +44,21 @@ def test_the_main_job_runs_on_it(root: Path, tmp_path: Path) -> None:
     frame = pd.read_csv(tmp_path / "run" / "results.csv")
     assert frame["real_accuracy"].between(0, 1).all()
     assert (tmp_path / "run" / "learning_curve.png").exists()
+
+
+def test_a_network_is_adapted_to_its_photographs(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = pairs.spec("visda17", root=root, backbone=NET, weights=root / "weights.pt", size=12, n_validation=24)
+    short = ["--hp", "batch_size=8", "--hp", "portion=1", "--budget", "15", "--device", "cpu"]
+    arguments = ["--rounds", "1", "--updates", "2", *short, "--out", str(tmp_path / "run")]
+    assert train_policy.main(["adapt", spec, "--method", "mrkld", "--init", "guided", *arguments]) == 0
+    frame = pd.read_csv(tmp_path / "run" / "rounds.csv")
+    assert frame["labelled"][1] > 0
+    table = ["--hp", "rounds=1", "--hp", "updates=1", *short, "--starts", "proxy", "--seeds", "1"]
+    assert train_policy.main(["table", spec, "--adaptation", "--methods", "cbst", *table]) == 0
+    printed = capsys.readouterr().out
+    assert "published: VisDA-17" in printed and "76.4" in printed and "the mean over the classes" in printed
 
 
 def test_views_of_one_model_stay_together(root: Path) -> None:
