@@ -164,7 +164,12 @@ class AsgAgent(PopulationLearner):
                 memoryless=description["memoryless"],
             )
             # As they are in the file, which may lack settings that are younger than it.
-            agent.config_overrides = {**ASG, **renamed(description["settings"])}
+            settings = renamed(description["settings"])
+            if not settings.keys() <= {*ASG, *RECIPE}:  # such as pairs, which can name code that is run
+                raise ConfigError(
+                    f"The policy in {folder} sets more of the environment than ASG's may: {', '.join((*ASG, *RECIPE))}."
+                )
+            agent.config_overrides = {**ASG, **settings}
             agent.policy.load_state_dict(tensors)
             agent.episodes = description["episodes"]
         return agent

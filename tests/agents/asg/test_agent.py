@@ -153,6 +153,15 @@ def test_a_file_with_fewer_settings_is_read_as_it_is(tmp_path: Path) -> None:
     agent.check_env(replace(CONFIG, lr_curve="warmup_poly"))  # it says nothing of a curve
 
 
+def test_a_file_cannot_choose_pairs(tmp_path: Path) -> None:
+    AsgAgent(CONFIG, n_layers=3).save(tmp_path)
+    description = json.loads((tmp_path / "policy.json").read_text())
+    description["settings"]["pairs"] = ["folders:backbone=os:abort"]
+    (tmp_path / "policy.json").write_text(json.dumps(description))
+    with pytest.raises(ConfigError, match="sets more of the environment than ASG's may"):
+        load(tmp_path)
+
+
 def test_it_is_evaluated_in_its_own_environment_beside_others(tiny: str) -> None:
     config = EnvConfig(**SHORT)
     frame = evaluate(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from agents.opponents import PerLayer, RandomRates, Schedule, load
+from agents.opponents.defaults import OPPONENTS
 from agents.opponents.files import KINDS
+from agents.opponents.rate_setter import RateSetter
+from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from tests.agents.opponents.observed import rates
 
@@ -22,6 +26,23 @@ def test_every_family_is_read_as_it_was_written(tmp_path: Path) -> None:
         assert type(loaded) is type(agent) and loaded.settings() == agent.settings()
         assert loaded.config_overrides == agent.config_overrides
         np.testing.assert_array_equal(rates(loaded, [0.0, 0.4], 2), rates(agent, [0.0, 0.4], 2))
+
+
+@pytest.mark.parametrize("overrides", [{"pairs": ["folders:backbone=os:abort"]}, {"budget": 400}, {"workers": 9}, 3])
+def test_a_file_cannot_choose_pairs_or_budget(tmp_path: Path, overrides: object) -> None:
+    saved = {"agent": "Schedule", "name": "s", "rate": 0.1, "config_overrides": overrides}
+    (tmp_path / "schedule.json").write_text(json.dumps(saved))
+    with pytest.raises(ConfigError, match="sets more of the environment than a schedule may") as error:
+        load(tmp_path)
+    assert "abort" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", OPPONENTS)
+def test_the_opponents_that_come_along_are_read_as_they_were_written(tmp_path: Path, name: str) -> None:
+    agent = OPPONENTS[name](name, EnvConfig(), 1)
+    assert isinstance(agent, RateSetter)
+    agent.save(tmp_path)
+    assert load(tmp_path).settings() == agent.settings()
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
