@@ -99,12 +99,13 @@ def attention_command(args: AttentionArgs, reporter: Reporter | None = None) -> 
     """Fine-tunes, looks, prints the table and writes the picture; returns the exit status.
 
     Raises:
-        ConfigError: If a setting cannot work, or the pair has no classified target images.
+        ConfigError: If a setting cannot work, the pair has no classified target images, or it is not given and that of
+            the training has settings.
         WriteError: If the picture cannot be written.
     """
     args.check()
     reporter = reporter or Reporter()
-    name = args.pair or next(iter(find_policy(str(args.run)).trained_on), "glyphs-digits")
+    name = args.pair or _first_pair(args.run)
     args.of_table(name).check()
     pair = pair_registry.make(name)
     targets = _targets(pair, args.measured)
@@ -124,6 +125,18 @@ def attention_command(args: AttentionArgs, reporter: Reporter | None = None) -> 
         reporter.out.print(line, markup=False)
     reporter.say(f"The picture is {out}. Attention is that of the output of {layer}; --layer reads another.")
     return 0
+
+
+def _first_pair(run: Path) -> str:
+    """The first pair of a policy's training, unless it has settings: they can name code that is run."""
+    name = next(iter(find_policy(str(run)).trained_on), "glyphs-digits")
+    if ":" in name:
+        shown = name if len(name) <= 200 else f"{name[:200]}…"
+        raise ConfigError(
+            f"The policy in {run} was trained on a pair with settings, which a file alone does not make this command "
+            f"build; give it with --pair, if you trust it: {shown!r}"
+        )
+    return name
 
 
 class _Targets(NamedTuple):

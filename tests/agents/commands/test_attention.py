@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +99,17 @@ def test_the_command_writes_a_picture_and_tells_the_share(tmp_path: Path, capsys
     assert printed.count("attention on the object") == 2 and "Objects cover" in printed
     picture = (tmp_path / "policy" / "attention.png").read_bytes()
     assert picture[:8] == b"\x89PNG\r\n\x1a\n" and len(picture) > 20_000
+
+
+def test_a_run_folder_cannot_name_code_that_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    canary = tmp_path / "canary"
+    (tmp_path / "net.py").write_text(f"open({str(canary)!r}, 'w')")
+    Reinforce(EnvConfig(device="cpu"), seed=1).save(tmp_path / "policy")
+    foreign = f"folders:source={tmp_path},target={tmp_path},backbone={tmp_path / 'net.py'}:Net" + " " * 300
+    (tmp_path / "config.json").write_text(json.dumps({"trained_on": [foreign], "environment": {}}))
+    assert train_policy.main(["attention", str(tmp_path / "policy"), "--device", "cpu"]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "give it with --pair, if you trust it" in error and not canary.exists()
 
 
 @pytest.mark.parametrize(
