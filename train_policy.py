@@ -53,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; None takes that of the process.
 
     Returns:
-        The exit status: 0, 2 for settings that cannot work or a folder that cannot be written, 130 after Ctrl-C,
-        143 and 129 after SIGTERM and SIGHUP.
+        The exit status: 0, 2 for settings that cannot work, a folder that cannot be written or memory that ran out, 130
+        after Ctrl-C, 143 and 129 after SIGTERM and SIGHUP.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
@@ -98,10 +98,11 @@ def _usage() -> str:
 
 
 def _run_command(name: str, arguments: list[str]) -> int:
+    import torch
     import tyro
 
     from agents.commands.interrupts import exit_status, raised_signals
-    from l2o_env.errors import ConfigError
+    from l2o_env.errors import ConfigError, one_line
     from l2o_env.inner.workers import WorkerError
     from l2o_env.results.run_folder import WriteError
 
@@ -115,6 +116,13 @@ def _run_command(name: str, arguments: list[str]) -> int:
             return run(settings)
     except (ConfigError, WriteError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except torch.cuda.OutOfMemoryError as error:
+        print(
+            f"error: The memory of the device ran out: {one_line(error)[:300]} Run fewer networks side by side "
+            "(--num-envs; l2o_env.fitting_num_envs says how many fit) or on smaller batches (--env batch_size=...).",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt as interrupt:
         print("Interrupted.", file=sys.stderr)

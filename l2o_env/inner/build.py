@@ -16,7 +16,8 @@ from l2o_env.inner.looped import LoopedPopulation
 from l2o_env.inner.protocol import InnerLoop
 from l2o_env.inner.sharded import LocalShard, ShardedPopulation
 from l2o_env.inner.stacked import StackedPopulation
-from l2o_env.inner.workers import WorkerShard, get_workers
+from l2o_env.inner.worker_shard import WorkerShard
+from l2o_env.inner.workers import get_workers
 from l2o_env.pairs.pair import Pair, is_streamed
 from l2o_env.pairs.splits import Split
 from l2o_env.threads import n_threads
@@ -117,7 +118,8 @@ def in_workers(plan: Plan, pairs: Sequence[Pair]) -> ShardedPopulation:
     threads = max(1, n_threads() // workers)
     parts = [replace(plan, n=size, config=replace(plan.config, workers=1)) for size in sizes]
     shards = [
-        WorkerShard(worker, part, pairs, threads) for worker, part in zip(get_workers(workers), parts, strict=True)
+        WorkerShard(worker, part, pairs, threads, part.n)
+        for worker, part in zip(get_workers(workers), parts, strict=True)
     ]
     try:
         for shard in shards:

@@ -1,18 +1,22 @@
 """Worker processes that run parts of populations.
 
 All populations of a process share its workers, which are started when they are first needed. Images are sent once, as
-shared memory. A worker ends with the process that started it.
+shared memory. A worker ends with the process that started it. While it works it gives a sign of life every second, so
+that one which was stopped, or hangs, is not waited for.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import pickle
 import signal
 import threading
+import time
 import traceback
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -26,8 +30,17 @@ Builder = Callable[[Sequence[Pair]], Any]
 """Makes a population of pairs, in the worker; it is pickled: ``l2o_env.inner.build.Plan``."""
 
 
+BEAT_SECONDS = 1.0
+"""Time between two signs of life of a worker that works."""
+SILENCE_SECONDS = 60.0
+"""A worker that works and gives no sign of life for so long is given up; ten times that while it starts."""
+_BEAT = b""
+_SMALL = 4096
+"""Bytes of a message that a pipe takes whether anybody reads or not."""
+
+
 class WorkerError(RuntimeError):
-    """A worker process has died, and with it its part of the population."""
+    """A worker process has ended or was given up, and with it its part of the population."""
 
 
 class _Order(NamedTuple):
@@ -64,6 +77,7 @@ class Worker:
         self._n_sent = 0
         self._sending = threading.Lock()
         self._dropped: list[int] = []
+        self._heard = False
         self.populations = 0
 
     @property
@@ -93,9 +107,15 @@ class Worker:
         """Waits for the answer to an order; answers to earlier ones that nobody has fetched are dropped."""
         while True:
             try:
-                got, value, error = pickle.loads(self._connection.recv_bytes())
+                if not self._connection.poll(SILENCE_SECONDS * (1 if self._heard else 10)):
+                    raise self._lost("has given no sign of life for so long that it was ended")
+                message = self._connection.recv_bytes()
             except (EOFError, OSError) as cause:
-                raise self._died() from cause
+                raise self._lost() from cause
+            self._heard = True
+            if message == _BEAT:
+                continue
+            got, value, error = pickle.loads(message)
             if got == ticket:
                 if error is not None:
                     raise error
@@ -126,11 +146,11 @@ class Worker:
         self._connection.close()
 
     def stop(self) -> None:
-        """Ends the process, after a moment's grace."""
+        """Ends the process, after a moment's grace; one that is stopped too."""
         self.disconnect()
         self._process.join(timeout=1)
         if self._process.is_alive():
-            self._process.terminate()
+            self._process.kill()  # a process that is stopped would not hear of SIGTERM
             self._process.join()
 
     def _send(self, data: bytes) -> None:
@@ -147,63 +167,34 @@ class Worker:
 
     def _write(self, data: bytes) -> None:
         try:
-            self._connection.send_bytes(data)
+            with self._watched() if len(data) > _SMALL else nullcontext():
+                self._connection.send_bytes(data)
         except OSError as cause:
-            raise self._died() from cause
+            raise self._lost() from cause
 
-    def _died(self) -> WorkerError:
-        self._process.join(timeout=5)
-        code, pid = self._process.exitcode, self._process.pid
-        stop_workers()
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Ends the process if the block takes too long: one that is stopped reads nothing."""
+        watch = threading.Timer(10 * SILENCE_SECONDS, self._process.kill)
+        watch.daemon = True
+        watch.start()
+        try:
+            yield
+        finally:
+            watch.cancel()
+
+    def _lost(self, what: str = "") -> WorkerError:
+        """Ends what is left of the process; returns the error that says so."""
+        if not what:
+            self._process.join(timeout=5)
+            what = f"has ended with exit code {self._process.exitcode}"
+        pid = self._process.pid
+        self.stop()
         return WorkerError(
-            f"Worker process {self.number} (pid {pid}) has ended with exit code {code}, and its part of the population "
-            "is lost. -9 often means that memory ran out; 1 that the script has no `if __name__ == '__main__':` around "
-            "what it runs. Make the environment again, with fewer workers if need be."
+            f"Worker process {self.number} (pid {pid}) {what}, and its part of the population is lost. -9 often means "
+            "that memory ran out; 1 that the script has no `if __name__ == '__main__':` around what it runs. Make the "
+            "environment again, with fewer workers if need be."
         )
-
-
-class WorkerShard:
-    """A part of a population in a worker process; see ``l2o_env.inner.sharded.Shard``.
-
-    The population is being built when the constructor returns; ``result`` waits for that.
-
-    Args:
-        worker: Where it runs.
-        build: Makes the population.
-        pairs: Its pairs.
-        threads: Threads that it computes with.
-    """
-
-    _count = 0
-
-    def __init__(self, worker: Worker, build: Builder, pairs: Sequence[Pair], threads: int) -> None:
-        WorkerShard._count += 1
-        self._worker, self._id = worker, WorkerShard._count
-        self._ticket = worker.ask(self._id, "build", build, worker.send_pairs(pairs), threads)
-        worker.populations += 1
-
-    def submit(self, method: str, *args: Any) -> None:
-        """See ``Shard``."""
-        self._ticket = self._worker.ask(self._id, method, *args)
-
-    def result(self) -> Any:
-        """See ``Shard``."""
-        return self._worker.answer(self._ticket)
-
-    def forget(self) -> None:
-        """Lets the worker free the population, without waiting."""
-        self._worker.populations -= 1
-        if self._worker.alive:
-            try:
-                self._worker.drop(self._id)
-            except WorkerError:
-                return
-
-    def close(self) -> None:
-        """Frees the population, and ends the workers if they have no other."""
-        self.forget()
-        if not any(worker.populations for worker in _workers):
-            stop_workers()
 
 
 _workers: list[Worker] = []
@@ -211,13 +202,15 @@ _owner = os.getpid()
 
 
 def get_workers(n: int) -> list[Worker]:
-    """The first `n` workers of this process; those that are missing are started."""
+    """The first `n` workers of this process; those that are missing, or have ended, are started."""
     global _owner
     if _owner != os.getpid():  # a fork: the workers are those of the other process
         _workers.clear()
         _owner = os.getpid()
-    if not all(worker.alive for worker in _workers):
-        stop_workers()
+    for k, worker in enumerate(_workers):
+        if not worker.alive:
+            worker.stop()
+            _workers[k] = Worker(k)
     while len(_workers) < n:
         _workers.append(Worker(len(_workers)))
     return _workers[:n]
@@ -231,12 +224,25 @@ def stop_workers() -> None:
         _workers.pop().stop()
 
 
+def stop_unused_workers() -> None:
+    """Ends the workers of this process if none of them has a population."""
+    if not any(worker.populations for worker in _workers):
+        stop_workers()
+
+
+# Before multiprocessing ends what it has started, which waits for processes that are stopped.
+atexit.register(stop_workers)
+
+
 # --- in the worker ---------------------------------------------------------------------------------------------------
 
 
 def _serve(connection: Connection) -> None:
-    # Ctrl-C goes to all processes of a terminal; the one that started this one decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C and the end of a terminal go to all its processes; the one that started this one decides.
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    heart = _Heart(connection)
     pairs: dict[int, bytes | Pair] = {}
     populations: dict[int, Any] = {}
     while True:
@@ -249,11 +255,41 @@ def _serve(connection: Connection) -> None:
         elif order.method == "drop":
             populations.pop(order.population, None)
         else:
-            answer = _answer(order, pairs, populations)
-            try:
-                connection.send_bytes(answer)
-            except OSError:
+            with heart.beating():
+                answer = _answer(order, pairs, populations)
+            if not heart.send(answer):
                 return
+
+
+class _Heart:
+    """Gives signs of life while there is work; otherwise nobody would read them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._sending, self._working = connection, threading.Lock(), threading.Event()
+        self.send(_BEAT)  # it has started
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Beats within the block."""
+        self._working.set()
+        try:
+            yield
+        finally:
+            self._working.clear()
+
+    def send(self, message: bytes) -> bool:
+        """Sends a message between two beats; returns whether there is still somebody to read it."""
+        with self._sending:
+            try:
+                self._connection.send_bytes(message)
+            except OSError:
+                return False
+        return True
+
+    def _beat(self) -> None:
+        while self._working.wait() and self.send(_BEAT):
+            time.sleep(BEAT_SECONDS)
 
 
 def _answer(order: _Order, pairs: dict[int, bytes | Pair], populations: dict[int, Any]) -> bytes:

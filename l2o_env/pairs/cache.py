@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from l2o_env.atomic import atomic_path
 
 CACHE_VARIABLE = "L2O_ENV_CACHE"
+TELL_SECONDS, WAIT_SECONDS = 10.0, 1800.0
+"""How long another process that builds the same is waited for in silence, and then at most."""
 Tensors = dict[str, Tensor]
+_log = logging.getLogger("l2o_env")
 _warned_of: set[str] = set()
 
 
@@ -45,8 +49,9 @@ def cached(
 ) -> Tensors:
     """Loads tensors from the cache, or builds and keeps them.
 
-    A damaged file is rebuilt with a warning. Processes that want the same tensors at once wait for the first,
-    and then load what it built. Where the cache cannot be written, the tensors are built and not kept.
+    A damaged file is rebuilt with a warning. Processes that want the same tensors at once wait for the first, and then
+    load what it built; if it does not come to an end, they build them too, without keeping them. Where the cache cannot
+    be written, the tensors are built and not kept.
 
     Args:
         kind: What it is; the first part of the file name.
@@ -65,14 +70,31 @@ def cached(
     lock = FileLock(f"{path}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        waited = _acquire(lock, path)
     except OSError as error:
         _warn_unwritable(path.parent, error)
+        return build()
+    if not waited:
         return build()
     try:
         return _read_or_build(path, settings, template, build)
     finally:
         lock.release()
+
+
+def _acquire(lock: FileLock, path: Path) -> bool:
+    """Waits until nobody else builds the file, and says so; False if that takes too long, as where one is stopped."""
+    try:
+        lock.acquire(timeout=TELL_SECONDS)
+        return True
+    except Timeout:
+        _log.warning("Waiting for another process, which builds %s; after %d s it is built here.", path, WAIT_SECONDS)
+    try:
+        lock.acquire(timeout=WAIT_SECONDS)
+        return True
+    except Timeout:
+        _log.warning("The other process did not come to an end (is it stopped?): building here, without keeping it.")
+        return False
 
 
 class _DamagedError(Exception):

@@ -233,7 +233,8 @@ def _rate_histogram(layer: str, rates: NDArray[np.float64]) -> dict[str, NDArray
 def read_scalars(folder: str | os.PathLike[str]) -> Scalars:
     """Scalars of a folder of TensorBoard events; empty if there are none.
 
-    Events of a run that is going on or was killed can be read too.
+    Events of a run that is going on or was killed can be read too. Steps are in order, also if the clock was set back
+    between two parts of a run, whose files are read by their times.
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -241,4 +242,7 @@ def read_scalars(folder: str | os.PathLike[str]) -> Scalars:
         return {}
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
-    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    return {
+        tag: sorted(((e.step, e.value) for e in events.Scalars(tag)), key=lambda row: row[0])
+        for tag in events.Tags()["scalars"]
+    }

@@ -24,7 +24,7 @@ from l2o_env import pairs
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.inner import build as build_module
-from l2o_env.inner import shared_memory, workers
+from l2o_env.inner import shared_memory, worker_shard, workers
 from l2o_env.inner.build import Plan, in_workers, make_population
 from l2o_env.inner.sharded import ShardedPopulation
 from l2o_env.inner.stacked import StackedPopulation
@@ -251,24 +251,72 @@ def test_an_answer_that_nobody_fetched_is_dropped(divided: Callable[..., Sharded
     assert len(population.predictions("target")) == 5
 
 
-def test_a_dead_worker_is_one_clear_error_and_the_next_population_is_fine(
-    divided: Callable[..., ShardedPopulation], make_vec: Callable[..., Syn2RealVectorEnv]
+def _same_states(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return all(_same_states(a[key], b[key]) for key in a)
+    return bool((np.asarray(a) == np.asarray(b)).all())
+
+
+@pytest.mark.parametrize(("kind", "how"), [("stacked", signal.SIGKILL), ("looped", signal.SIGSTOP)])
+def test_what_a_lost_worker_did_is_made_again(
+    divided: Callable[..., ShardedPopulation],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    how: signal.Signals,
+) -> None:
+    monkeypatch.setattr(worker_shard, "JOURNAL_CALLS", 2)  # so that a state is taken too
+    whole, population = divided(kind=kind), divided(kind=kind)
+    for each in (whole, population):
+        each.start(STARTS)
+    worker = workers.get_workers(2)[1]
+    lost, give_up = worker.pid, worker._lost
+    assert lost is not None
+
+    def given_up(*args: str) -> workers.WorkerError:
+        monkeypatch.setattr(workers, "SILENCE_SECONDS", 60.0)  # for the new one
+        return give_up(*args)
+
+    monkeypatch.setattr(worker, "_lost", given_up)
+    for k, lengths in enumerate(LENGTHS):
+        whole.run(RATES, lengths)
+        if k == 1:
+            monkeypatch.setattr(workers, "SILENCE_SECONDS", 2.0)
+            os.kill(lost, how)
+        population.run(RATES, lengths)
+    assert _same_states(population.get_state(), whole.get_state())
+    assert f"(pid {lost}) has " in caplog.text and "made again in a new process" in caplog.text
+    assert not os.path.exists(f"/proc/{lost}")
+    assert lost not in [worker.pid for worker in workers.get_workers(2)]
+
+
+def test_a_worker_that_ends_again_and_again_is_one_clear_error(
+    divided: Callable[..., ShardedPopulation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     population = divided()
     population.start(STARTS)
-    killed = workers.get_workers(2)[1].pid
-    assert killed is not None
-    os.kill(killed, signal.SIGKILL)
-    with pytest.raises(workers.WorkerError, match=rf"Worker process 1 \(pid {killed}\) has ended with exit code -9"):
+    calls: list[int] = []
+
+    def kill(n: int) -> list[workers.Worker]:
+        found = workers.get_workers(n)
+        os.kill(found[1].pid, signal.SIGKILL)  # type: ignore[arg-type]
+        calls.append(n)
+        return found
+
+    monkeypatch.setattr(worker_shard, "get_workers", kill)
+    os.kill(workers.get_workers(2)[1].pid, signal.SIGKILL)  # type: ignore[arg-type]
+    with pytest.raises(workers.WorkerError, match=r"Worker process 1 \(pid \d+\) has ended with exit code -9"):
         population.run(RATES, LENGTHS[0])
-    with pytest.raises(workers.WorkerError):
-        population.evaluate("target")
-    population.close()
+    assert len(calls) == worker_shard.ATTEMPTS
+
+
+def test_workers_end_with_the_last_population(make_vec: Callable[..., Syn2RealVectorEnv]) -> None:
+    workers.stop_workers()
     venv = make_vec(workers=2)
     venv.reset(seed=0)
     processes = [worker.pid for worker in workers.get_workers(2)]
-    assert killed not in processes
-    venv.close()  # the last population: its workers end
+    os.kill(processes[0], signal.SIGSTOP)  # type: ignore[arg-type] # also one that hears of nothing
+    venv.close()
     deadline = time.monotonic() + 5
     while any(os.path.exists(f"/proc/{pid}") for pid in processes) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from filelock import FileLock
 from torch import Tensor
 
+from l2o_env.pairs import cache
 from l2o_env.pairs.cache import cache_folder, cache_path, cached, checksum
 
 SETTINGS = {"seed": 1, "layers": [1, 2]}
@@ -176,3 +178,18 @@ def test_two_processes_at_once_build_once(folder: Path, tmp_path: Path) -> None:
         pass
     assert [child.exitcode for child in children] == [0, 0]
     assert log.read_text() == "built\n"
+
+
+def test_a_builder_that_is_stopped_is_told_of_and_not_waited_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cache, "TELL_SECONDS", 0.05)
+    monkeypatch.setattr(cache, "WAIT_SECONDS", 0.05)
+    folder.mkdir()
+    path, build = cache_path("proxy", SETTINGS), _Builder()
+    with FileLock(f"{path}.lock"):
+        assert torch.equal(cached("proxy", SETTINGS, TEMPLATE, build)["w"], _tensors()["w"])
+    assert build.calls == 1 and not path.exists()
+    assert "Waiting for another process" in caplog.text and "is it stopped?" in caplog.text
+    cached("proxy", SETTINGS, TEMPLATE, build)
+    assert path.exists()
