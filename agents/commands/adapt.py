@@ -38,6 +38,7 @@ from l2o_env.errors import ConfigError, require_integer, unknown_name
 from l2o_env.evaluation.rollout import episode_seeds
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.pairs.pair import Pair
+from l2o_env.pairs.spec import runs_code
 from l2o_env.results.decimals import decimal
 from l2o_env.results.event_log import TensorBoardLog
 from l2o_env.results.run_folder import CONFIG_FILE, EVENTS, RunFolder
@@ -149,6 +150,11 @@ def _saved(args: AdaptArgs) -> AdaptArgs:
         raise ConfigError(f"{args.resume} is no run of l2o adapt: there is no {CONFIG_FILE}.") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is damaged ({error}); start anew.") from error
+    if runs_code(found.pair) and found.pair != args.pair:  # the folder may be anybody's
+        raise ConfigError(
+            f"The run was started on the pair {found.pair[:200]!r}, which may run code. If you trust it, name it "
+            f"again: l2o adapt PAIR --resume {args.resume}."
+        )
     found.config()
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -15,7 +14,7 @@ from agents.commands.train_options import Plan, TrainArgs
 from agents.policy_folders import read_json
 from l2o_env.errors import ConfigError
 from l2o_env.inner.window import Measurements, Start
-from l2o_env.pairs.spec import parse
+from l2o_env.pairs.spec import runs_code
 from l2o_env.results.run_folder import CONFIG_FILE, RESULTS_JSON, STATES, RunFolder
 from l2o_env.results.state_file import read_state, write_state
 
@@ -111,7 +110,8 @@ def resumed_plan(args: TrainArgs) -> tuple[Plan, RunFolder]:
         raise ConfigError(f"The training in {folder.path} has finished; there is nothing to go on with.")
     try:
         saved = _arguments(config["arguments"])
-        _refuse_code((*config["environment"]["pairs"], *config["eval_pairs"]), args)
+        named = (*config["environment"]["pairs"], *config["eval_pairs"])
+        _refuse_code((*named, *(saved.pairs or ()), *(saved.eval_pairs or ())), args)
         plan = replace(saved, save_every=args.save_every).plan()
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{folder.path / CONFIG_FILE} is damaged ({error!r}); train anew.") from error
@@ -149,9 +149,8 @@ def _refuse_code(names: Iterable[str], args: TrainArgs) -> None:
     """A folder may be anybody's: what would run code because it says so must be named again by the user."""
     confirmed = {*(args.pairs or ()), *(args.eval_pairs or ())}
     for name in names:
-        values = [value for value in parse(name)[1].values() if isinstance(value, str)]
-        if name not in confirmed and any(re.search(r":[A-Za-z_]\w*$", value) for value in values):
+        if name not in confirmed and runs_code(name):
             raise ConfigError(
-                f"The run was started on the pair {name!r}, which runs code. If you trust it, name it again: "
-                f"--resume {args.resume} --pairs {name!r}."
+                f"The run was started on the pair {name[:200]!r}, which may run code. If you trust it, name it again: "
+                f"--resume {args.resume} --pairs PAIR."
             )

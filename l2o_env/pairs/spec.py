@@ -58,6 +58,21 @@ def label(text: str) -> str:
     return str(settings.get(LABEL, name))
 
 
+def runs_code(text: str) -> bool:
+    """Whether to build a pair may run code that its text names: ``backbone=FILE.py:NAME`` or ``backbone=module:NAME``.
+
+    What stands in a file that may be anybody's is built only if it runs none. Every value with a colon counts: pairs
+    that users register may take such names elsewhere, too, and a drive of Windows is told from a module by nothing.
+
+    Args:
+        text: The pair.
+
+    Raises:
+        ConfigError: If it is no text of a pair.
+    """
+    return any(":" in str(value) for value in parse(text)[1].values())
+
+
 def spec(name: str, /, **settings: Any) -> str:
     """The text that :func:`parse` takes apart again.
 

@@ -10,7 +10,7 @@ import pytest
 
 import train_policy
 from l2o_env import ConfigError, pairs
-from l2o_env.pairs.spec import label, parse, spec
+from l2o_env.pairs.spec import label, parse, runs_code, spec
 from tests.tiny import tiny_pair
 
 
@@ -57,6 +57,22 @@ def test_paths_are_written_as_texts() -> None:
 def test_what_is_no_setting_is_told(text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "runs"),
+    [
+        ("glyphs-digits", False),
+        ("folders:source=renders,target=/data/photos,backbone=resnet18", False),
+        ("folders:backbone=nets.py:Net", True),
+        ("folders:backbone=os:abort", True),
+        ("folders:backbone=nets.py:été", True),  # the file would be run before its name is looked for
+        ("folders:backbone=a:/x", True),  # the module a, as well as a drive
+        ("mine:networks=('os:abort',1)", True),
+    ],
+)
+def test_texts_whose_pairs_run_code(text: str, runs: bool) -> None:
+    assert runs_code(text) is runs
 
 
 def test_what_no_text_can_say_is_told() -> None:

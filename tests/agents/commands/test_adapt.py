@@ -73,6 +73,12 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_to_go_on_runs_no_code_that_the_folder_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"pair": "folders:source=a,target=b,backbone=os:abort"}))
+    assert _adapt("--resume", str(tmp_path)) == 2
+    assert "which may run code" in capsys.readouterr().err
+
+
 def test_adapted_weights_and_policies_are_initialisations(
     tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -184,7 +184,11 @@ def test_what_cannot_be_gone_on_with_is_told(
     config["environment"]["pairs"] = config["arguments"]["pairs"] = [evil]
     (cut_off / "config.json").write_text(json.dumps(config))
     assert _resume(cut_off) == 2
-    assert "which runs code" in capsys.readouterr().err
+    assert "which may run code" in capsys.readouterr().err
+    config["environment"]["pairs"] = ["tiny"]
+    (cut_off / "config.json").write_text(json.dumps(config))  # the command line that it keeps says otherwise
+    assert _resume(cut_off) == 2
+    assert "which may run code" in capsys.readouterr().err
 
 
 def test_two_runs_do_not_write_to_one_folder(cut_off: Path, capsys: pytest.CaptureFixture[str]) -> None:
