@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agents.commands.adapt_rates import drive
 from agents.commands.adaptation_rows import PUBLISHED, SELECTIONS, SLIDES, AdaptationFinding, check_claims
 from agents.commands.console import Reporter
+from agents.commands.contestants import agent_digest
 from agents.commands.initialisations import INITIALISATIONS, fine_tuned
 from agents.commands.paper_rows import BY_KEY
-from agents.commands.paper_table import Measured, TableArgs, prepare_rows, save_policy
+from agents.commands.paper_table import Measured, TableArgs, prepare_rows
 from agents.commands.printed_tables import PUBLISHED_ON, metric_note
 from agents.options import override, parse_assignments
 from l2o_env import pairs as pair_registry
@@ -29,9 +31,11 @@ from l2o_env.adaptation import (
 from l2o_env.config import resolve_device
 from l2o_env.errors import unknown_name
 from l2o_env.evaluation.intervals import mean_and_half_width, plus_minus
+from l2o_env.evaluation.resumable import pair_digest
 from l2o_env.evaluation.rollout import episode_seeds
 from l2o_env.models.base import new_generator
 from l2o_env.pairs.spec import parse
+from l2o_env.results.kept_parts import KeptParts
 from l2o_env.results.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -53,9 +57,8 @@ def adaptation_table(args: TableArgs, reporter: Reporter) -> int:
         if start not in INITIALISATIONS:
             raise unknown_name("initialisation", start, INITIALISATIONS)
     config = override(AdaptConfig(device=args.device), parse_assignments(args.hp, example="portion=0.5"))
-    folder = None if args.out is None else RunFolder.create(args.out)
-    try:
-        measured = _measure(args, methods, starts, config, reporter)
+    with KeptParts.opened(args.out, {"command": "table --adaptation", **asdict(replace(args, out=None))}) as kept:
+        measured = _measure(args, methods, starts, config, reporter, kept)
         frame = measured.frame
         headings, rows = cells(args.pair, frame)
         lines = claim_lines(check_claims(frame))
@@ -63,16 +66,18 @@ def adaptation_table(args: TableArgs, reporter: Reporter) -> int:
         for line in lines:
             reporter.out.print(line, markup=False)
         reporter.say(measured.origin)
-        if folder is not None:
-            _write(folder, args, measured, headings, rows, lines)
-    finally:
-        if folder is not None:
-            folder.remove_if_empty()
+        if kept.folder is not None:
+            _write(kept.folder, args, measured, headings, rows, lines)
     return 0
 
 
 def _measure(
-    args: TableArgs, methods: Sequence[str], starts: Sequence[str], config: AdaptConfig, reporter: Reporter
+    args: TableArgs,
+    methods: Sequence[str],
+    starts: Sequence[str],
+    config: AdaptConfig,
+    reporter: Reporter,
+    kept: KeptParts,
 ) -> Measured:
     """One line per method, initialisation and seed, and the learned policy."""
     import pandas as pd
@@ -84,17 +89,21 @@ def _measure(
     check = pair.make_model(new_generator(0)).to(device)
     for method in methods:  # what cannot work on the network is told before a policy is trained
         Adaptation(METHODS[method], deepcopy(check), source, target, pair.n_classes, config, 0)
-    env, agents, origin = prepare_rows(args, [BY_KEY[INITIALISATIONS[start][0]] for start in starts], reporter)
+    env, agents, origin = prepare_rows(args, [BY_KEY[INITIALISATIONS[start][0]] for start in starts], reporter, kept)
     seeds = episode_seeds(args.seed, "evaluation", args.seeds)
-    lines: list[dict[str, Any]] = []
-    n_driven = len(variants(methods, args.learned and "asg" in starts)) - len(methods)
-    total = (len(methods) * len(starts) + n_driven) * len(seeds)
-    with reporter.stage(f"Adapting on {pair_registry.label(args.pair)}", total, "runs", lines=20) as update:
-        for start in starts:
+    by_start = {start: variants(methods, args.learned and start == "asg") for start in starts}
+    n_runs = sum(map(len, by_start.values())) * len(seeds)
+    of_policy = "" if agents.policy is None else agent_digest(agents.policy)
+    images, frames = pair_digest(pair), []
+    done = 0
+    with reporter.stage(f"Adapting on {pair_registry.label(args.pair)}", n_runs, "runs", lines=20) as update:
+
+        def adapted(start: str) -> pd.DataFrame:
             networks = fine_tuned(agents.of(BY_KEY[INITIALISATIONS[start][0]]), args.pair, env, seeds)
+            lines: list[dict[str, Any]] = []
             for seed, network in zip(seeds, networks, strict=True):
                 before = oracle.accuracy(predictions(network.to(device), target))
-                for method, driven in variants(methods, args.learned and start == "asg"):
+                for method, driven in by_start[start]:
                     model = deepcopy(network).to(device)
                     run = Adaptation(METHODS[method], model, source, target, pair.n_classes, config, seed)
                     if driven:
@@ -103,8 +112,14 @@ def _measure(
                     label = f"{method}, learned rates" if driven else method
                     line = {"method": label, "start": start, "seed": seed, "before": before}
                     lines.append({**line, **_run(run, oracle)})
-                    update(len(lines), f"{label} from {start}")
-    return Measured(pd.DataFrame(lines), agents.policy, origin)
+                    update(done + len(lines), f"{label} from {start}")
+            return pd.DataFrame(lines)
+
+        for start in starts:
+            policy = of_policy if start == "asg" else ""
+            frames.append(kept.table({"start": start, "images": images, "policy": policy}, partial(adapted, start)))
+            done += len(frames[-1])
+    return Measured(pd.concat(frames, ignore_index=True), agents.policy, origin)
 
 
 def variants(methods: Sequence[str], learned: bool) -> list[tuple[str, bool]]:
@@ -192,4 +207,3 @@ def _write(
         "adaptation.md", "\n".join([*lines, "", *(f"- {line}" for line in claims), "", measured.origin, ""])
     )
     folder.write_json("adaptation.json", {"arguments": asdict(args), "policy": measured.origin, "claims": list(claims)})
-    save_policy(folder, args, measured)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,15 +14,17 @@ from tyro.conf import Positional, arg
 from agents.base import Agent
 from agents.commands.audit_runs import good_runs, random_runs
 from agents.commands.console import Reporter, steps
-from agents.commands.contestants import TrainedPolicy, find_policy
+from agents.commands.contestants import TrainedPolicy, agent_digest, find_policy
 from agents.factory import load
 from agents.options import EnvAssignments, environment_settings
 from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig, GuidanceName, resolve_device
 from l2o_env.errors import ConfigError, require_integer
 from l2o_env.evaluation.intervals import plus_minus
+from l2o_env.evaluation.resumable import pair_digest
 from l2o_env.inner.stream_data import no_images
 from l2o_env.results.decimals import decimal
+from l2o_env.results.kept_parts import KeptParts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +63,9 @@ class AuditArgs:
     """Weights w of V = -(CE_val + w KL_val) to compare."""
     env: EnvAssignments = ()
     """Any other setting of the environment, such as budget=600; can be given many times."""
+    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: print only)")] = None
+    """Folder for audit.csv, one line per run; it must not exist or be empty. What is finished is kept there: the same
+    command goes on where it was cut off."""
     device: str = "auto"
     """Torch device; auto takes a GPU if there is one."""
 
@@ -83,7 +89,10 @@ def audit(args: AuditArgs, reporter: Reporter | None = None) -> int:
 
     Raises:
         ConfigError: If a setting cannot work.
+        WriteError: If the folder cannot be written to.
     """
+    import pandas as pd
+
     args.check()
     reporter = reporter or Reporter()
     options: dict[str, Any] = {"guidance_weight": args.guidance_weight, "device": str(resolve_device(args.device))}
@@ -91,20 +100,39 @@ def audit(args: AuditArgs, reporter: Reporter | None = None) -> int:
     for pair in args.pairs:
         require_target(pair)
     policies = [_named(folder) for run in args.policies for folder in _checkpoints(find_policy(run))]
-    for pair in args.pairs:
-        config = EnvConfig(pairs=(pair,), **settings)
-        runs: dict[str, pd.DataFrame] = {}
-        for guidance in GUIDANCES:
-            title = f"{args.among.capitalize()} rates on {pair_registry.label(pair)}, guidance {guidance}"
-            with reporter.stage(title, 1, "steps" if args.among == "random" else "runs") as update:
-                guided, progress = replace(config, guidance=guidance), steps(update)
-                runs[guidance] = (
-                    random_runs(guided, args.runs, args.seed, progress)
-                    if args.among == "random"
-                    else good_runs(guided, args.runs, args.seed, policies, progress)
-                )
-        reporter.out.print(table(pair, runs, args.kl_weights, good=args.among == "good"))
+    with KeptParts.opened(args.out, {"command": "audit", **asdict(replace(args, out=None))}) as kept:
+        found = [
+            _audited(args, pair, EnvConfig(pairs=(pair,), **settings), policies, reporter, kept) for pair in args.pairs
+        ]
+        if kept.folder is not None:
+            with kept.folder.writing("audit.csv") as path:
+                pd.concat(found, ignore_index=True).to_csv(path, index=False)
     return 0
+
+
+def _audited(
+    args: AuditArgs, pair: str, config: EnvConfig, policies: Sequence[Agent], reporter: Reporter, kept: KeptParts
+) -> pd.DataFrame:
+    """Runs and prints a pair; returns its runs."""
+    import pandas as pd
+
+    runs: dict[str, pd.DataFrame] = {}
+    depends_on = {
+        "images": pair_digest(pair_registry.make(pair)),
+        "policies": [agent_digest(each) for each in policies],
+    }
+    for guidance in GUIDANCES:
+        title = f"{args.among.capitalize()} rates on {pair_registry.label(pair)}, guidance {guidance}"
+        with reporter.stage(title, 1, "steps" if args.among == "random" else "runs") as update:
+            guided, progress = replace(config, guidance=guidance), steps(update)
+            run = (
+                partial(random_runs, guided, args.runs, args.seed, progress)
+                if args.among == "random"
+                else partial(good_runs, guided, args.runs, args.seed, policies, progress)
+            )
+            runs[guidance] = kept.table({"pair": pair, "guidance": guidance, **depends_on}, run)
+    reporter.out.print(table(pair, runs, args.kl_weights, good=args.among == "good"))
+    return pd.concat([frame.assign(pair=pair, guidance=name) for name, frame in runs.items()], ignore_index=True)
 
 
 def require_target(name: str) -> None:

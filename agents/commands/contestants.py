@@ -219,7 +219,7 @@ def opponents(names: Sequence[str], config: EnvConfig, seed: int) -> list[Contes
             raise unknown_name("opponent", name, known)
     # Made anew each time, because random rates come from a generator that goes on.
     return [
-        Contestant(name, partial(_opponent, name, config, seed), _digest(known[name]), config, "fixed")
+        Contestant(name, partial(_opponent, name, config, seed), agent_digest(known[name]), config, "fixed")
         for name in names
     ]
 
@@ -228,7 +228,8 @@ def _opponent(name: str, config: EnvConfig, seed: int) -> Agent:
     return default_opponents(config, seed)[name]
 
 
-def _digest(agent: Agent) -> str:
+def agent_digest(agent: Agent) -> str:
+    """SHA-256 of what an agent saves of itself."""
     with tempfile.TemporaryDirectory() as folder:
         agent.save(Path(folder))
         return folder_digest(Path(folder))
@@ -276,7 +277,7 @@ def tuned_opponents(
         for agent in agents:
             found.append(
                 Contestant(
-                    agent.name, partial(load, place / agent.name), _digest(agent),
+                    agent.name, partial(load, place / agent.name), agent_digest(agent),
                     replace(config, **agent.config_overrides), "tuned", trained_on=(pair,), pairs=(pair,),
                 )
             )  # fmt: skip

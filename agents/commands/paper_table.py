@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from agents.base import Agent
 from agents.commands.console import Reporter, steps
-from agents.commands.contestants import common_settings, find_policy, given_settings
+from agents.commands.contestants import agent_digest, common_settings, find_policy, given_settings
 from agents.commands.paper_rows import BY_KEY, ROWS, Finding, Row, RowAgents, check_claims
 from agents.commands.printed_tables import claim_lines, paper_cells, paper_table
 from agents.factory import load, make_learner
@@ -23,9 +24,11 @@ from l2o_env.config import EnvConfig, GuidanceName
 from l2o_env.errors import ConfigError, require_integer, unknown_name
 from l2o_env.evaluation.evaluate import check_runs, evaluate
 from l2o_env.evaluation.intervals import summarise
+from l2o_env.evaluation.resumable import pair_digest
 from l2o_env.evaluation.rollout import episode_seeds
 from l2o_env.results.decimals import decimal
-from l2o_env.results.run_folder import POLICY, RunFolder
+from l2o_env.results.kept_parts import KeptParts
+from l2o_env.results.run_folder import PARTS, POLICY, RunFolder
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 if TYPE_CHECKING:
@@ -91,7 +94,8 @@ class TableArgs:
     """Optimizer updates between two actions."""
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: print only)")] = None
     """Folder for table.csv (one line per row and seed), table.md, table.json, and the policy if it was trained on the
-    spot; it must not exist or be empty."""
+    spot; it must not exist or be empty. What is finished is kept there: the same command goes on where it was cut
+    off."""
     seed: int = 0
     """Seed of everything random."""
     env: EnvAssignments = ()
@@ -149,9 +153,8 @@ def paper_table_command(args: TableArgs, reporter: Reporter) -> int:
         ConfigError: If a setting cannot work.
         WriteError: If the folder cannot be written to.
     """
-    folder = None if args.out is None else RunFolder.create(args.out)
-    try:
-        measured = measure(args, reporter)
+    with KeptParts.opened(args.out, {"command": "table", **asdict(replace(args, out=None))}) as kept:
+        measured = measure(args, reporter, kept)
         summary, findings = summarise(measured.frame), check_claims(measured.frame)
         reporter.out.print(paper_table(args.pair, summary))
         for line in claim_lines(findings):
@@ -162,33 +165,46 @@ def paper_table_command(args: TableArgs, reporter: Reporter) -> int:
                 "proxy_test=FOLDER."
             )
         reporter.say(measured.origin)
-        if folder is not None:
-            _write(folder, args, measured, summary, findings)
-    finally:
-        if folder is not None:
-            folder.remove_if_empty()
+        if kept.folder is not None:
+            _write(kept.folder, args, measured, summary, findings)
     return 0
 
 
-def measure(args: TableArgs, reporter: Reporter) -> Measured:
-    """Runs the rows, all on the same seeds.
+def measure(args: TableArgs, reporter: Reporter, kept: KeptParts) -> Measured:
+    """Runs the rows, all on the same seeds; those that are kept are not run again.
 
     Raises:
         ConfigError: If a setting cannot work.
+        WriteError: If a row cannot be kept.
     """
+    import pandas as pd
+
     rows = [row for row in ROWS if args.rows is None or row.key in args.rows]
-    config, agents, origin = prepare_rows(args, rows, reporter)
-    by_label = {row.label: agents.of(row) for row in rows}
+    config, agents, origin = prepare_rows(args, rows, reporter, kept)
+    images, frames = pair_digest(pair_registry.make(args.pair)), []
     with reporter.stage(f"Rows on {pair_registry.label(args.pair)}", 1, "steps") as update:
-        frame = evaluate(by_label, [args.pair], args.seeds, config, seed=args.seed, progress=steps(update))
-    return Measured(frame, agents.policy, origin)
+        for k, row in enumerate(rows):
+            by_label, progress = {row.label: agents.of(row)}, steps(update, k, len(rows))
+            run = partial(evaluate, by_label, [args.pair], args.seeds, config, seed=args.seed, progress=progress)
+            frames.append(kept.table({"row": row.key, "images": images, "policy": _digest_for(row, agents)}, run))
+    return Measured(pd.concat(frames, ignore_index=True), agents.policy, origin)
 
 
-def prepare_rows(args: TableArgs, rows: Sequence[Row], reporter: Reporter) -> tuple[EnvConfig, RowAgents, str]:
+def _digest_for(row: Row, agents: RowAgents) -> str:
+    """What tells the learned policy of a row from any other; nothing for rows without one."""
+    return "" if row.profile != "policy" or agents.policy is None else agent_digest(agents.policy)
+
+
+def prepare_rows(
+    args: TableArgs, rows: Sequence[Row], reporter: Reporter, kept: KeptParts | None = None
+) -> tuple[EnvConfig, RowAgents, str]:
     """The settings of all rows, what sets their rates, and where the learned policy comes from, in words.
+
+    A policy that is trained on the spot is kept as soon as it is.
 
     Raises:
         ConfigError: Before a policy is trained, if a row cannot be run on the pair.
+        WriteError: If the policy cannot be kept.
     """
     config, saved = _settings_and_saved_policy(args)
     agents = RowAgents(args.lr, args.weights, config.window / config.budget, saved)
@@ -199,7 +215,7 @@ def prepare_rows(args: TableArgs, rows: Sequence[Row], reporter: Reporter) -> tu
         return config, agents, f"The policy is that of {args.policy}, trained on {trained}."
     if known == list(rows):
         return config, agents, "No policy was needed."
-    agents = replace(agents, policy=_train(args, config, reporter))
+    agents = replace(agents, policy=_kept_policy(args, config, reporter, kept or KeptParts()))
     return config, agents, f"The policy was trained on {args.pair} for {args.episodes} episodes."
 
 
@@ -216,6 +232,22 @@ def _settings_and_saved_policy(args: TableArgs) -> tuple[EnvConfig, Agent | None
     else:
         config = replace(config, **load(args.policy).action_settings)
     return config, load(args.policy)
+
+
+def _kept_policy(args: TableArgs, config: EnvConfig, reporter: Reporter, kept: KeptParts) -> Agent:
+    if kept.folder is None:
+        return _train(args, config, reporter)
+    # Of the same command, or the folder were another's; only the images may have changed.
+    images = pair_digest(pair_registry.make(args.pair))
+    of_images = kept.folder.path / PARTS / "policy.sha256"
+    if of_images.is_file() and of_images.read_text(encoding="utf-8", errors="replace") == images:
+        return load(kept.folder.path / POLICY)
+    agent = _train(args, config, reporter)
+    kept.begin()
+    with kept.folder.guard(POLICY) as path:
+        agent.save(path)
+    kept.folder.write_text(f"{PARTS}/policy.sha256", images)
+    return agent
 
 
 def _train(args: TableArgs, config: EnvConfig, reporter: Reporter) -> Agent:
@@ -249,15 +281,3 @@ def _write(
         "claims": [{**each.claim._asdict(), **each._asdict(), "claim": each.claim.text} for each in findings],
     }
     folder.write_json("table.json", content)
-    save_policy(folder, args, measured)
-
-
-def save_policy(folder: RunFolder, args: TableArgs, measured: Measured) -> None:
-    """Keeps the policy if it was trained on the spot.
-
-    Raises:
-        WriteError: If it cannot be written.
-    """
-    if args.policy is None and measured.policy is not None:
-        with folder.guard(POLICY) as path:
-            measured.policy.save(path)

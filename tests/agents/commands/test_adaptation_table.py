@@ -33,6 +33,10 @@ def test_methods_start_from_the_same_networks(tiny: str, tmp_path: Path, capsys:
     assert len(json.loads((out / "adaptation.json").read_text())["claims"]) == 4
     assert load(out).episodes == 4  # type: ignore[attr-defined]
     assert (out / "adaptation.md").read_text().count("\n| ") == 1 + 4 * (1 + 3)
+    written = (out / "adaptation.csv").read_bytes()
+    assert train_policy.main(arguments) == 0  # all is kept
+    assert "Training the policy" not in capsys.readouterr().err
+    assert (out / "adaptation.csv").read_bytes() == written
 
 
 def test_learned_rates_drive_what_updates_the_whole_network(tiny: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import train_policy
+from agents.commands import audit
 from agents.commands.audit import rank_correlation, table, top_loss, values
 from agents.commands.audit_runs import good_runs, random_runs
 from agents.opponents import Schedule
@@ -112,6 +113,20 @@ def test_the_audit_prints_one_table_per_pair(tiny: str, capsys: pytest.CaptureFi
     assert all(value in printed for value in ("-(CE_val + 0 KL_val)", "-(CE_val + 20 KL_val)", "validation accuracy"))
     assert train_policy.main(["audit", "tyni"]) == 2
     assert "Did you mean 'tiny'" in capsys.readouterr().err
+
+
+def test_the_runs_of_an_audit_are_kept(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--runs", "8", "--env", "budget=4", "--env", "window=2", "--device", "cpu"]
+    arguments = ["audit", tiny, *options, "--out", str(tmp_path / "audit")]
+    assert train_policy.main(arguments) == 0
+    printed = capsys.readouterr().out
+    frame = pd.read_csv(tmp_path / "audit" / "audit.csv")
+    assert frame.groupby(["pair", "guidance"]).size().tolist() == [8, 8]
+    monkeypatch.setattr(audit, "random_runs", list)  # would fail
+    assert train_policy.main(arguments) == 0
+    assert capsys.readouterr().out == printed
 
 
 def test_a_pair_without_a_target_is_told_before_any_runs(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:

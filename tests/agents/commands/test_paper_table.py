@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 import train_policy
 from agents.algorithms.registry import configure
+from agents.commands import paper_table
 from agents.commands.paper_rows import BY_KEY, CLAIMS, ROWS
 from agents.factory import load
 from agents.reinforce.agent import Reinforce
 from l2o_env import pairs
 from l2o_env.config import EnvConfig
+from l2o_env.evaluation.agent import AgentLike
 from tests.tiny import TinyNet, tiny_pair
 
 FAST = ["--seeds", "3", "--budget", "4", "--window", "2", "--episodes", "4", "--device", "cpu"]
@@ -42,6 +45,34 @@ def test_the_command_trains_a_policy_and_leaves_files(
     assert {claim["verdict"] for claim in found["claims"]} <= {"holds", "does not hold", "undecided"}
     assert load(out).episodes == 4  # type: ignore[attr-defined]
     assert (out / "table.md").read_text().count("\n| ") == len(ROWS) + 1
+
+
+def test_a_table_that_was_cut_off_goes_on(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["table", tiny, *FAST, "--rows", "2", "9", "random", "--out"]
+    assert train_policy.main([*arguments, str(tmp_path / "whole")]) == 0
+    rows = paper_table.evaluate
+    made: list[str] = []
+
+    def cut_off(agents: dict[str, AgentLike], *args: Any, **kwargs: Any) -> pd.DataFrame:
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.extend(agents)
+        return rows(agents, *args, **kwargs)
+
+    monkeypatch.setattr(paper_table, "evaluate", cut_off)
+    assert train_policy.main([*arguments, str(tmp_path / "cut")]) == 130
+    monkeypatch.setattr(
+        paper_table, "evaluate", lambda agents, *args, **kw: made.extend(agents) or rows(agents, *args, **kw)
+    )
+    capsys.readouterr()
+    assert train_policy.main([*arguments, str(tmp_path / "cut")]) == 0
+    assert "Training the policy" not in capsys.readouterr().err
+    assert made == [BY_KEY[key].label for key in ("2", "9", "random")]  # each once
+    assert (tmp_path / "cut" / "table.csv").read_bytes() == (tmp_path / "whole" / "table.csv").read_bytes()
+    assert train_policy.main([*arguments, str(tmp_path / "cut"), "--seed", "1"]) == 2
+    assert "results of another command" in capsys.readouterr().err
 
 
 def test_a_policy_of_a_folder_is_run_as_it_was_trained(
