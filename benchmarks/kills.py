@@ -96,8 +96,7 @@ def _of_algorithm(algorithm: str, kills: int, pair: str, moments: random.Random,
             counts.kills += _wait(pid) == -signal.SIGKILL
             if (run / "results.json").is_file() and '"finished"' in (run / "results.json").read_text():
                 break
-        else:
-            _wait(_start(_command(run, options)))
+        _wait(_start(_command(run, options)))  # of a run that has finished, it takes away what a late kill has left
         counts.runs += 1
         counts.same += digests(run) == digests(whole)
         names = {path.relative_to(run) for path in run.rglob("*") if "events" not in str(path)}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import backbone, compiled, scaling, scheduler, sensitivity, speed
+from benchmarks import backbone, compiled, kills, scaling, scheduler, sensitivity, speed
 from benchmarks.contenders import Setting, Spec
 from benchmarks.measure import Timing, measure, peak_memory
 from benchmarks.raw_loop import RawLoop, Recipe
@@ -336,3 +336,15 @@ def test_the_loop_of_the_table_is_the_environments(tiny: str) -> None:
     case = sensitivity.Case(updates=20, batch_size=8)
     found = sensitivity.train(agent, pairs.make(tiny), case, start.init_seed, start.batch_seed)
     np.testing.assert_allclose(found[:2], [outcome.v_end[0], outcome.validation_accuracy[0]], rtol=1e-3)
+
+
+def test_ten_kills_change_nothing(
+    tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(kills, "SHARES", {"reinforce": 1.0})
+    monkeypatch.setattr(kills, "KILLS_OF_A_RUN", 10)
+    settings = "--num-envs 4 --budget 4 --window 2 --episodes 16 --checkpoints 1 --eval-seeds 1 --opponents uniform"
+    monkeypatch.setattr(kills, "SETTINGS", settings + " --tuning-episodes 0 --device cpu --save-every 0")
+    status = kills.main(kills.Args(kills=10, pair=tiny))
+    assert "0 files left behind\nshared memory left behind: 0" in capsys.readouterr().out
+    assert status == 0

@@ -269,6 +269,8 @@ class _Run:
             yield steps(update)
 
     def _finish(self, status: str) -> None:
+        import pandas as pd
+
         self._save_policy()
         if self.records:
             with self.folder.guard(LEARNING_CURVE_PICTURE) as path:
@@ -278,9 +280,10 @@ class _Run:
             rows = rows[rows["policy"] == self.agent.name]
             with self.folder.guard(ACTIONS_PICTURE) as path:
                 plot_actions(rows, path)
-            summary = self._write_results(status)
+            summary = summarise(pd.concat(self.frames, ignore_index=True))
             with self.folder.guard(EVENTS) as path:
                 self._log_results(path, rows, summary)
+            self._write_results(status)  # last: a run that says "finished" lacks nothing
             self.reporter.out.print(results_table(summary, self._budget()))
         self.reporter.say(f"The run is in {self.folder.path}.")
 
@@ -301,7 +304,7 @@ class _Run:
         episodes = episodes_of(self.agent.episodes, self.plan.env.budget, self.updates)
         return f"{self.agent.name} was trained with {counted(self.updates, 'optimizer update')} ({episodes})"
 
-    def _write_results(self, status: str) -> pd.DataFrame:
+    def _write_results(self, status: str) -> None:
         import pandas as pd
 
         frame = pd.concat(self.frames, ignore_index=True)
@@ -318,7 +321,6 @@ class _Run:
             "summary": summary.to_dict("records"),
         }
         self.folder.write_json(RESULTS_JSON, results)
-        return summary
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

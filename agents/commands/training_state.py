@@ -107,6 +107,10 @@ def resumed_plan(args: TrainArgs) -> tuple[Plan, RunFolder]:
         raise ConfigError(f"{folder.path} holds no training that was cut off: there is no {CONFIG_FILE}.")
     config = read_json(folder.path / CONFIG_FILE)
     if _status(folder) == "finished":
+        folder.claim()  # a kill may have come just before the end
+        folder.remove_remains()
+        shutil.rmtree(folder.path / STATES, ignore_errors=True)
+        folder.release()
         raise ConfigError(f"The training in {folder.path} has finished; there is nothing to go on with.")
     try:
         saved = _arguments(config["arguments"])

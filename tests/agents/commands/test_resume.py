@@ -14,6 +14,7 @@ import pytest
 import train_policy
 from agents.algorithms.registry import ALGORITHMS
 from agents.commands.train import _Run
+from agents.commands.training_state import TrainingStates
 from l2o_env.results.event_log import TensorBoardLog, read_scalars
 from l2o_env.results.record import StepRecorder
 from l2o_env.results.run_folder import RunFolder
@@ -90,6 +91,8 @@ PLACES = [
     ("reinforce", _Run, "_save_policy", 1),
     ("reinforce", StepRecorder, "__call__", 5),
     ("reinforce", _Run, "_finish", 1),
+    ("reinforce", _Run, "_log_results", 1),
+    ("reinforce", RunFolder, "write_json", 3),  # settings, results of the first pair, then those of all
     ("ppo", TensorBoardLog, "__call__", 2),
     ("ppo", _Run, "_save_policy", 1),
     ("sac", TensorBoardLog, "__call__", 3),
@@ -134,6 +137,19 @@ def test_ctrl_c_is_gone_on_from(
     assert f"`l2o train --resume {tmp_path / 'run'}` goes on" in capsys.readouterr().err
     (tmp_path / "run" / "learning_curve.png").unlink()
     assert _resume(tmp_path / "run") == 0
+    assert_same(tmp_path / "run", whole["reinforce"])
+
+
+def test_what_a_kill_in_the_last_moment_leaves_is_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        _kill_at(patch, TrainingStates, "discard", 1)
+        with pytest.raises(_KilledError):
+            _run(tmp_path / "run")
+    assert (tmp_path / "run" / "state").is_dir()
+    assert _resume(tmp_path / "run") == 2
+    assert "has finished; there is nothing to go on with" in capsys.readouterr().err
     assert_same(tmp_path / "run", whole["reinforce"])
 
 
