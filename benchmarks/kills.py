@@ -84,7 +84,8 @@ def _of_algorithm(algorithm: str, kills: int, pair: str, moments: random.Random,
     options = [*SETTINGS.split(), "--algo", algorithm, "--pairs", pair, "--eval-pairs", pair]
     whole = folder / f"{algorithm}-whole"
     started = time.monotonic()
-    assert _wait(_start(["train", "--out", str(whole), *options])) == 0, (whole / "log").read_text()
+    if _wait(_start(["train", "--out", str(whole), *options])) != 0:
+        raise SystemExit(f"The uninterrupted run failed: l2o train {' '.join(options)}")
     seconds = time.monotonic() - started
     counts = Counts()
     while counts.kills < kills:

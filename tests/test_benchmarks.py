@@ -343,7 +343,7 @@ def test_ten_kills_change_nothing(
 ) -> None:
     monkeypatch.setattr(kills, "SHARES", {"reinforce": 1.0})
     monkeypatch.setattr(kills, "KILLS_OF_A_RUN", 10)
-    settings = "--num-envs 4 --budget 4 --window 2 --episodes 16 --checkpoints 1 --eval-seeds 1 --opponents uniform"
+    settings = "--num-envs 4 --budget 4 --window 2 --episodes 16 --checkpoints 1 --eval-seeds 2"
     monkeypatch.setattr(kills, "SETTINGS", settings + " --tuning-episodes 0 --device cpu --save-every 0")
     status = kills.main(kills.Args(kills=10, pair=tiny))
     assert "0 files left behind\nshared memory left behind: 0" in capsys.readouterr().out
