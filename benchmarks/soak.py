@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ class Report:
 
     Attributes:
         steps: Steps so far.
-        mebibytes: Resident memory.
+        mebibytes: Resident memory, with that of worker processes.
         handles: Open files and pipes.
         threads: Threads.
         shared: Files of shared memory.
@@ -98,7 +99,7 @@ def soak(args: Args) -> list[Report]:
 def _report(steps: int, times: list[float], diverged: int) -> Report:
     return Report(
         steps,
-        int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20,
+        sum(_mebibytes(pid) for pid in ("self", *(process.pid for process in active_children()))),
         len(os.listdir("/proc/self/fd")),
         threading.active_count(),
         len(os.listdir("/dev/shm")),
@@ -106,6 +107,10 @@ def _report(steps: int, times: list[float], diverged: int) -> Report:
         float(np.median(times)) * 1000,
         diverged,
     )
+
+
+def _mebibytes(pid: object) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def is_flat(reports: list[Report], growth: float) -> bool:

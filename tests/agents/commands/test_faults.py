@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ import torch
 
 import agents
 import train_policy
+from l2o_env import pairs
 from l2o_env.results.event_log import TensorBoardLog, read_scalars
 from l2o_env.vector_env import Syn2RealVectorEnv
+from tests import image_trees
 from tests.agents.commands.jobs import train
+from tests.image_trees import class_folders, save_weights
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,6 +58,38 @@ def test_a_disk_that_fills_under_a_training(
     assert [path.name for path in (tmp_path / "run" / "state").iterdir()] == ["000000.safetensors"]
     assert _resume(tmp_path / "run") == 0
     assert agents.load(tmp_path / "run").episodes == 12  # type: ignore[attr-defined]
+
+
+def test_a_folder_that_becomes_read_only_under_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read_only(*args: object, **keywords: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")  # for rights would not hold back a superuser
+
+    with monkeypatch.context() as patch:
+        _at(patch, 8, lambda: patch.setattr(tempfile, "mkstemp", read_only))
+        assert train(tmp_path / "run", "--save-every", "0") == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1 and "could not be written: Read-only file system" in error[0]
+    assert _resume(tmp_path / "run") == 0
+    assert agents.load(tmp_path / "run").episodes == 12  # type: ignore[attr-defined]
+
+
+def test_an_image_that_disappears_under_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, weights = class_folders(tmp_path / "source"), save_weights(tmp_path / "weights.pt")
+    monkeypatch.setenv("L2O_ENV_CACHE", str(tmp_path / "cache"))
+    spec = pairs.spec(
+        "folders", source=source, weights=weights, backbone=f"{image_trees.__file__}:MicroNet", size=12, n_validation=4,
+        cache_gb=0,  # in memory it would not be missed
+    )  # fmt: skip
+    image = source / "cat" / "000.png"
+    with monkeypatch.context() as patch:
+        _at(patch, 4, image.unlink)
+        assert train(tmp_path / "run", "--save-every", "0", "--pairs", spec, "--eval-pairs", spec) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1 and f"{image} cannot be decoded (No such file or directory)" in error[0]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of TensorBoard's own thread
