@@ -24,6 +24,7 @@ class GroupRates:
     def __init__(self, optimizer: torch.optim.Optimizer, parameters: Parameters) -> None:
         parameters.check(optimizer)
         self._optimizer, self._parameters = optimizer, parameters
+        self._set: dict[int, float] = {}
         for group in optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"] = group["lr"].clone()
@@ -38,14 +39,20 @@ class GroupRates:
 
     def set(self, rates: NDArray[np.float64]) -> None:
         """Sets the rate of each layer group, ``(n_layers,)``; groups that are frozen are left alone."""
-        for group, layer in zip(self._optimizer.param_groups, self._layers(), strict=True):
+        self._set.clear()
+        for k, (group, layer) in enumerate(zip(self._optimizer.param_groups, self._layers(), strict=True)):
             if layer is None:
                 continue
             rate = float(rates[layer]) * group.get("lr_scale", 1.0)
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)
             else:
-                group["lr"] = rate
+                group["lr"] = self._set[k] = rate
+
+    def changed(self) -> bool:
+        """Whether rates are others than those last set. Those that are tensors, on a GPU perhaps, are not looked at."""
+        groups = self._optimizer.param_groups
+        return any(k < len(groups) and groups[k]["lr"] != rate for k, rate in self._set.items())
 
     def copies(self) -> list[float | Tensor]:
         """The rate of each of the optimizer's groups."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from l2o_env.errors import ConfigError
 from l2o_env.optimizers import RULES, UpdateRule
@@ -13,8 +14,32 @@ _ONE_RATE = ("prodigy", "dadapt")
 _AVERAGING = ("schedulefree",)
 
 
+def check_sharding(model: nn.Module) -> None:
+    """Raises ConfigError for a network whose layers cannot be told apart any more."""
+    kinds = {kind.__name__ for module in model.modules() for kind in type(module).__mro__}
+    if "FullyShardedDataParallel" in kinds:
+        raise ConfigError(
+            "FullyShardedDataParallel flattens parameters, so that layers cannot have learning rates of their own; "
+            "shard the network with torch.distributed.fsdp.fully_shard (FSDP2)."
+        )
+    if "DeepSpeedEngine" in kinds:
+        raise ConfigError(
+            "DeepSpeed keeps gradients in flat buffers, where those of a layer cannot be read; shard the network with "
+            "torch.distributed.fsdp.fully_shard (FSDP2), or train it with DDP."
+        )
+
+
 def innermost(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """The optimizer inside what Accelerate and Lightning wrap around it."""
+    """The optimizer inside what Accelerate and Lightning wrap around it.
+
+    Raises:
+        ConfigError: If it is none, such as a list of several.
+    """
+    if isinstance(optimizer, list | tuple):
+        raise ConfigError(
+            f"Got {len(optimizer)} optimizers; LearnedRates drives one. Put all layers into the groups of one "
+            "(l2o_env.param_groups)."
+        )
     inside = getattr(optimizer, "optimizer", None)
     return innermost(inside) if isinstance(inside, torch.optim.Optimizer) else optimizer
 

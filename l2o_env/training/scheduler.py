@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integer
 from l2o_env.evaluation.agent import AgentLike
 from l2o_env.models.adapted.heads import find_head
 from l2o_env.results.event_log import LAYER_TAGS
@@ -24,7 +24,7 @@ from l2o_env.training.clock import WindowClock
 from l2o_env.training.group_rates import GroupRates
 from l2o_env.training.groups import layer_groups, layout_of, plain
 from l2o_env.training.guidance import GuidanceGradient, ProxyGuidance
-from l2o_env.training.optimizer_kinds import check_kind, innermost, rule_of
+from l2o_env.training.optimizer_kinds import check_kind, check_sharding, innermost, rule_of
 from l2o_env.training.parameters import Parameters
 from l2o_env.training.player import ANY_OPTIMIZER, PolicyPlayer, settings_of
 from l2o_env.training.policies import DEFAULT, find_policy
@@ -69,6 +69,8 @@ class LearnedRates(LRScheduler):
         proxy: The frozen network that the model began as, with its own head, for :meth:`guidance`.
         proxy_head: Name of that; empty: the last linear layer.
         guidance_weight: What the proxy's divergence counts in the loss, unless the policy sets it.
+        warmup: Updates over which what the policy sets is multiplied by a factor that rises to 1; 0: none, as policies
+            are trained.
         scaler: The ``GradScaler`` in use, which :meth:`guidance` needs to know of.
         any_optimizer: Whether to take an optimizer that the policy was not trained with.
         process_group: Processes that train the network together; None: all, if ``torch.distributed`` is initialised.
@@ -90,13 +92,16 @@ class LearnedRates(LRScheduler):
         proxy: nn.Module | None = None,
         proxy_head: str = "",
         guidance_weight: float = 0.3,
+        warmup: int = 0,
         scaler: torch.amp.GradScaler | None = None,
         any_optimizer: bool = False,
         process_group: Any = None,
     ) -> None:
+        check_sharding(model)
         optimizer, network = innermost(optimizer), plain(model)
         rule = rule_of(optimizer)
         self._clock = WindowClock.of(total_updates, window)
+        self._warmup = require_integer("warmup", warmup, 0)
         self.guidance_weight, self._scaler = guidance_weight, scaler
         groups = layer_groups(network, head=head) if groups is None else groups
         layout = layout_of(network, groups)
@@ -254,6 +259,13 @@ class LearnedRates(LRScheduler):
 
     def _before_update(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         self._act_if_ended()
+        if self.started and self._warmup and self.updates <= self._warmup:
+            self._set_rates()
+        elif self.started and self._group_rates.changed():
+            self._warn(
+                "Something else has changed the learning rates, such as another scheduler. They hold until the policy "
+                "acts next, which does not know of them; leave them to LearnedRates."
+            )
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         if closure is None:
             self._ready()
@@ -342,7 +354,7 @@ class LearnedRates(LRScheduler):
             self.on_action(self)
 
     def _set_rates(self) -> None:
-        self._group_rates.set(self.rates)
+        self._group_rates.set(self.rates * min((self.updates + 1) / self._warmup, 1.0) if self._warmup else self.rates)
         self._last_lr = self.get_lr()
 
     def _warn(self, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from functools import partial
 from pathlib import Path
@@ -221,6 +222,32 @@ def test_more_updates_than_planned_keep_the_last_rates_and_warn_once() -> None:
     assert made[4:] == [made[3]] * 4
 
 
+def test_rates_that_somebody_else_changes_are_told_once() -> None:
+    model, optimizer, rates = scheduled(agent=Asked())
+    train(model, optimizer, rates, batches(2))
+    with pytest.warns(UserWarning, match="Something else has changed the learning rates") as told:
+        for x in batches(4):
+            optimizer.param_groups[0]["lr"] = 0.5
+            made = train(model, optimizer, rates, [x])
+    assert len(told) == 1
+    assert made[0][0] == 0.5
+    rates.close()
+
+
+def test_a_warm_up_multiplies_what_the_policy_sets() -> None:
+    plain = train(*scheduled(agent=Asked()), batches(8))
+    made = train(*scheduled(agent=Asked(), warmup=4), batches(8))
+    factors = np.array([0.25, 0.5, 0.75, 1, 1, 1, 1, 1])
+    np.testing.assert_allclose(made, np.array(plain) * factors[:, None])
+    model, optimizer, rates = scheduled(agent=Asked(), warmup=4)
+    train(model, optimizer, rates, batches(8)[:2])
+    states = [copy.deepcopy(each.state_dict()) for each in (model, optimizer, rates)]
+    parts = scheduled(agent=Asked(), warmup=4)
+    for part, state in zip((parts[0], parts[2], parts[1]), (states[0], states[2], states[1]), strict=True):
+        part.load_state_dict(state)
+    np.testing.assert_array_equal(train(*parts, batches(8)[2:]), made[2:])
+
+
 def test_losses_that_are_not_finite_are_masked_and_the_rates_fall_back_once_told() -> None:
     asked = Asked()
     model, optimizer, rates = scheduled(agent=asked, total=8, window=2, guided=False)
@@ -347,6 +374,7 @@ class Prodigy(torch.optim.SGD):
         ({"optimizer": Prodigy}, "one rate for all"),
         ({"optimizer": ScheduleFreeThing}, "averages the weights"),
         ({"total": 0}, "total_updates is 0"),
+        ({"warmup": -1}, "warmup is -1; expected an integer >= 0"),
         ({"window": 0}, "window is 0"),
         ({"head": "tail"}, "no module 'tail'"),
         ({"groups": {"all": ["first.weight"]}}, "in no group: first.bias"),
@@ -361,6 +389,28 @@ def test_what_cannot_work_is_told(change: dict[str, Any], message: str, monkeypa
     monkeypatch.setattr("l2o_env.training.policies.POLICIES", Path("nowhere"))
     with pytest.raises(ConfigError, match=message):
         train(*scheduled(**change), batches(1))
+
+
+class FullyShardedDataParallel(nn.Module):
+    """By its name one that flattens."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+
+class DeepSpeedEngine(nn.Sequential):
+    """By its name one that keeps gradients elsewhere."""
+
+
+def test_networks_without_layers_are_refused() -> None:
+    model, optimizer, rates = scheduled()
+    rates.close()
+    for wrapped, message in ((FullyShardedDataParallel(model), "FSDP2"), (DeepSpeedEngine(model), "DeepSpeed keeps")):
+        with pytest.raises(ConfigError, match=message):
+            LearnedRates(optimizer, wrapped, policy(), total_updates=3)
+    with pytest.raises(ConfigError, match="Got 2 optimizers; LearnedRates drives one"):
+        LearnedRates([optimizer, optimizer], model, policy(), total_updates=3)  # type: ignore[arg-type]
 
 
 def test_groups_of_the_optimizer_have_to_match() -> None:
