@@ -36,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("evaluate", "EvaluateArgs", "evaluate_command", "evaluates policies beside opponents on pairs"),
     "plot": Command("plot", "PlotArgs", "plot_command", "draws what policies do to each layer"),
     "report": Command("report", "ReportArgs", "report_command", "writes a run or an evaluation as one HTML page"),
+    "opponents": Command("opponents", "OpponentsArgs", "opponents_command", "says what the names of opponents mean"),
     "reproduce": Command("reproduce", "ReproduceArgs", "reproduce", "prints reference figures beside ours"),
     "audit": Command("audit", "AuditArgs", "audit", "says how well V ranks real accuracy"),
     "import-asg": Command("import_asg", "ImportAsgArgs", "import_asg", "converts a checkpoint of the released ASG"),

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
 from agents.commands.console import Reporter
+from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.results.entropy_plots import plot_entropy
-from l2o_env.results.event_log import TENSORBOARD_NAMES, Scalars, read_scalars
+from l2o_env.results.event_log import TENSORBOARD_NAMES, Scalars, read_scalars, training_records
 from l2o_env.results.guidance_plots import plot_rate_against_guidance
 from l2o_env.results.rate_plots import plot_actions, plot_heatmap, plot_policies
 from l2o_env.results.record import parts_folder, read_recording, select_rows
-from l2o_env.results.run_folder import EVENTS, PLOTS, RECORDING, RunFolder
+from l2o_env.results.run_folder import CONFIG_FILE, EVENTS, PLOTS, RECORDING, RunFolder
 from l2o_env.results.training_plots import Curve, plot_learning_curve
 
 if TYPE_CHECKING:
@@ -24,15 +26,20 @@ if TYPE_CHECKING:
 
 
 CAPTIONS = {
-    "actions": "Learning rate of each layer group over an episode: geometric mean and 10-90 % band over episodes.",
-    "heatmap": "The same as a heatmap, layer by time, on a common colour scale.",
+    "actions": "Learning rate of each layer group over an episode: geometric mean and 10-90 % band over episodes, one "
+    "panel per pair. Where the weight λ of the guidance changes over an episode, it is drawn below.",
+    "heatmap": "The same as a heatmap, layer by time, on a common colour scale; hatched where the rate is 0.",
     "guidance": "Does the policy lower the rate where the guidance (the KL) acts? The rate that was chosen against the "
-    "guidance gradient that was seen before, and their rank correlation with its 95 % interval. The head, which the "
-    "guidance does not reach, has no such gradient.",
-    "policies": "Policies side by side, on one pair and common axes.",
-    "entropy": "Entropy of the policy's actions over training, and of each layer's action, given the past, over an "
-    "episode.",
-    "learning_curve": "Return of the training episodes, one point per update of the policy.",
+    "guidance gradient that was seen before, and their rank correlation with its 95 % interval: left of 0, it does. "
+    "That of all layers together is also about differences between layers. The head, which the guidance does not "
+    "reach, has no such gradient.",
+    "policies": "Policies side by side, on one pair and common axes; those with nearly the same rates share a panel. "
+    "Rates of different optimizers do not compare: 0.001 is much for AdamW and little for SGD.",
+    "entropy": "Entropy of the policy's actions, which is how much it still tries out: over training, and of each "
+    "layer's action, given the past, over an episode.",
+    "learning_curve": "What training gained: V at the end of the training episodes, one point per update of the "
+    "policy in the colour of its pair, minus what sets the pairs apart, so that 0 is the start of training. For other "
+    "rewards than V it is the return.",
 }
 """What each picture of :func:`plot_run` shows."""
 
@@ -106,7 +113,7 @@ def plot_run(run: Path, folder: Path, *, policy: str | None = None, pairs: tuple
         "guidance": lambda path: plot_rate_against_guidance(mine, path),
         "policies": lambda path: plot_policies(_with_first(rows, name), path, pair=first_pair),
         "entropy": lambda path: plot_entropy(training_entropy(scalars, name, n_layers), path, mine),
-        "learning_curve": lambda path: plot_learning_curve(training_records(scalars), path),
+        "learning_curve": lambda path: _draw_learning_curve(scalars, _reward(run), path),
     }
     return _draw(RunFolder(folder.expanduser()), drawings)
 
@@ -136,29 +143,27 @@ def _draw(folder: RunFolder, drawings: dict[str, Callable[[Path], None]]) -> Pic
     return pictures
 
 
+def _draw_learning_curve(scalars: Scalars, reward: str, path: Path) -> None:
+    records = training_records(scalars)
+    if not records:
+        raise ConfigError("there are no TensorBoard events of a training.")
+    plot_learning_curve(records, path, reward=reward)
+
+
+def _reward(run: Path) -> str:
+    """What a run was rewarded for; the default where its settings do not tell."""
+    try:
+        return str(json.loads((run / CONFIG_FILE).read_text(encoding="utf-8"))["environment"]["reward"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return EnvConfig.reward
+
+
 def _with_first(rows: pd.DataFrame, policy: str) -> pd.DataFrame:
     """The rows with those of one policy first."""
     import pandas as pd
 
     first = rows["policy"] == policy
     return pd.concat([rows[first], rows[~first]], ignore_index=True)
-
-
-def training_records(scalars: Scalars) -> list[dict[str, Any]]:
-    """What training reported of each update, from its events: ``episode``, ``return_mean`` and, if known, ``pair``.
-
-    Raises:
-        ConfigError: If there are no such events.
-    """
-    named = {tag.split("/", 1)[1]: events for tag, events in scalars.items() if tag.startswith("pair/")}
-    pairs = {step: name for name, events in named.items() for step, _ in events}
-    records = [
-        {"episode": step, "return_mean": value, **({"pair": pairs[step]} if step in pairs else {})}
-        for step, value in scalars.get(TENSORBOARD_NAMES["return_mean"], [])
-    ]
-    if not records:
-        raise ConfigError("there are no TensorBoard events of a training.")
-    return records
 
 
 def training_entropy(scalars: Scalars, policy: str, n_layers: int) -> dict[str, Curve]:

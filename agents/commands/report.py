@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
@@ -15,8 +16,9 @@ from agents.commands.console import Reporter
 from agents.commands.plot import CAPTIONS, Pictures, plot_run
 from l2o_env.errors import ConfigError
 from l2o_env.evaluation.intervals import SUMMARISED, plus_minus, summarise
-from l2o_env.evaluation.report import each_pair, overall
+from l2o_env.evaluation.report import each_pair, in_order, overall
 from l2o_env.evaluation.results_view import ResultsView
+from l2o_env.pairs import label
 from l2o_env.results.page import Figure, Section, render_page
 from l2o_env.results.run_folder import (
     CONFIG_FILE,
@@ -29,14 +31,19 @@ from l2o_env.results.run_folder import (
 )
 
 EVALUATION_CAPTIONS = {
-    "transfer_real_accuracy": "Transfer matrix: accuracy on real images of each policy (row) on each pair (column).",
-    "transfer_v_return": "Transfer matrix of the V-return.",
-    "transfer_proxy_accuracy": "Transfer matrix of the accuracy of the proxy's head that is kept.",
-    "iqm": "Interquartile mean over pairs and runs, with stratified bootstrap intervals, for each selection.",
-    "profiles": "Performance profiles: share of runs above each score.",
-    "improvement_real_accuracy": "Probability that a policy is better than the reference, by real accuracy.",
-    "improvement_v_return": "The same by V-return.",
-    "learning_curves": "Return over training, running mean.",
+    "transfer_real_accuracy": "Who transfers where: accuracy on real images of each policy (row, with what it was "
+    "trained on) on each pair (column), with half of its 95 % interval. Blue is above the median of the pair, orange "
+    "below; frames are pairs that the policy was trained on, all others are held out.",
+    "transfer_v_end": "The same by V at the end, which needs no label of a real image.",
+    "transfer_proxy_accuracy": "The same by the accuracy of the proxy's head: how much of what it knew is kept.",
+    "iqm": "Interquartile mean over pairs and runs, the mean of the middle half of all scores, with stratified "
+    "bootstrap intervals, for each selection.",
+    "profiles": "Performance profiles: share of runs above each score; a line further right is better.",
+    "improvement_real_accuracy": "Probability that a policy is better than the reference on a pair, by real accuracy: "
+    "right of 0.5, it is the better one.",
+    "improvement_v_end": "The same by V at the end.",
+    "learning_curves": "What trainings gained: V at the end of training episodes, minus what sets the pairs apart, so "
+    "that 0 is the start of each training; running means.",
 }
 """What each picture of an evaluation shows."""
 
@@ -93,22 +100,90 @@ def report_run(run: Path, out: Path | None = None, *, policy: str | None = None)
 
 
 def _results(run: Path) -> Iterator[Section]:
-    """Tables of an evaluation, or of the evaluation at the end of a run."""
+    """Tables of an evaluation, or of the evaluation at the end of a run, with what is needed to read them."""
     import pandas as pd
 
+    marked = "Bold: the highest V at the end"
     if (run / RESULTS_PARQUET).is_file():
-        results = ResultsView(pd.read_parquet(run / RESULTS_PARQUET))
+        results = ResultsView(pd.read_parquet(run / RESULTS_PARQUET), _setting(run / EVALUATION_FILE, "reference"))
+        yield Section("Words", _words(run / EVALUATION_FILE))
         text = ["Interquartile means over pairs and runs, with 95 % stratified bootstrap intervals. The selection "
-                "target-oracle reads the target: an upper bound, not zero-shot."]  # fmt: skip
-        yield Section("Results over all pairs", text, overall(results))
-        yield Section("Results on each pair", ["Means with 95 % bootstrap intervals."], each_pair(results))
+                f"target-oracle reads the target: an upper bound, not zero-shot. {marked}, of all others."]  # fmt: skip
+        lines, best = overall(results), best_overall(results)
+        yield Section("Results over all pairs", [*held_out(results), *text], lines, marked=best)
+        text = [f"Means with 95 % bootstrap intervals. {marked} on each pair."]
+        yield Section("Results on each pair", text, each_pair(results), marked=best_of_each_pair(results))
     elif (run / RESULTS_TABLE).is_file():
         summary = summarise(pd.read_csv(run / RESULTS_TABLE))
-        lines = [["policy", "pair", "V (nats)", "V-return (nats)", "real accuracy", "proxy accuracy kept", "diverged"]]
+        lines = [["policy", "pair", "V at the end (nats)", "V-return (nats)", "real accuracy", "proxy accuracy kept"]]
+        lines[0].append("diverged")
         for _, row in summary.iterrows():
             cells = [plus_minus(row[key], row[f"{key}_ci"]) for key in SUMMARISED]
             lines.append([row["policy"], row["pair"], *cells, f"{row['diverged']}/{row['n_seeds']}"])
-        yield Section("Results", ["Means with 95 % confidence intervals (Student's t) over seeds."], lines)
+        best = [int(k) + 1 for k in summary.groupby("pair", sort=False)["v_end"].idxmax()]
+        trained_on = [str(name) for name in _setting(run / CONFIG_FILE, "trained_on") or ()]
+        text = [f"Means with 95 % confidence intervals (Student's t) over seeds. {marked} on each pair."]
+        told = [_held_out("The policy", trained_on, list(dict.fromkeys(summary["pair"])))] if trained_on else []
+        yield Section("Words", _words(run / CONFIG_FILE))
+        yield Section("Results", [*told, *text], lines, marked=best)
+
+
+def _words(settings: Path) -> list[str]:
+    """What the columns of the tables are."""
+    environment = _setting(settings, "environment")
+    weight = environment.get("kl_weight") if isinstance(environment, dict) else None
+    factor = "w · " if weight is None else "" if weight == 1 else f"{weight:g} · "
+    return [
+        f"V = −(CE + {factor}KL), in nats; higher is better. CE is the cross-entropy of the network's predictions, KL "
+        "how far the outputs of its pretrained head have moved away from those of the frozen proxy, both on held-out "
+        "synthetic images: V needs no label of a real image. V-return is V at the end minus V at the start.",
+        "Real accuracy is the share of the target's real images (or what else the pair's metric is) that is right; no "
+        "training, reward or selection reads them. Proxy accuracy kept is the accuracy of the pretrained head on its "
+        "own task after the fine-tuning. Names of opponents: l2o opponents. All words: docs/glossary.md.",
+    ]
+
+
+def held_out(results: ResultsView) -> list[str]:
+    """What the trained policies of an evaluation were trained on, and which pairs they never saw."""
+    table = results.table[results.table["selection"].isin(("last", "source"))]
+    return [
+        _held_out(", ".join(map(str, rows["policy"].unique())), str(names).split("+"), results.pairs)
+        for names, rows in table.groupby("trained_on", sort=False)
+        if names
+    ]
+
+
+def _held_out(policy: str, trained_on: Sequence[str], evaluated: Sequence[str]) -> str:
+    unseen = [label(name) for name in evaluated if name not in trained_on]
+    seen = ", ".join(map(label, trained_on))
+    return f"{policy}: trained on {seen}. Held out, never seen in training: {', '.join(unseen) or 'none of these'}."
+
+
+def best_overall(results: ResultsView) -> list[int]:
+    """The one line of :func:`l2o_env.evaluation.report.overall` with the highest V at the end; no target oracle."""
+    iqm = results.metrics["v_end"].iqm
+    found = {group: iqm[group].value for group in results.groups if group in iqm and group.selection != "target-oracle"}
+    return [1 + list(results.groups).index(max(found, key=lambda group: float(found[group])))] if found else []
+
+
+def best_of_each_pair(results: ResultsView) -> list[int]:
+    """The lines of :func:`l2o_env.evaluation.report.each_pair` with the highest V at the end on their pair."""
+    means = results.metrics["v_end"].means
+    best: dict[str, int] = {}
+    values: dict[str, float] = {}
+    for k, (policy, pair) in enumerate(in_order(results), start=1):
+        if (policy, pair) in means and float(means[policy, pair].value) > values.get(pair, -math.inf):
+            best[pair], values[pair] = k, float(means[policy, pair].value)
+    return list(best.values())
+
+
+def _setting(path: Path, name: str) -> Any:
+    """A setting of a run or an evaluation; None where it is not known. Damaged files are told with the settings."""
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        return settings.get(name, settings.get("arguments", {}).get(name))
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _pictures(run: Path, pictures: Pictures) -> Iterator[Section]:

@@ -49,10 +49,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-UNITS = {"val_accuracy": "accuracy", "target_oracle": "accuracy"}
-"""Units of the rewards that are not in nats."""
-
-
 def train(args: TrainArgs, reporter: Reporter | None = None) -> int:
     """Runs the main job.
 
@@ -274,7 +270,7 @@ class _Run:
         self._save_policy()
         if self.records:
             with self.folder.guard(LEARNING_CURVE_PICTURE) as path:
-                plot_learning_curve(self.records, path, unit=UNITS.get(self.plan.env.reward, "nats"))
+                plot_learning_curve(self.records, path, reward=self.plan.env.reward)
         if self.frames:
             rows = read_recording(self.folder.path / RECORDING)
             rows = rows[rows["policy"] == self.agent.name]

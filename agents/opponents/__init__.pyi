@@ -3,6 +3,8 @@ from .cross_entropy import CrossEntropyConfig as CrossEntropyConfig
 from .cross_entropy import tune_per_layer as tune_per_layer
 from .defaults import OPPONENTS as OPPONENTS
 from .defaults import default_opponents as default_opponents
+from .explained import EXPLAINED as EXPLAINED
+from .explained import EXPLAINED_TUNED as EXPLAINED_TUNED
 from .files import load as load
 from .grid_search import tune_uniform as tune_uniform
 from .profiles import PROFILES as PROFILES

@@ -10,7 +10,7 @@ import pandas as pd
 
 from l2o_env.evaluation import aggregate
 from l2o_env.evaluation.aggregate import Estimate
-from l2o_env.evaluation.results_view import COMPARED, METRICS, Group, MetricView, ResultsView
+from l2o_env.evaluation.results_view import COMPARED, DRAWN, METRICS, Group, MetricView, ResultsView
 from l2o_env.pairs.spec import label
 from l2o_env.results.plot_style import CATEGORICAL, line_style, new_figure, save_figure
 
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-MAX_PROFILES = 10
+MAX_PROFILES = 6
 """Policies of the performance profiles; more lines could not be told apart."""
 _NARROW = 1e-3
+_DIVERGING = ("#F3B36B", "#FFFFFF", "#8CC3EC")
+"""Below and above; light, so that black text is read on all of it."""
 
 
 class _Style(NamedTuple):
@@ -41,7 +43,7 @@ _SELECTIONS = {
 
 
 def limits(low: float, high: float, metric: str) -> tuple[float, float]:
-    """Limits of an axis or a colour bar for scores from `low` to `high`; some room around them where they are equal.
+    """Limits of an axis for scores from `low` to `high`; some room around them where they are equal.
 
     Args:
         low: The smallest score.
@@ -51,12 +53,13 @@ def limits(low: float, high: float, metric: str) -> tuple[float, float]:
     if high - low > _NARROW:
         return low, high
     wider = low - 0.05, high + 0.05
-    return wider if metric == "v_return" else (max(wider[0], 0.0), min(wider[1], 1.0))
+    return (max(wider[0], 0.0), min(wider[1], 1.0)) if METRICS[metric].endswith("(share)") else wider
 
 
 def plot_transfer_matrix(results: ResultsView, path: str | os.PathLike[str], metric: str = "real_accuracy") -> None:
     """Draws policies (rows, with what they were trained on) by pairs (columns): mean and 95 % interval in each cell.
 
+    Colours compare the policies on each pair: they show by how much a mean is above or below the median of its column.
     Cells of pairs that a policy was trained on have a frame. The rows are those of ``summary.primary``.
 
     Args:
@@ -67,19 +70,25 @@ def plot_transfer_matrix(results: ResultsView, path: str | os.PathLike[str], met
     Raises:
         OSError: If the picture cannot be written; nothing is left behind then.
     """
+    from matplotlib.colors import LinearSegmentedColormap
+
     rows, means = results.metrics[metric].primary, results.metrics[metric].means
     policies, pairs = list(dict.fromkeys(rows["policy"])), list(dict.fromkeys(rows["pair"]))
     values = np.full((len(policies), len(pairs)), np.nan)
     for (policy, pair), mean in means.items():
         values[policies.index(policy), pairs.index(pair)] = mean.value
-    low, high = limits(np.nanmin(values), np.nanmax(values), metric)
-    figure = new_figure(3.6 + 0.95 * len(pairs), 2.1 + 0.47 * len(policies), layout="constrained")
+    difference = values - np.nanmedian(values, axis=0)
+    # One policy that fails everywhere is to leave the others some colour.
+    top = max(float(np.nanquantile(np.abs(difference), 0.95)), _NARROW)
+    figure = new_figure(3.4 + 0.64 * len(pairs), 1.9 + 0.5 * len(policies), layout="constrained")
     axis = figure.subplots()
-    image = axis.imshow(values, cmap="cividis", aspect="auto", vmin=low, vmax=high)
+    colours = LinearSegmentedColormap.from_list("difference", _DIVERGING)
+    image = axis.imshow(difference, cmap=colours, aspect="auto", vmin=-top, vmax=top)
     for (policy, pair), mean in means.items():
         i, j = policies.index(policy), pairs.index(pair)
-        colour = "white" if values[i, j] < (low + high) / 2 else "black"
-        axis.text(j, i, mean.text(2, separator="\n"), ha="center", va="center", fontsize=7.5, color=colour)
+        axis.text(j, i - 0.18, f"{mean.value:.2f}", ha="center", va="center", fontsize=10)
+        half_width = (float(mean.high) - float(mean.low)) / 2
+        axis.text(j, i + 0.24, f"±{half_width:.2f}", ha="center", va="center", fontsize=8)
         if results.was_trained_on(policy, pair):
             _frame_cell(axis, i, j)
     pair_labels = [label(name) for name in pairs]
@@ -88,16 +97,18 @@ def plot_transfer_matrix(results: ResultsView, path: str | os.PathLike[str], met
     axis.set_yticks(range(len(policies)), policy_labels, fontsize=9)
     axis.set_xlabel("evaluated on")
     axis.set_ylabel("policy (trained on)")
-    figure.colorbar(image, ax=axis, label=METRICS[metric], pad=0.01)
+    text = "minus the median of the pair"
+    figure.colorbar(image, ax=axis, label=text, extend="both", extendfrac=0.02, aspect=40, pad=0.01)
     n = len(rows) // (len(policies) * len(pairs))
-    figure.suptitle(f"Mean and 95 % bootstrap interval, {n} runs a cell\nframed: trained on that very pair", fontsize=9)
+    title = f"{METRICS[metric]}: mean and half of its\n95 % bootstrap interval, {n} runs a cell;\nframed: trained on it"
+    figure.suptitle(title, fontsize=9)
     save_figure(figure, path)
 
 
 def _frame_cell(axis: Axes, i: int, j: int) -> None:
     from matplotlib.patches import Rectangle
 
-    axis.add_patch(Rectangle((j - 0.47, i - 0.46), 0.94, 0.92, fill=False, ec=CATEGORICAL[1], lw=2.2))
+    axis.add_patch(Rectangle((j - 0.46, i - 0.45), 0.92, 0.9, fill=False, ec="black", lw=1.6))
 
 
 def _row_label(policy: str, rows: pd.DataFrame) -> str:
@@ -125,7 +136,7 @@ def plot_iqm(results: ResultsView, path: str | os.PathLike[str]) -> None:
     groups = [group for group in results.groups if group.mode == "deterministic"]
     policies = list(dict.fromkeys(group.policy for group in groups))
     selections = [name for name in _SELECTIONS if name in {group.selection for group in groups}]
-    columns = [metric for metric in results.metrics.values() if metric.scores.keys() & set(groups)]
+    columns = [results.metrics[name] for name in DRAWN if results.metrics[name].scores.keys() & set(groups)]
     figure = new_figure(2.2 + 3.0 * len(columns), 1.7 + 0.36 * len(policies), layout="constrained")
     axes = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     for axis, metric in zip(axes, columns, strict=True):
@@ -155,7 +166,7 @@ def _draw_estimate(axis: Axes, estimate: Estimate, y: float, selection: str) -> 
 def plot_profiles(results: ResultsView, path: str | os.PathLike[str]) -> None:
     """Draws performance profiles: the share of runs above each score, with pointwise 95 % bands.
 
-    Trained policies come first, then the opponents with the highest median, ten in all.
+    Trained policies come first, then the opponents with the highest median, six in all.
 
     Args:
         results: The evaluation.
@@ -170,7 +181,8 @@ def plot_profiles(results: ResultsView, path: str | os.PathLike[str]) -> None:
     axes = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     for axis, metric in zip(axes, columns, strict=True):
         # Diverged runs may lie far to the left; they count in every share, and need no room.
-        low, high = np.quantile(metric.primary[metric.name], [0.02, 1.0])
+        drawn = metric.primary[metric.primary["policy"].isin(shown)]
+        low, high = np.quantile(drawn[metric.name], [0.02, 1.0])
         thresholds = np.linspace(*limits(low, high, metric.name), 120)
         for i, policy in enumerate(shown):
             shares = aggregate.profile(metric.primary_scores[policy], thresholds, n=500)

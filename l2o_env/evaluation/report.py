@@ -13,8 +13,8 @@ from l2o_env.evaluation.evaluate import CLASS_COLUMN
 from l2o_env.evaluation.plots import plot_improvement, plot_iqm, plot_profiles, plot_transfer_matrix
 from l2o_env.evaluation.results_view import COMPARED, METRICS, ResultsView
 from l2o_env.pairs import label
-from l2o_env.results.event_log import TENSORBOARD_NAMES, read_scalars
-from l2o_env.results.training_plots import Curve, plot_learning_curves
+from l2o_env.results.event_log import read_scalars, training_records
+from l2o_env.results.training_plots import plot_learning_curves, shows_gains
 
 
 def to_markdown(results: ResultsView, classes: Mapping[str, Sequence[str]] | None = None) -> str:
@@ -48,7 +48,8 @@ def overall(results: ResultsView) -> list[list[str]]:
     lines = [[*heading, "updates", "s per episode", "diverged"]]
     improvement = results.metrics["real_accuracy"].improvement if compared else {}
     for group, rows in results.groups.items():
-        cells = [group.policy, _shortened(rows["trained_on"].iloc[0]), group.selection, group.mode]
+        trained_on = "each pair" if group.selection == "tuned" else _shortened(rows["trained_on"].iloc[0])
+        cells = [group.policy, trained_on, group.selection, group.mode]
         cells += [_cell(results.metrics[name].iqm.get(group)) for name in METRICS]
         if compared:
             cells.append("" if group.policy == results.reference else _cell(improvement.get(group), digits=2))
@@ -69,12 +70,17 @@ def _cell(estimate: Estimate | None, digits: int = 3) -> str:
 def each_pair(results: ResultsView) -> list[list[str]]:
     """One line per pair and policy (rows of ``summary.primary``); the first line is the heading."""
     lines = [["pair", "policy", "trained on it", *METRICS.values(), "diverged"]]
-    for policy, pair in sorted(results.cells, key=lambda cell: results.pairs.index(cell[1])):
+    for policy, pair in in_order(results):
         rows = results.cells[policy, pair]
         cells = [_cell(results.metrics[name].means.get((policy, pair))) for name in METRICS]
         trained = "yes" if results.was_trained_on(policy, pair) else ""
         lines.append([label(pair), policy, trained, *cells, f"{int(rows['diverged'].sum())}/{len(rows)}"])
     return lines
+
+
+def in_order(results: ResultsView) -> list[tuple[str, str]]:
+    """Policy and pair of each line of :func:`each_pair`."""
+    return sorted(results.cells, key=lambda cell: results.pairs.index(cell[1]))
 
 
 def each_class(results: ResultsView, classes: Mapping[str, Sequence[str]]) -> list[list[list[str]]]:
@@ -120,27 +126,18 @@ def write_pictures(results: ResultsView, folder: Path, *, events: Mapping[str, P
         OSError: If one cannot be written.
     """
     drawings: dict[str, Callable[[Path], None]] = {}
-    for name in results.scored:
+    for name in results.drawn:
         drawings[f"transfer_{name}.png"] = partial(plot_transfer_matrix, results, metric=name)
-    if results.scored:
+    if results.drawn:
         drawings["iqm.png"] = partial(plot_iqm, results)
         drawings["profiles.png"] = partial(plot_profiles, results)
     for name in COMPARED:
         if results.metrics[name].primary_improvement:
             drawings[f"improvement_{name}.png"] = partial(plot_improvement, results, metric=name)
-    curves = _learning_curves(events or {})
-    if curves:
-        drawings["learning_curves.png"] = partial(plot_learning_curves, curves)
+    trainings = {policy: training_records(read_scalars(folder)) for policy, folder in (events or {}).items()}
+    trainings = {policy: records for policy, records in trainings.items() if shows_gains(records)}
+    if trainings:
+        drawings["learning_curves.png"] = partial(plot_learning_curves, trainings)
     for file, draw in drawings.items():
         draw(folder / file)
     return list(drawings)
-
-
-def _learning_curves(events: Mapping[str, Path]) -> dict[str, Curve]:
-    """Mean return over training episodes, of the policies whose events tell it."""
-    curves: dict[str, Curve] = {}
-    for policy, folder in events.items():
-        points = read_scalars(folder).get(TENSORBOARD_NAMES["return_mean"])
-        if points:
-            curves[policy] = ([episode for episode, _ in points], [value for _, value in points])
-    return curves

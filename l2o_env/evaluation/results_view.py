@@ -14,12 +14,16 @@ from l2o_env.evaluation.summary import primary, reference_of
 
 METRICS = {
     "real_accuracy": "real accuracy (share)",
+    "v_end": "V at the end (nats)",
     "v_return": "V-return (nats)",
     "proxy_accuracy": "proxy accuracy kept (share)",
 }
 """Columns that are scored, with their units."""
-COMPARED = ("real_accuracy", "v_return")
+COMPARED = ("real_accuracy", "v_end")
 """Those of them by which policies are compared with a reference."""
+DRAWN = ("real_accuracy", "v_end", "proxy_accuracy")
+"""Those that pictures show. A V-return is V minus that of the start, which adds the luck of the start to it, and is no
+match for that of a policy that starts from another network (``random-init``)."""
 
 
 class Group(NamedTuple):
@@ -70,6 +74,11 @@ class ResultsView:
     def scored(self) -> list[str]:
         """The metrics that there are rows to look at for."""
         return [name for name, metric in self.metrics.items() if len(metric.primary)]
+
+    @cached_property
+    def drawn(self) -> list[str]:
+        """Those of them that pictures show."""
+        return [name for name in self.scored if name in DRAWN]
 
     def was_trained_on(self, policy: str, pair: str) -> bool:
         """Whether a policy was trained on a pair, or tuned on it."""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+LEAST_SPAN = 0.5
+"""Nats that an axis spans at least, so that what hardly changes looks like it."""
+
 
 def plot_entropy(
     training: Mapping[str, Curve],
@@ -50,19 +53,31 @@ def plot_entropy(
         axis.set_title("over training", fontsize=10)
         axis.grid(alpha=0.3, lw=0.5)
         axis.legend(fontsize=8)
+        _widen(axis)
     if within and known is not None:
         _draw_entropy(axes.pop(0), known)
     save_figure(figure, path)
 
 
 def _draw_entropy(axis: Axes, rows: pd.DataFrame) -> None:
+    means = rows.groupby(["updates", "layer"], sort=False)["entropy"].mean().unstack()
     layers = list(dict.fromkeys(rows["layer"]))
-    for i, (colour, layer) in enumerate(zip(layer_colours(len(layers)), layers, strict=True)):
-        means = rows[rows["layer"] == layer].groupby("updates")["entropy"].mean()
-        # Layers may lie on each other; thinner lines on top leave those below to be seen.
-        axis.plot(means.index, means, color=colour, lw=1.5 + 1.2 * (len(layers) - i - 1), label=layer)
+    means = means.sort_index()[layers]
+    if len(layers) > 1 and float((means.max(axis=1) - means.min(axis=1)).max()) < LEAST_SPAN / 100:
+        axis.plot(means.index, means.mean(axis=1), "o-", ms=3, color="black", lw=1.5, label="all alike")
+    else:
+        for colour, layer in zip(layer_colours(len(layers)), layers, strict=True):
+            axis.plot(means.index, means[layer], "o-", ms=3, color=colour, lw=1.5, label=layer)
     axis.set_xlabel("optimizer updates")
     axis.set_ylabel("entropy of the action given the past (nats)")
     axis.set_title(f"{rows['policy'].iloc[0]} over an episode", fontsize=10)
     axis.grid(alpha=0.3, lw=0.5)
     axis.legend(fontsize=8, title="layer group")
+    _widen(axis)
+
+
+def _widen(axis: Axes) -> None:
+    low, high = axis.get_ylim()
+    room = (LEAST_SPAN - (high - low)) / 2
+    if room > 0:
+        axis.set_ylim(low - room, high + room)

@@ -246,3 +246,23 @@ def read_scalars(folder: str | os.PathLike[str]) -> Scalars:
         tag: sorted(((e.step, e.value) for e in events.Scalars(tag)), key=lambda row: row[0])
         for tag in events.Tags()["scalars"]
     }
+
+
+def training_records(scalars: Scalars) -> list[dict[str, Any]]:
+    """What training reported of each update, from its events.
+
+    Args:
+        scalars: Of :func:`read_scalars`; without events of a training nothing comes of them.
+
+    Returns:
+        ``episode``, ``return_mean`` and, where they are known, ``value_mean`` and ``pair``.
+    """
+    named = {tag.split("/", 1)[1]: events for tag, events in scalars.items() if tag.startswith("pair/")}
+    known: dict[str, Mapping[int, Any]] = {
+        "pair": {step: name for name, events in named.items() for step, _ in events},
+        "value_mean": dict(scalars.get(TENSORBOARD_NAMES["value_mean"], [])),
+    }
+    return [
+        {"episode": step, "return_mean": value, **{key: found[step] for key, found in known.items() if step in found}}
+        for step, value in scalars.get(TENSORBOARD_NAMES["return_mean"], [])
+    ]

@@ -112,7 +112,11 @@ def plot_rate_against_guidance(
     figure = new_figure(10.6, 4.4, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
     _draw_steps(left, seen, {name: colours[name] for name in layers if name in set(seen["layer"])})
-    _draw_correlations(right, guidance_correlation(seen), colours)
+    moved = set(rows["layer"][rows["lr"] > 0])
+    without = {
+        name: "no guidance gradient" if name in moved else "rate 0" for name in layers if name not in set(seen["layer"])
+    }
+    _draw_correlations(right, guidance_correlation(seen), colours, without)
     policy, n_episodes = rows["policy"].iloc[0], len(seen[["pair", "seed"]].drop_duplicates())
     figure.suptitle(f"{policy}: learning rate against guidance gradient, {n_episodes} episodes", fontsize=11)
     save_figure(figure, path)
@@ -148,17 +152,23 @@ def _few_ticks_if_narrow(axis: Axis) -> None:
         axis.set_minor_locator(NullLocator())
 
 
-def _draw_correlations(axis: Axes, correlations: pd.DataFrame, colours: Mapping[str, Any]) -> None:
+def _draw_correlations(
+    axis: Axes, correlations: pd.DataFrame, colours: Mapping[str, Any], without: Mapping[str, str]
+) -> None:
+    """Correlations with their intervals, line by line; layers `without` one say why."""
     for i, (_, row) in enumerate(correlations.iterrows()):
         colour = colours.get(row["layer"], "black")
         axis.hlines(i, row["low"], row["high"], color=colour, lw=2)
         axis.plot([row["rho"]], [i], "o", color=colour, ms=6)
         if np.isnan(row["rho"]):
             axis.text(0.02, i, "constant", va="center", fontsize=8)
+    names = [*correlations["layer"], *without]
+    for i, reason in enumerate(without.values(), start=len(correlations)):
+        axis.text(0.02, i, reason, va="center", fontsize=8)
     axis.axvline(0, color="0.4", lw=1, ls="--")
     axis.set_xlim(-1, 1)
-    axis.set_yticks(range(len(correlations)), list(correlations["layer"]), fontsize=9)
-    axis.set_ylim(len(correlations) - 0.5, -0.5)
+    axis.set_yticks(range(len(names)), names, fontsize=9)
+    axis.set_ylim(len(names) - 0.5, -0.5)
     axis.set_xlabel("Spearman's rank correlation\n(left of 0: lower rate where the guidance acts)")
     axis.grid(axis="x", alpha=0.3, lw=0.5)
 

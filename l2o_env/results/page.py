@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ figcaption { color: #444; max-width: 62rem; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; text-align: left; border-bottom: 1px solid #e2e2e2; white-space: nowrap; }
 th { background: #f4f4f4; position: sticky; top: 0; } td.number { text-align: right; }
+tr.marked td { font-weight: 700; background: #e8f2fa; }
 pre { background: #f6f6f6; padding: .7rem; overflow-x: auto; font-size: 13px; }
 details > summary { cursor: pointer; color: #00558a; }
 """  # noqa: E501
@@ -47,6 +48,7 @@ class Section:
         table: Lines of cells, the heading first.
         figures: Pictures.
         source: Preformatted text, folded away.
+        marked: Which lines of the table stand out, by their place in it.
     """
 
     title: str
@@ -54,6 +56,7 @@ class Section:
     table: Sequence[Sequence[str]] = ()
     figures: Sequence[Figure] = field(default=())
     source: str = ""
+    marked: Collection[int] = ()
 
 
 def render_page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
@@ -94,17 +97,19 @@ def _section(number: int, section: Section) -> str:
     parts = [f'<section id="s{number}">', f"<h2>{html.escape(section.title)}</h2>"]
     parts += [f"<p>{html.escape(text)}</p>" for text in section.text]
     if section.table:
-        parts.append(_table(section.table))
+        parts.append(_table(section.table, section.marked))
     parts += [_figure(figure) for figure in section.figures]
     if section.source:
         parts.append(f"<details><summary>Show</summary><pre>{html.escape(section.source)}</pre></details>")
     return "\n".join([*parts, "</section>"])
 
 
-def _table(lines: Sequence[Sequence[str]]) -> str:
+def _table(lines: Sequence[Sequence[str]], marked: Collection[int]) -> str:
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in lines[0])
-    rows = ["".join(_cell(cell) for cell in line) for line in lines[1:]]
-    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    body = "\n".join(
+        ('<tr class="marked">' if k in marked else "<tr>") + "".join(map(_cell, line)) + "</tr>"
+        for k, line in enumerate(lines[1:], start=1)
+    )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
 
 

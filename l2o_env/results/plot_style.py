@@ -12,11 +12,16 @@ from l2o_env.atomic import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 
 CATEGORICAL = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, which colour-blind readers can tell apart."""
+MANY = (
+    "#332288", "#DDAA33", "#117733", "#AA4499", "#88CCEE", "#CC6677", "#999933", "#44AA99", "#882255", "#777777"
+)  # fmt: skip
+"""More colours, after Paul Tol's "muted" scheme, where each of up to ten things has one of its own."""
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
 
 
@@ -53,6 +58,17 @@ def new_panels(n: int, width: float, height: float, **kwargs: Any) -> tuple[Figu
     for axis in list(axes.flat)[n:]:
         axis.remove()
     return figure, list(axes.flat)[:n]
+
+
+def few_log_ticks(axis: Axis) -> None:
+    """Ticks at 1, 2 and 5 times powers of ten, as plain numbers, on a logarithmic axis of at most three decades."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = axis.get_view_interval()
+    if axis.get_scale() == "log" and high <= 1000 * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axis.set_minor_locator(NullLocator())
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:

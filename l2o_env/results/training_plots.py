@@ -10,12 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2o_env.pairs.spec import label
-from l2o_env.results.plot_style import CATEGORICAL, line_style, new_figure, save_figure
+from l2o_env.results.plot_style import MANY, line_style, new_figure, save_figure
 
 Curve = tuple[Sequence[float], Sequence[float]]
 """Episodes so far, and a value at each."""
 _MARKERS = "osD^vP*X<>"
-"""Of pairs; together with their colours they tell 70 apart."""
+"""Of pairs; together with their colours they tell 100 apart."""
+UNITS = {"val_accuracy": "share", "target_oracle": "share"}
+"""Units of the returns of rewards; of others it is nats."""
+_DRAWN = {"value_mean": "V at the end of episodes", "return_mean": "return of episodes"}
+"""What can be drawn of an update, in words."""
+_NOT_ONE = "several pairs"
+"""What pictures call updates whose episodes were of more than one pair."""
 
 
 def plot_learning_curve(
@@ -23,47 +29,58 @@ def plot_learning_curve(
     path: str | os.PathLike[str],
     *,
     smoothing: int | None = None,
-    unit: str = "nats",
+    reward: str = "proxy_guided",
 ) -> None:
-    """Draws the return of training episodes: a point per update in the colour of its pair, and a running mean.
+    """Draws what a policy gained in training: a point per update in the colour of its pair, and a running mean.
+
+    What is drawn is the V that episodes end with: a return is that minus the V of the start, which differs from one
+    random head to the next by more than policies do. Other rewards have their returns drawn. Different pairs lie
+    further apart than what a policy gains on one of them, and take turns, so that it is :func:`gains`; where pairs were
+    not seen twice there is nothing to compare, and it is the plain values.
 
     Args:
-        records: What ``learn`` hands to its callback: ``episode`` (episodes so far), ``return_mean`` and ``pair`` of
-            each update.
+        records: What ``learn`` hands to its callback: ``episode`` (episodes so far), ``return_mean`` and, if they
+            are known, ``value_mean`` and ``pair`` of each update.
         path: Where the PNG goes.
-        smoothing: Updates that the running mean reaches over; None takes a tenth of them, at least 3.
-        unit: Unit of the reward.
+        smoothing: Updates that the running mean reaches over, from the first such stretch on; None takes a tenth of
+            them, at least one of each pair.
+        reward: What was rewarded, as ``EnvConfig`` calls it.
 
     Raises:
         OSError: If the picture cannot be written; nothing is left behind then.
     """
     episodes = np.array([record["episode"] for record in records], float)
-    returns = np.array([record["return_mean"] for record in records], float)
-    pairs = [str(record.get("pair", "")) for record in records]
+    key = _key(records) if reward == "proxy_guided" else "return_mean"
+    values, pairs, comparable = _values(records, key), _pairs(records), shows_gains(records)
+    values = gains(values, pairs) if comparable else values
     figure = new_figure(8.0, 4.2, layout="constrained")
     axis = figure.subplots()
     for i, pair in enumerate(dict.fromkeys(pairs)):
         mine = np.array([other == pair for other in pairs])
-        colour, marker = CATEGORICAL[i % len(CATEGORICAL)], _MARKERS[i % len(_MARKERS)]
-        axis.plot(
-            episodes[mine], returns[mine], marker, color=colour, ms=4, alpha=0.75, label=label(pair) if pair else None
-        )
+        colour, marker = MANY[i % len(MANY)], _MARKERS[i // len(MANY) % len(_MARKERS)]
+        name = label(pair) if pair else None
+        axis.plot(episodes[mine], values[mine], color=colour, lw=0.9, marker=marker, ms=4, alpha=0.7, label=name)
+    if comparable:
+        axis.axhline(0.0, color="0.35", lw=1.2, ls="--", label="start of training")
     if len(records):
-        width = max(3, len(records) // 10) if smoothing is None else smoothing
+        width = _width(records) if smoothing is None else smoothing
         text = f"running mean of {width} updates"
-        axis.plot(episodes, running_mean(returns, width), color="black", lw=2, label=text)
+        axis.plot(episodes[width - 1 :], running_mean(values, width)[width - 1 :], color="black", lw=2.4, label=text)
         axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     axis.set_xlabel("training episodes")
-    axis.set_ylabel(f"return, mean of an update's episodes ({unit})")
+    gained = "gain since the start of training:\n" if comparable else ""
+    axis.set_ylabel(f"{gained}{_DRAWN[key]} ({UNITS.get(reward, 'nats')})")
+    without = "; differences between the pairs are taken out" if len(set(pairs)) > 1 else ""
+    axis.set_title(f"What training gained{without}" if comparable else "What episodes of training came to", fontsize=10)
     axis.grid(alpha=0.3, lw=0.5)
     save_figure(figure, path)
 
 
-def plot_learning_curves(curves: Mapping[str, Curve], path: str | os.PathLike[str]) -> None:
-    """Draws learning curves of several policies: the running mean of the training return over episodes.
+def plot_learning_curves(trainings: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike[str]) -> None:
+    """Draws learning curves of several policies: what each gained since its start (:func:`gains`), as running means.
 
     Args:
-        curves: Mean return of each update, by policy.
+        trainings: Records of each training, by policy; see :func:`plot_learning_curve`.
         path: Where the PNG goes.
 
     Raises:
@@ -71,14 +88,60 @@ def plot_learning_curves(curves: Mapping[str, Curve], path: str | os.PathLike[st
     """
     figure = new_figure(8.2, 4.0, layout="constrained")
     axis = figure.subplots()
-    for i, (name, (episodes, returns)) in enumerate(curves.items()):
-        smooth = running_mean(np.asarray(returns, float), max(3, len(returns) // 10))
-        axis.plot(episodes, smooth, **line_style(i), lw=1.7, label=name)
+    axis.axhline(0.0, color="0.35", lw=1.2, ls="--", label="start of training")
+    for i, (name, records) in enumerate(trainings.items()):
+        values, width = gains(_values(records, _key(records)), _pairs(records)), _width(records)
+        episodes = [record["episode"] for record in records[width - 1 :]]
+        axis.plot(episodes, running_mean(values, width)[width - 1 :], **line_style(i), lw=1.7, label=name)
     axis.set_xlabel("training episodes")
-    axis.set_ylabel("return (unit of the reward), running mean")
+    axis.set_ylabel("gain since the start of training:\nV at the end of episodes (nats), running mean")
+    axis.set_title("What trainings gained; differences between the pairs are taken out", fontsize=10)
     axis.grid(alpha=0.3, lw=0.5)
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     save_figure(figure, path)
+
+
+def shows_gains(records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the pairs of a training were seen twice on average, so that :func:`gains` say something."""
+    return bool(records) and 2 * len(set(_pairs(records))) <= len(records)
+
+
+def _width(records: Sequence[Mapping[str, Any]]) -> int:
+    """Updates of a running mean."""
+    return min(max(3, len(records) // 10, len(set(_pairs(records)))), len(records))
+
+
+def _pairs(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    names = [str(record.get("pair", "")) for record in records]
+    return [_NOT_ONE if "+" in name else name for name in names]
+
+
+def _values(records: Sequence[Mapping[str, Any]], key: str) -> NDArray[np.float64]:
+    return np.array([record[key] for record in records], float)
+
+
+def _key(records: Sequence[Mapping[str, Any]]) -> str:
+    """Of V at the end, or of the return where that is not known."""
+    return "value_mean" if all("value_mean" in record for record in records) else "return_mean"
+
+
+def gains(values: NDArray[np.float64], pairs: Sequence[str]) -> NDArray[np.float64]:
+    """What values have over those of the start, without what sets the pairs apart.
+
+    From each pair's values their mean over the training is taken, which leaves the course of time alone as the pairs
+    take turns; then all are moved so that the first updates of the pairs have a mean of 0.
+
+    Args:
+        values: Of each update ``(n,)``.
+        pairs: The pair of each.
+
+    Returns:
+        The gains ``(n,)``.
+    """
+    _, first, index = np.unique(np.asarray(pairs), return_index=True, return_inverse=True)
+    centred = values - (np.bincount(index, values) / np.bincount(index))[index]
+    moved: NDArray[np.float64] = centred - centred[first].mean()
+    return moved
 
 
 def running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ def results_table() -> pd.DataFrame:
                 "policy": policy, "run": policy, "trained_on": {"ours": "a", "theirs": "a+b"}.get(policy, ""),
                 "selection": selection, "mode": "deterministic", "pair": pair, "seed": seed, "diverged": False,
                 "real_accuracy": np.nan if pair == "no-target" else accuracy, "v_return": 2 * accuracy,
+                "v_end": 2 * accuracy - 3,
                 "proxy_accuracy": 0.9,
             }
         )  # fmt: skip

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from l2o_env.evaluation import aggregate
 from l2o_env.evaluation.plots import limits, plot_improvement, plot_iqm, plot_profiles, plot_transfer_matrix
-from l2o_env.evaluation.results_view import METRICS, ResultsView
+from l2o_env.evaluation.results_view import DRAWN, METRICS, ResultsView
 from tests.evaluation.hand_made import results_table, results_view
 
 PATH = Path("unused.png")
@@ -22,20 +22,33 @@ def test_the_matrix_has_means_intervals_and_frames(figures: list[Figure]) -> Non
     axis = figures[0].axes[0]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["ours (a)", "theirs (2 pairs)", "uniform"]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "b"]  # nobody has an accuracy on the third
-    values = axis.images[0].get_array()
-    np.testing.assert_allclose(values, [[0.615, 0.715], [0.465, 0.565], [0.415, 0.515]])
+    means = np.array([[0.615, 0.715], [0.465, 0.565], [0.415, 0.515]])
+    np.testing.assert_allclose(axis.images[0].get_array(), means - np.median(means, axis=0))
     cell = results[(results["policy"] == "uniform") & (results["pair"] == "b")]
     found = aggregate.mean(aggregate.score_matrix(cell, "real_accuracy"))
-    assert axis.texts[-1].get_text() == f"{found.value:.2f}\n[{found.low:.2f}, {found.high:.2f}]"
+    half_width = (found.high - found.low) / 2
+    assert [text.get_text() for text in axis.texts[-2:]] == [f"{found.value:.2f}", f"±{half_width:.2f}"]
     frames = [p for p in axis.patches if isinstance(p, Rectangle)]
-    assert [(round(p.get_x() + 0.47), round(p.get_y() + 0.46)) for p in frames] == [(0, 0), (0, 1), (1, 1)]
+    assert [(round(p.get_x() + 0.46), round(p.get_y() + 0.45)) for p in frames] == [(0, 0), (0, 1), (1, 1)]
+
+
+def test_text_of_the_matrix_is_read_on_every_colour(figures: list[Figure]) -> None:
+    plot_transfer_matrix(ResultsView(results_table()), PATH)
+    axis = figures[0].axes[0]
+    image = axis.images[0]
+    colours = image.cmap(image.norm(np.asarray(image.get_array())))[..., :3].reshape(-1, 3)
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    assert (luminance + 0.05).min() / 0.05 > 7  # WCAG's contrast with black, at its strictest level
+    assert {text.get_color() for text in axis.texts} == {"black"}
+    assert min(text.get_fontsize() for text in axis.texts) >= 8
 
 
 def test_equal_scores_are_seen(figures: list[Figure]) -> None:
-    results = results_table().assign(v_return=0.0)
+    results = results_table().assign(v_end=0.0)
     results["real_accuracy"] = results["real_accuracy"].where(results["real_accuracy"].isna(), 1.0)
     plot_transfer_matrix(ResultsView(results), PATH)
-    assert figures[0].axes[0].images[0].get_clim() == (0.95, 1.0)
+    assert figures[0].axes[0].images[0].get_clim() == (-0.001, 0.001)
     plot_profiles(ResultsView(results), PATH)
     for axis, (low, middle, high) in zip(figures[1].axes, ((0.95, 0.99, 1.0), (-0.05, -0.01, 0.05)), strict=True):
         x, y = axis.lines[0].get_data()
@@ -46,14 +59,14 @@ def test_equal_scores_are_seen(figures: list[Figure]) -> None:
 def test_limits() -> None:
     assert limits(0.2, 0.9, "real_accuracy") == (0.2, 0.9)
     assert limits(0.0, 0.0, "proxy_accuracy") == (0.0, 0.05)
-    assert limits(2.0, 2.0, "v_return") == (1.95, 2.05)
+    assert limits(2.0, 2.0, "v_end") == (1.95, 2.05)
 
 
 def test_the_interquartile_mean_of_each_selection(figures: list[Figure]) -> None:
     results = results_view()
     plot_iqm(results, PATH)
     real, value, proxy = figures[0].axes
-    assert [axis.get_xlabel() for axis in (real, value, proxy)] == list(METRICS.values())
+    assert [axis.get_xlabel() for axis in (real, value, proxy)] == [METRICS[name] for name in DRAWN]
     points = {round(float(line.get_xdata()[0]), 4) for line in real.lines if len(line.get_xdata())}
     rows = results.table[results.table["pair"] != "no-target"]
     expected = {

@@ -29,7 +29,8 @@ def _results() -> pd.DataFrame:
                     {
                         "policy": policy, "run": policy, "trained_on": "digits", "selection": selection,
                         "mode": "deterministic", "pair": pair, "seed": seed, "diverged": False, "real_accuracy": 0.5,
-                        "v_return": 1.0, "proxy_accuracy": np.nan, "updates": 300, "wall_time": 1.0, **shares,
+                        "v_end": -1.0, "v_return": 1.0, "proxy_accuracy": np.nan, "updates": 300, "wall_time": 1.0,
+                        **shares,
                     }
                 )  # fmt: skip
     return pd.DataFrame(rows)
@@ -62,8 +63,9 @@ def test_over_all_pairs_with_and_without_a_reference() -> None:
     assert lines[0][4:] == [*METRICS.values(), "P(better than uniform)", "updates", "s per episode", "diverged"]
     ours, uniform = lines[1:]
     assert ours[:5] == ["ours", "digits", "last", "deterministic", "0.500 [0.500, 0.500]"]
-    assert ours[6:] == ["–", "0.50 [0.50, 0.50]", "300", "1.00", "0/6"]  # nobody has a proxy accuracy; all are equal
-    assert uniform[7] == ""
+    assert ours[5:7] == ["-1.000 [-1.000, -1.000]", "1.000 [1.000, 1.000]"]
+    assert ours[7:] == ["–", "0.50 [0.50, 0.50]", "300", "1.00", "0/6"]  # nobody has a proxy accuracy; all are equal
+    assert uniform[8] == ""
     alone = _results().query("policy == 'ours'").assign(trained_on="a+b+c")
     heading, line = overall(ResultsView(alone))
     assert not any("better" in text for text in heading) and len(line) == len(heading)
@@ -77,8 +79,8 @@ def test_tables_line_up() -> None:
 
 
 def test_pictures_are_drawn_that_there_are_numbers_for(tmp_path: Path, figures: list[Figure]) -> None:
-    matrices = ["transfer_real_accuracy.png", "transfer_v_return.png", "transfer_proxy_accuracy.png"]
-    improvement = ["improvement_real_accuracy.png", "improvement_v_return.png"]
+    matrices = ["transfer_real_accuracy.png", "transfer_v_end.png", "transfer_proxy_accuracy.png"]
+    improvement = ["improvement_real_accuracy.png", "improvement_v_end.png"]
     view = results_view()
     assert write_pictures(view, tmp_path) == [*matrices, "iqm.png", "profiles.png", *improvement]
     blind = ResultsView(view.table.assign(real_accuracy=np.nan, proxy_accuracy=np.nan))
@@ -87,8 +89,9 @@ def test_pictures_are_drawn_that_there_are_numbers_for(tmp_path: Path, figures: 
     assert write_pictures(alone, tmp_path) == [*matrices, "iqm.png", "profiles.png"]
     sampled = ResultsView(alone.table.assign(mode="sampled"))  # pictures show deterministic actions
     log = TensorBoardLog(tmp_path / "events")
-    log({"episode": 16, "return_mean": 0.5})
+    for episode in (16, 32):
+        log({"episode": episode, "return_mean": 0.5})
     log.close()
     events = {"theirs": tmp_path / "events", "ours": tmp_path / "nowhere"}
     assert write_pictures(sampled, tmp_path, events=events) == ["learning_curves.png"]
-    assert [line.get_label() for line in figures[-1].axes[0].lines] == ["theirs"]
+    assert [line.get_label() for line in figures[-1].axes[0].lines] == ["start of training", "theirs"]

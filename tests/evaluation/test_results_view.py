@@ -32,7 +32,8 @@ def test_groups_are_scored_on_the_pairs_on_which_everyone_has_a_score() -> None:
     assert real.iqm[THEIRS] == aggregate.iqm(aggregate.score_matrix(_rows(THEIRS), "real_accuracy"))
     unknown = ResultsView(results_table().assign(real_accuracy=np.nan))
     assert unknown.metrics["real_accuracy"].scores == {} == unknown.metrics["real_accuracy"].iqm
-    assert unknown.scored == ["v_return", "proxy_accuracy"]
+    assert unknown.scored == ["v_end", "v_return", "proxy_accuracy"]
+    assert unknown.drawn == ["v_end", "proxy_accuracy"]
     lacking = results_table()  # one run without a score is enough
     lacking.loc[0, "real_accuracy"] = np.nan
     assert ResultsView(lacking).metrics["real_accuracy"].pairs == ["b"]
@@ -97,7 +98,7 @@ def test_each_number_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
         for metric in view.metrics.values():
             assert metric.iqm and metric.means and metric.improvement
-    groups, cells = 4, 3 * (2 + 3 + 3)
+    groups, cells = 4, 3 * (2 + 3 + 3 + 3)
     assert [calls.count(name) for name in ("iqm", "mean", "probability_of_improvement")] == [
         len(METRICS) * groups, cells, len(METRICS) * groups
     ]  # fmt: skip

@@ -13,7 +13,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from l2o_env.errors import ConfigError
-from l2o_env.results.event_log import LAYER_TAGS, LayerLog, TensorBoardLog, log_recording, read_scalars
+from l2o_env.results.event_log import (
+    LAYER_TAGS,
+    LayerLog,
+    TensorBoardLog,
+    log_recording,
+    read_scalars,
+    training_records,
+)
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 
@@ -114,3 +121,13 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match=r"TensorBoard folder .*file/events cannot be written to: .*Name a folder"):
         TensorBoardLog(tmp_path / "file" / "events")
     assert read_scalars(tmp_path / "nowhere") == {}
+
+
+def test_training_as_the_events_have_it() -> None:
+    scalars = {
+        "rollout/ep_rew_mean": [(16, 1.0), (32, 2.0)], "rollout/ep_value_mean": [(16, -1.5)], "pair/a": [(16, 1.0)]
+    }  # fmt: skip
+    assert training_records(scalars) == [
+        {"episode": 16, "return_mean": 1.0, "value_mean": -1.5, "pair": "a"}, {"episode": 32, "return_mean": 2.0}
+    ]  # fmt: skip
+    assert training_records({}) == []

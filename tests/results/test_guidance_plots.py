@@ -53,7 +53,8 @@ def test_rates_against_guidance(figures: list[Figure]) -> None:
     assert left.get_xscale() == left.get_yscale() == "log"
     x, y = left.lines[1].get_data()  # the binned line of the stem
     np.testing.assert_allclose(np.asarray(x) * np.asarray(y), 1e-4)
-    assert [label.get_text() for label in right.get_yticklabels()] == ["all layers", "stem", "layer1"]
+    assert [label.get_text() for label in right.get_yticklabels()] == ["all layers", "stem", "layer1", "head"]
+    assert [text.get_text() for text in right.texts] == ["no guidance gradient"]
     assert [round(float(line.get_xdata()[0]), 6) for line in right.lines[1:3]] == [-1, -1]
     with pytest.raises(ConfigError, match="No guidance gradient was recorded"):
         plot_rate_against_guidance(recorded().assign(guidance_rms=0.0), PATH)

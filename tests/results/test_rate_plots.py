@@ -32,7 +32,9 @@ def test_the_heatmap_has_layers_by_time(figures: list[Figure]) -> None:
     plot_heatmap(rows, PATH, policy="flat")
     frozen = np.ma.filled(figures[1].axes[0].collections[0].get_array().reshape(3, 5), np.nan)
     assert np.isnan(frozen[0]).all()
-    assert "rate 0" in figures[1].get_suptitle()
+    assert "hatched: rate 0" in figures[1].get_suptitle()
+    assert figures[1].axes[0].patch.get_hatch() == "///"
+    assert "rate 0" not in figures[0].get_suptitle()
 
 
 def test_policies_stand_side_by_side_on_common_axes(figures: list[Figure]) -> None:
@@ -42,10 +44,31 @@ def test_policies_stand_side_by_side_on_common_axes(figures: list[Figure]) -> No
     assert left.get_ylim() == right.get_ylim()
     np.testing.assert_allclose(right.lines[2].get_ydata(), 1e-2)
     assert [text.get_text() for text in right.texts] == ["rate 0: stem"]
-    many = tuple(f"policy {k}" for k in range(8))
-    plot_policies(recorded(many), PATH)
-    assert len(figures[1].axes) == MAX_PANELS
-    assert "6 of 8 policies" in figures[1].get_suptitle()
+
+
+def test_policies_that_do_nearly_the_same_share_a_panel(figures: list[Figure]) -> None:
+    names = tuple(f"policy {k}" for k in range(8))
+    rows = recorded(names)
+    plot_policies(rows, PATH)
+    assert [axis.get_title() for axis in figures[0].axes] == ["policy 0\nand 7 others, nearly the same"]
+    factor = rows["policy"].map({name: 2.0**k for k, name in enumerate(names)})
+    factor[rows["policy"] == "policy 1"] = 1.05
+    plot_policies(rows.assign(lr=rows["lr"] * factor), PATH)
+    titles = [axis.get_title() for axis in figures[1].axes]
+    assert titles == ["policy 0\nand policy 1, nearly the same", *names[2:7]]
+    assert f"{MAX_PANELS} of 7 that differ" in figures[1].get_suptitle()
+
+
+def test_a_weight_of_the_guidance_that_changes_is_drawn_below(figures: list[Figure]) -> None:
+    rows = recorded(("careful",))
+    plot_actions(rows.assign(guidance_weight=0.3), PATH)
+    assert len(figures[0].axes) == 2
+    plot_actions(rows.assign(guidance_weight=0.1 * rows["step"]), PATH)
+    rates, below = figures[1].axes[:2]
+    assert (rates.get_title(), below.get_yscale()) == ("a (4 episodes)", "log")
+    assert below.get_ylabel() == "weight λ of\nthe guidance"
+    np.testing.assert_allclose(below.lines[0].get_xdata(), [0, 10, 20, 30, 40, 50])
+    np.testing.assert_allclose(below.lines[0].get_ydata(), [0.1, 0.1, 0.2, 0.3, 0.4, 0.5])
 
 
 def _rows(pairs: tuple[str, ...] = ("a", "b"), policies: tuple[str, ...] = ("learned", "other")) -> pd.DataFrame:
@@ -77,6 +100,7 @@ def test_pairs_are_chosen(tmp_path: Path, figures: list[Figure]) -> None:
     plot_actions(rows, tmp_path / "two.png", pairs=("h", "b"))
     assert [len(figure.axes) for figure in figures] == [MAX_PANELS, 2]
     assert [axis.get_title()[0] for axis in figures[1].axes] == ["h", "b"]
+    assert "(6 of 8 pairs)" in figures[0].get_suptitle()
 
 
 def test_the_file_is_a_picture_and_the_only_one(tmp_path: Path) -> None:

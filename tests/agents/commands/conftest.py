@@ -35,7 +35,9 @@ def recorded_run(tmp_path_factory: pytest.TempPathFactory, tinies: tuple[str, st
     with recording(folder / "actions.parquet", dict.fromkeys(tinies, ("stem", "layer1", "head"))) as recorder:
         frame = evaluate(agents, tinies, 2, config, on_step=recorder)  # type: ignore[arg-type]
     frame.to_csv(folder / "results.csv", index=False)
-    (folder / "config.json").write_text(json.dumps({"environment": asdict(config), "note": "</pre><script>"}))
+    (folder / "config.json").write_text(
+        json.dumps({"environment": asdict(config), "trained_on": ["tiny"], "note": "</pre><script>"})
+    )
     log = TensorBoardLog(folder / "events")
     for episode in (16, 32, 48):
         log({"episode": episode, "return_mean": episode / 10, "entropy": 1 / episode, "pair": "tiny"})

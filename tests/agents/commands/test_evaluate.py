@@ -72,8 +72,8 @@ def test_one_command_from_runs_to_table_and_pictures(tmp_path: Path, capsys: pyt
     assert frame[frame["policy"] == "a"]["trained_on"].unique().tolist() == ["tiny"]
     pictures = {path.name for path in out.glob("*.png")}
     assert pictures == {
-        "transfer_real_accuracy.png", "transfer_v_return.png", "transfer_proxy_accuracy.png", "iqm.png", "profiles.png",
-        "improvement_real_accuracy.png", "improvement_v_return.png", "learning_curves.png",
+        "transfer_real_accuracy.png", "transfer_v_end.png", "transfer_proxy_accuracy.png", "iqm.png", "profiles.png",
+        "improvement_real_accuracy.png", "improvement_v_end.png", "learning_curves.png",
     }  # fmt: skip
     for name in pictures:
         Image.open(out / name).verify()

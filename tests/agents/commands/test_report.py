@@ -13,6 +13,10 @@ from PIL import Image
 
 import train_policy
 from agents.commands.plot import CAPTIONS
+from agents.commands.report import best_of_each_pair, best_overall, held_out
+from l2o_env.evaluation.report import each_pair, overall
+from l2o_env.evaluation.results_view import ResultsView
+from tests.evaluation.hand_made import results_table
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -49,9 +53,25 @@ def test_the_page_is_self_contained(page: Path, recorded_run: Path) -> None:
     assert reader.tags.count("img") == len(CAPTIONS)
     for wanted in ("a <run> & more", "Results", "tiny-4", "uniform", *CAPTIONS.values(), "</pre><script>"):
         assert wanted in reader.text, wanted
+    assert "V = −(CE + KL), in nats" in reader.text
+    assert "The policy: trained on tiny. Held out, never seen in training: tiny-4." in reader.text
+    assert page.read_text(encoding="utf-8").count('class="marked"') == 2  # the best on each pair
     results = (recorded_run / "results.csv").read_text().splitlines()
     assert len(results) == 1 + 8
     assert reader.tags.count("tr") == 1 + 4  # policies x pairs
+
+
+def test_the_best_lines_and_what_was_held_out() -> None:
+    results = ResultsView(results_table().assign(updates=300, wall_time=1.0))
+    lines = overall(results)
+    assert [lines[k][:4] for k in best_overall(results)] == [["ours", "a", "source", "deterministic"]]
+    assert [each_pair(results)[k][:2] for k in best_of_each_pair(results)] == [
+        ["a", "ours"], ["b", "ours"], ["no-target", "ours"]
+    ]  # fmt: skip
+    assert held_out(results) == [
+        "ours: trained on a. Held out, never seen in training: b, no-target.",
+        "theirs: trained on a, b. Held out, never seen in training: no-target.",
+    ]
 
 
 def test_a_page_that_goes_elsewhere_leaves_the_run_as_it_is(recorded_run: Path, page: Path, tmp_path: Path) -> None:
@@ -93,7 +113,7 @@ def test_a_real_browser_shows_every_picture(page: Path, tmp_path: Path) -> None:
         with Image.open(page.parent / "plots" / f"{name}.png") as picture:
             expected.append(f"{picture.width}x{picture.height}")
     assert sizes.split() == expected
-    assert (headings, fits) == ("4", "true")
+    assert (headings, fits) == ("5", "true")
 
 
 def test_bad_input_is_told_in_one_line(recorded_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
