@@ -12,9 +12,10 @@ from agents.algorithms.reinforce_config import ReinforceConfig
 from agents.base import Agent, Learner
 from agents.opponents.rate_setter import SCHEDULE_FILE
 from agents.policy_files import DESCRIPTION
-from agents.policy_folders import Selection, policy_folder, read_json
+from agents.policy_folders import MEND, Selection, policy_folder
 from l2o_env.config import EnvConfig
 from l2o_env.errors import unknown_name
+from l2o_env.safe_json import read_object
 
 
 def make_learner(
@@ -65,7 +66,7 @@ def load(folder: str | Path, selection: Selection = "last") -> Agent:
         from agents.opponents.files import load as load_opponent
 
         return load_opponent(folder)
-    kind = read_json(folder / DESCRIPTION).get("agent")
+    kind = read_object(folder / DESCRIPTION, MEND).get("agent")
     if kind == "reinforce":
         from agents.reinforce.agent import Reinforce
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tyro.conf import UseAppendAction, arg
 
 from l2o_env.config import EnvConfig
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, shortened, unknown_name
 
 Config = TypeVar("Config")
 EnvAssignments = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE")]
@@ -82,9 +82,9 @@ def override(config: Config, changes: Mapping[str, Any], kind: str = "hyper-para
 
 
 def typed(form: type, changes: Mapping[str, Any], kind: str = "hyper-parameter") -> dict[str, Any]:
-    """Values of fields of a dataclass; arguments and errors as of :func:`override`."""
-    hints = get_type_hints(form)
-    known = [field.name for field in fields(form)]
+    """Values of a dataclass's fields or of a class's arguments; arguments and errors as of :func:`override`."""
+    hints = get_type_hints(form if is_dataclass(form) else form.__init__)  # type: ignore[misc]
+    known = [field.name for field in fields(form)] if is_dataclass(form) else [key for key in hints if key != "return"]
     for name in changes:
         if name not in known:
             raise unknown_name(kind, name, known)
@@ -130,7 +130,7 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
                 return read(value, option)
             except (TypeError, ValueError):
                 continue
-    raise ConfigError(f"{name} is {value!r}; expected {describe(hint)}.")
+    raise ConfigError(f"{name} is {shortened(value)}; expected {describe(hint)}.")
 
 
 def _as_given(value: Any, hint: Any) -> Any:
@@ -141,6 +141,8 @@ def _as_given(value: Any, hint: Any) -> Any:
     """
     if get_origin(hint) is tuple and isinstance(value, list | tuple):
         return tuple(_as_given(item, get_args(hint)[0]) for item in value)
+    if get_origin(hint) is dict and isinstance(value, dict):
+        return value
     if get_origin(hint) is Literal and value in get_args(hint):
         return value
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):

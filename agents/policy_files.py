@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from l2o_env import observation
 from l2o_env.atomic import atomic_path
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, reading, shortened
+from l2o_env.pairs.cache import checksum
+from l2o_env.safe_json import as_object, read_object
+from l2o_env.safe_tensors import read_safetensors, require_finite
 
 DESCRIPTION, TENSORS = "policy.json", "policy.safetensors"
+_CHECKSUM = "sha256"
+_MEND = "copy it again, or train anew."
+MAX_NAME = 200
+"""Characters of a policy's name."""
 
 
 def write_policy(folder: Path, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -29,10 +36,18 @@ def write_policy(folder: Path, description: Mapping[str, Any], tensors: Mapping[
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    kept = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
     with atomic_path(folder / TENSORS) as path:
-        save_file({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, path)
+        save_file(kept, path)
+    described = {**description, _CHECKSUM: _digest(description, kept)}
     with atomic_path(folder / DESCRIPTION) as path:
-        path.write_text(json.dumps(description, indent=2), encoding="utf-8")
+        path.write_text(json.dumps(described, indent=2), encoding="utf-8")
+
+
+def _digest(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of all that a policy is: a flipped bit would let it act otherwise, and nobody would see it."""
+    text = json.dumps(description, sort_keys=True)
+    return hashlib.sha256(f"{text}\n{checksum(tensors)}".encode()).hexdigest()
 
 
 @contextmanager
@@ -46,23 +61,27 @@ def reading_policy(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, Ten
         The description, and the tensors by name.
 
     Raises:
-        ConfigError: If the folder holds no policy, or one that the files or the block show to be damaged.
+        ConfigError: If the folder holds no policy, or one that its checksum, the files or the block show to be damaged.
+            Policies that were written before there were checksums have none.
     """
     folder = Path(folder)
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        if not isinstance(description, dict):
-            raise TypeError(f"{DESCRIPTION} holds no JSON object")
-        yield description, load_file(folder / TENSORS)
-    except ConfigError:
-        raise
+        with reading(folder, _MEND):
+            description = as_object(read_object(folder / DESCRIPTION, _MEND))
+            tensors, _ = read_safetensors(folder / TENSORS)
+            expected = description.pop(_CHECKSUM, None)
+            if expected is not None and expected != _digest(description, tensors):
+                raise ValueError(f"its checksum does not fit; if you changed {DESCRIPTION}, take {_CHECKSUM} out of it")
+            require_finite(tensors)
+            name = description.get("name", "")
+            if not isinstance(name, str) or len(name) > MAX_NAME:
+                raise ValueError(f"its name is {shortened(name, 40)}")
+            yield description, tensors
     except FileNotFoundError as error:
         raise ConfigError(
             f"{folder} holds no policy ({Path(error.filename or TENSORS).name} is missing); "
             "give the folder `policy` of a finished run."
         ) from error
-    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ConfigError(f"The policy in {folder} is damaged: {error}. Copy it again, or train anew.") from error
 
 
 def observed_features() -> dict[str, Any]:
@@ -86,14 +105,25 @@ def check_features(folder: Path, description: Mapping[str, Any]) -> None:
     mend = "Use the version of l2o-env that it was trained with, or train anew."
     if version != observation.VERSION:
         raise ConfigError(
-            f"The policy in {folder} observes version {version!r} of the features of a layer; this l2o-env has version "
-            f"{observation.VERSION}. {mend}"
+            f"The policy in {folder} observes version {shortened(version, 40)} of a layer's features; this l2o-env "
+            f"has version {observation.VERSION}. {mend}"
         )
     if tuple(names) != observation.FEATURE_NAMES:
         raise ConfigError(
-            f"The policy in {folder} expects the features {names}; this l2o-env has {list(observation.FEATURE_NAMES)}. "
-            f"{mend}"
+            f"The policy in {folder} expects the features {shortened(list(names), 300)}; this l2o-env has "
+            f"{list(observation.FEATURE_NAMES)}. {mend}"
         )
+
+
+def require_shape(tensors: Mapping[str, Tensor], name: str, *shape: int) -> None:
+    """Checks sizes that a description tells against a tensor that is there, before anything of that size is built.
+
+    Raises:
+        ValueError: If there is no such tensor, or it has another shape.
+    """
+    found = tuple(tensors[name].shape) if name in tensors else "not there"
+    if found != shape:
+        raise ValueError(f"the tensor {name!r} is {shortened(found)}, and its description says {shortened(shape)}")
 
 
 def tensors_under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

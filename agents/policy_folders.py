@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from agents.opponents.rate_setter import SCHEDULE_FILE
 from agents.policy_files import DESCRIPTION
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, reading, unknown_name
 from l2o_env.results.run_folder import BEST_POLICY, CONFIG_FILE, POLICY
+from l2o_env.safe_json import as_object, read_object
 
 Selection = Literal["last", "best"]
 """Which of the policies of a run folder is meant."""
+MEND = "copy it again, or train anew."
+"""What to do about damaged files of a run."""
 POLICY_FOLDERS: dict[Selection, str] = {"last": POLICY, "best": BEST_POLICY}
 """Folders of a run that hold its policies: the one that training ended with, and the one of its checkpoints with the
 highest V on the held-out synthetic images of the training pairs."""
@@ -55,22 +57,10 @@ def trained_on(folder: str | Path) -> tuple[str, ...]:
     folder = Path(folder).expanduser()
     for candidate in (folder, folder.parent):
         if (candidate / CONFIG_FILE).is_file():
-            config = read_json(candidate / CONFIG_FILE)
-            names = config.get("trained_on", config.get("environment", {}).get("pairs", ()))
-            return tuple(str(name) for name in names)
+            config = read_object(candidate / CONFIG_FILE, MEND)
+            with reading(candidate / CONFIG_FILE, MEND):
+                names = config.get("trained_on", as_object(config.get("environment", {})).get("pairs", ()))
+                if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                    raise ValueError("it holds no list of the pairs of the training")
+                return tuple(names)
     return ()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """What a JSON file of a run or of a policy holds.
-
-    Raises:
-        ConfigError: If it is damaged.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no text at all
-        raise ConfigError(f"{path} is damaged ({error}); copy it again, or train anew.") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} is damaged: it holds no JSON object; copy it again, or train anew.")
-    return value

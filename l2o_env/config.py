@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-from l2o_env.errors import ConfigError, UnknownSettingError, require_integer, unknown_name
+from l2o_env.errors import ConfigError, UnknownSettingError, require_integer, shortened, unknown_name
 from l2o_env.optimizers import RULES, own_settings
 
 ObservationForm = Literal["layers", "asg"]
@@ -133,7 +133,7 @@ class EnvConfig:
     def __post_init__(self) -> None:
         """Checks each setting by the table below, and then those that have to fit each other."""
         object.__setattr__(self, "pairs", _names(self.pairs))
-        if self.optimizer not in RULES:
+        if not isinstance(self.optimizer, str) or self.optimizer not in RULES:
             raise unknown_name("optimizer", self.optimizer, RULES)
         for key, value in RULES[self.optimizer].defaults._asdict().items():
             if getattr(self, key) is None:
@@ -171,7 +171,7 @@ class EnvConfig:
         for key in kwargs:
             if key not in known:
                 hint = unknown_name("setting", key, known)
-                raise UnknownSettingError(f"{hint} (Got an unexpected keyword argument {key!r}.)")
+                raise UnknownSettingError(f"{hint} (Got an unexpected keyword argument {shortened(key)}.)")
         return cls(**kwargs)
 
 
@@ -185,7 +185,7 @@ def _names(value: object) -> tuple[str, ...]:
     # Any collection will do: a list of a configuration's, an array.
     names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else ()
     if not names or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"pairs is {value!r}; expected the name of at least one pair.")
+        raise ConfigError(f"pairs is {shortened(value)}; expected the name of at least one pair.")
     return tuple(map(str, names))
 
 
@@ -205,7 +205,7 @@ def _number(expected: str, accepts: Callable[[float], bool]) -> _Rule:
         # NumPy's numbers are numbers: settings come from sweeps and tables.
         known = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
         if not known or not math.isfinite(value) or not accepts(value):  # type: ignore[arg-type]
-            raise ConfigError(f"{key} is {value!r}; expected {expected}.")
+            raise ConfigError(f"{key} is {shortened(value)}; expected {expected}.")
         return value.item() if isinstance(value, np.generic) else value
 
     return rule
@@ -213,7 +213,7 @@ def _number(expected: str, accepts: Callable[[float], bool]) -> _Rule:
 
 def _flag(key: str, value: object) -> bool:
     if not isinstance(value, bool | np.bool_):
-        raise ConfigError(f"{key} is {value!r}; expected True or False.")
+        raise ConfigError(f"{key} is {shortened(value)}; expected True or False.")
     return bool(value)
 
 
@@ -307,6 +307,6 @@ def resolve_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, TypeError) as error:
         found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         raise ConfigError(
-            f"Device {name!r} is not there; this machine has {', '.join(found)}. Use one of them or 'auto'."
+            f"Device {shortened(name)} is not there; this machine has {', '.join(found)}. Use one of them or 'auto'."
         ) from error
     return device

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from numbers import Integral
+from pathlib import Path
+
+MOST = 400
+"""Characters of a message about a file, but for its path: whatever the file holds, nobody reads more."""
 
 
 class ConfigError(ValueError):
@@ -24,6 +29,54 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
 
 
+def shortened(value: object, most: int = 80) -> str:
+    """What errors quote of a value that may come from a file: its ``repr``, cut to `most` characters."""
+    text = repr(value[:most] if isinstance(value, str | bytes) else value)
+    cut = len(text) > most or (isinstance(value, str | bytes) and len(value) > most)
+    return f"{text[: most - 1]}…" if cut else text
+
+
+def brief(text: str, most: int = MOST) -> str:
+    """A message in one line of at most `most` characters; what is too long loses its middle."""
+    text = " ".join(text[: 100 * most].split())
+    if len(text) <= most:
+        return text
+    end = most // 4
+    return f"{text[: most - end - 3]} … {text[-end:]}"
+
+
+@contextmanager
+def reading(path: Path, mend: str) -> Iterator[None]:
+    """Turns whatever a damaged or foreign file makes of its reader into one short error.
+
+    Args:
+        path: The file or folder that the block reads.
+        mend: What to do; the end of the message.
+
+    Raises:
+        ConfigError: If the block raises anything but a ``FileNotFoundError``, which callers have words of their own
+            for. Errors of ours keep their words, as far as these are no longer than ``MOST``.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except ConfigError as error:
+        if len(str(error)) > MOST + len(str(path)):
+            raise ConfigError(brief(str(error), MOST + len(str(path)))) from error
+        raise
+    except Exception as error:  # a reader of what may be anything raises anything
+        raise ConfigError(f"{path} is damaged ({brief(_reason(error), 200)}); {mend}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"there is no {error}"
+    if isinstance(error, RecursionError | MemoryError):
+        return "it is nested too deeply" if isinstance(error, RecursionError) else "it asks for too much memory"
+    return str(error) or type(error).__name__
+
+
 def require_integer(name: str, value: object, least: int = 1, *, expected: str = "") -> int:
     """Checks a setting that is a whole number.
 
@@ -40,7 +93,7 @@ def require_integer(name: str, value: object, least: int = 1, *, expected: str =
         ConfigError: If it is no integer, or smaller than `least`.
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ConfigError(f"{name} is {value!r}; expected {expected or f'an integer >= {least}'}.")
+        raise ConfigError(f"{name} is {shortened(value)}; expected {expected or f'an integer >= {least}'}.")
     return int(value)
 
 
@@ -74,6 +127,6 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ConfigError:
         An error that lists the known names and the closest one, to be raised by the caller.
     """
     names = sorted(known)
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name)[:100], names, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    return ConfigError(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(map(repr, names))}.")
+    return ConfigError(f"Unknown {kind} {shortened(name)}.{hint} Known: {', '.join(map(repr, names))}.")

@@ -37,7 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("l2o_env.windows", "l2o_env.lr_curve"),
     ("l2o_env.config",),
     ("l2o_env.optimizers",),
-    ("l2o_env.extras",),
+    ("l2o_env.extras", "l2o_env.safe_json", "l2o_env.safe_tensors"),
     ("l2o_env.errors", "l2o_env.atomic", "l2o_env.threads"),
 )
 """Rooms from the top down. A room may import itself and what stands below; rooms of one floor know nothing of each

@@ -13,13 +13,16 @@ from torch import Tensor
 
 from agents.algorithms.reinforce_config import PRESETS, ReinforceConfig
 from agents.asg.policy import N_SCALARS, AsgPolicy, Memory
-from agents.policy_files import reading_policy, write_policy
+from agents.options import override
+from agents.policy_files import reading_policy, require_shape, write_policy
 from agents.reinforce.advantages import advantages_of
 from agents.reinforce.population_learner import PopulationLearner, Segment
+from l2o_env.action import N_FACTORS
 from l2o_env.asg import ASG
 from l2o_env.config import EnvConfig, renamed
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integer, shortened
 from l2o_env.models.base import new_generator
+from l2o_env.safe_json import as_object
 
 MECHANISM = ("observation", "action", "windows", "optimizer", "clip_norm", "lr_curve", "base_lr")
 """Settings of the environment that give the policy's observations and actions their meaning."""
@@ -156,20 +159,25 @@ class AsgAgent(PopulationLearner):
             ConfigError: If the folder holds no policy, or a damaged one.
         """
         with reading_policy(folder) as (description, tensors):
+            n_layers = require_integer("n_layers", description["n_layers"])
+            require_shape(tensors, f"heads.{n_layers - 1}.bias", N_FACTORS)
+            if not isinstance(description["memoryless"], bool):
+                raise ValueError(f"memoryless is {shortened(description['memoryless'])}")
             agent = cls(
                 EnvConfig(**ASG),
-                config=ReinforceConfig(**description["config"]),
-                n_layers=description["n_layers"],
+                config=override(PRESETS["asg"], as_object(description["config"])),
+                n_layers=n_layers,
                 name=description["name"],
                 memoryless=description["memoryless"],
             )
             # As they are in the file, which may lack settings that are younger than it.
-            settings = renamed(description["settings"])
+            settings = renamed(as_object(description["settings"]))
             if not settings.keys() <= {*ASG, *RECIPE}:  # such as pairs, which can name code that is run
                 raise ConfigError(
                     f"The policy in {folder} sets more of the environment than ASG's may: {', '.join((*ASG, *RECIPE))}."
                 )
             agent.config_overrides = {**ASG, **settings}
+            EnvConfig.from_saved(agent.config_overrides)  # says what cannot work
             agent.policy.load_state_dict(tensors)
-            agent.episodes = description["episodes"]
+            agent.episodes = require_integer("episodes", description["episodes"], 0)
         return agent

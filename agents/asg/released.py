@@ -28,11 +28,13 @@ from torch import Tensor
 
 from agents.asg.policy import HIDDEN, N_SCALARS
 from l2o_env.action import N_FACTORS
-from l2o_env.errors import ConfigError
-from l2o_env.models.adapted.weights import read_tensors
+from l2o_env.errors import ConfigError, shortened
+from l2o_env.models.adapted.weights import plain_tensors, read_tensors
 
 CONTAINERS = ("state_dict", "model", "policy", "actor_critic", "net")
 """Keys under which a file may hold the state dict."""
+
+_NESTED, _SHOWN = 8, 6
 
 _LSTM_PART = re.compile(r"^(?P<prefix>.*?)[._]?(?P<part>(?:weight|bias)_[ih]h)(?:_l0)?$")
 _LINEAR_PART = re.compile(r"^(?P<prefix>.*?)[._]?(?P<part>weight|bias)$")
@@ -95,14 +97,18 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise ConfigError(f"There is no file {file}; give the checkpoint of a released policy.")
     content = read_tensors(file)
-    while isinstance(content, Mapping):
-        inner = [content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping)]
+    for _ in range(_NESTED):  # no more, because a file can hold itself
+        inner = (
+            [content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping)]
+            if isinstance(content, Mapping)
+            else []
+        )
         if not inner:
             break
         content = inner[0]
     if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
         raise ConfigError(f"{file} holds no state dict, neither at its top nor under {', '.join(CONTAINERS)}.")
-    return {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
+    return plain_tensors(content, file)
 
 
 def convert(state: Mapping[str, Tensor]) -> Converted:
@@ -120,7 +126,8 @@ def convert(state: Mapping[str, Tensor]) -> Converted:
     unmatched += [f"{name}.{part}" for name, parts in lstms.items() if name not in whole_lstms for part in parts]
     unmatched += [f"{name}.{part}" for name, parts in heads.items() if name not in whole_heads for part in parts]
     if unmatched or len(whole_lstms) != N_SCALARS or not whole_heads:
-        names = ", ".join(f"{name} {tuple(state[name].shape)}" if name in state else name for name in unmatched)
+        names = ", ".join(_described(state, name) for name in unmatched[:_SHOWN])
+        names += ", …" if len(unmatched) > _SHOWN else ""
         raise ConfigError(
             f"This is not ASG's policy: found {len(whole_lstms)} of {N_SCALARS} LSTMs (input 1, {HIDDEN} units) and "
             f"{len(whole_heads)} heads (101 to {N_FACTORS}). Not matched: {names or 'nothing'}."
@@ -135,6 +142,10 @@ def convert(state: Mapping[str, Tensor]) -> Converted:
     return Converted(tensors, left_out, ordered, lstms_by, numbered, heads_by)
 
 
+def _described(state: Mapping[str, Tensor], name: str) -> str:
+    return f"{name[:60]} {shortened(tuple(state[name].shape), 30)}" if name in state else name[:60]
+
+
 def _sort(state: Mapping[str, Tensor]) -> tuple[Parts, Parts, list[str], list[str]]:
     """LSTMs and heads by prefix, names of the value head, and names of what is neither."""
     lstms: Parts = {}
@@ -143,7 +154,9 @@ def _sort(state: Mapping[str, Tensor]) -> tuple[Parts, Parts, list[str], list[st
     for name, tensor in state.items():
         shape = tuple(tensor.shape)
         lstm, linear = _LSTM_PART.match(name), _LINEAR_PART.match(name)
-        if lstm and shape == _LSTM_SHAPES[lstm["part"]]:
+        if not tensor.is_floating_point():
+            unmatched.append(name)
+        elif lstm and shape == _LSTM_SHAPES[lstm["part"]]:
             lstms.setdefault(lstm["prefix"], {})[lstm["part"]] = tensor
         elif linear and shape == _HEAD_SHAPES[linear["part"]] and not (_VALUE.search(name) or _NO_HEAD.search(name)):
             heads.setdefault(linear["prefix"], {})[linear["part"]] = tensor

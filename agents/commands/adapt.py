@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +18,7 @@ from agents.commands.console import Reporter
 from agents.commands.initialisations import INITIALISATIONS, fine_tuned, read_network
 from agents.commands.paper_rows import BY_KEY
 from agents.commands.paper_table import TableArgs, prepare_rows
-from agents.options import override, parse_assignments
+from agents.options import override, parse_assignments, typed
 from l2o_env import pairs as pair_registry
 from l2o_env.adaptation import (
     METHODS,
@@ -34,7 +33,7 @@ from l2o_env.adaptation import (
 )
 from l2o_env.adaptation.weights import weights_of
 from l2o_env.config import EnvConfig, resolve_device
-from l2o_env.errors import ConfigError, require_integer, unknown_name
+from l2o_env.errors import ConfigError, reading, require_integer, shortened, unknown_name
 from l2o_env.evaluation.rollout import episode_seeds
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.pairs.pair import Pair
@@ -42,6 +41,7 @@ from l2o_env.pairs.spec import runs_code
 from l2o_env.results.decimals import decimal
 from l2o_env.results.event_log import TensorBoardLog
 from l2o_env.results.run_folder import CONFIG_FILE, EVENTS, RunFolder
+from l2o_env.safe_json import read_object
 
 CHECKPOINT, ROUNDS = "checkpoint.safetensors", "rounds.csv"
 ADAPTED = "adapted-{}.safetensors"
@@ -142,18 +142,17 @@ def _saved(args: AdaptArgs) -> AdaptArgs:
     assert args.resume is not None
     path = args.resume.expanduser() / CONFIG_FILE
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        known = {field.name for field in fields(AdaptArgs)}
-        saved = {key: tuple(value) if key == "hp" else value for key, value in saved.items() if key in known}
-        found = replace(AdaptArgs(**saved), out=None, resume=args.resume.expanduser())
+        saved = read_object(path, "start anew.")
     except FileNotFoundError as error:
         raise ConfigError(f"{args.resume} is no run of l2o adapt: there is no {CONFIG_FILE}.") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} is damaged ({error}); start anew.") from error
+    with reading(path, "start anew."):
+        known = {field.name for field in fields(AdaptArgs)} - {"out", "resume"}
+        options = typed(AdaptArgs, {key: value for key, value in saved.items() if key in known}, "option")
+        found = AdaptArgs(**options, resume=args.resume.expanduser())
     if runs_code(found.pair) and found.pair != args.pair:  # the folder may be anybody's
         raise ConfigError(
-            f"The run was started on the pair {found.pair[:200]!r}, which may run code. If you trust it, name it "
-            f"again: l2o adapt PAIR --resume {args.resume}."
+            f"The run was started on the pair {shortened(found.pair, 200)}, which may run code. If you trust it, name "
+            f"it again: l2o adapt PAIR --resume {args.resume}."
         )
     found.config()
     return found

@@ -17,6 +17,7 @@ from l2o_env.pairs.splits import images_of
 from l2o_env.results.adaptation_plots import MAX_CLASSES, PER_CLASS, plot_label_maps, plot_pseudo_labels, plot_rounds
 from l2o_env.results.page import Figure, Section, render_page
 from l2o_env.results.run_folder import CONFIG_FILE, PAGE, RunFolder
+from l2o_env.safe_json import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,7 @@ def write_page(
         Section("Result", [oracle_note], lines),
         Section("Rounds", ["labelled: share of target images (pixels) with a pseudo label."], rounds, [curves]),
         *_examples(folder, last, pair, oracle),
-        Section("Settings", source=json.dumps(json.loads((folder.path / CONFIG_FILE).read_text()), indent=2)),
+        Section("Settings", source=json.dumps(read_json(folder.path / CONFIG_FILE, "start anew."), indent=2)),
     ]
     subtitle = f"{method} on {pair.name}"
     folder.write_text(PAGE, render_page(f"l2o-env: {folder.path.resolve().name}", subtitle, sections))

@@ -17,16 +17,17 @@ from agents.opponents import SEARCHES, TUNED, default_opponents
 from agents.opponents.files import load as load_schedule
 from agents.opponents.rate_setter import RateSetter
 from agents.options import environment_settings
-from agents.policy_folders import POLICY_FOLDERS, policy_folder, trained_on
+from agents.policy_folders import MEND, POLICY_FOLDERS, policy_folder, trained_on
 from l2o_env import pairs as pair_registry
 from l2o_env.action import ACTION_SETTINGS, action_settings
 from l2o_env.atomic import atomic_path
 from l2o_env.config import EnvConfig, resolve_device
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, reading, unknown_name
 from l2o_env.evaluation.contestant import Contestant, Mode, SelectionRule, folder_digest
 from l2o_env.evaluation.resumable import pair_digest
 from l2o_env.evaluation.rollout import Progress
 from l2o_env.results.run_folder import CHECKPOINTS, CONFIG_FILE
+from l2o_env.safe_json import as_object, read_object
 from l2o_env.training.policies import shipped
 
 FREE_SETTINGS = (
@@ -89,13 +90,12 @@ def find_policy(argument: str) -> TrainedPolicy:
 
 
 def _environment(path: Path) -> EnvConfig:
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))["environment"]
-        return EnvConfig.from_saved(settings)
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, ConfigError):
+    settings = read_object(path, MEND)
+    with reading(path, MEND):
+        try:
+            return EnvConfig.from_saved(as_object(settings["environment"]))
+        except ConfigError as error:
             raise ConfigError(f"The settings in {path} are not those of this version: {error}") from error
-        raise ConfigError(f"{path} is damaged ({error!r}); copy it again, or train anew.") from error
 
 
 def given_settings(env: Sequence[str], device: str, **options: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from agents.commands.interrupts import INTERRUPTED, deferred_interrupt
 from agents.opponents import default_opponents
 from agents.opponents.defaults import OPPONENTS
 from agents.options import EnvAssignments, environment_settings
-from agents.policy_folders import read_json
+from agents.policy_folders import MEND
 from l2o_env import pairs as pair_registry
 from l2o_env.action import ACTION_SETTINGS
 from l2o_env.config import EnvConfig, resolve_device
@@ -30,6 +30,7 @@ from l2o_env.results.decimals import decimal
 from l2o_env.results.event_log import LayerLog, TensorBoardLog
 from l2o_env.results.record import read_recording, recording
 from l2o_env.results.run_folder import CHECKPOINT, CONFIG_FILE, EVENTS, RECORDING, RESULTS_JSON, RunFolder
+from l2o_env.safe_json import read_object
 from l2o_env.training.clock import WINDOWS
 from l2o_env.training.fine_tuning import FineTuning
 from l2o_env.training.player import settings_of
@@ -151,7 +152,7 @@ def _folder(out: Path | None, settings: dict[str, Any]) -> RunFolder:
     """
     path = None if out is None else out.expanduser()
     if path is not None and (path / CONFIG_FILE).is_file():
-        before, now = read_json(path / CONFIG_FILE), RunFolder.as_json(settings)
+        before, now = read_object(path / CONFIG_FILE, MEND), RunFolder.as_json(settings)
         different = sorted(key for key in now if before.get(key) != now[key])
         if different:
             raise ConfigError(

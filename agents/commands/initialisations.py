@@ -6,16 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
 from l2o_env.adaptation.weights import load_weights
 from l2o_env.config import EnvConfig
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, brief, reading
 from l2o_env.evaluation.agent import AgentLike, completed
 from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, run_episodes
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.pairs.pair import Pair
+from l2o_env.safe_tensors import read_safetensors, require_finite
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 INITIALISATIONS = {
@@ -62,14 +60,13 @@ def read_network(path: Path, pair: Pair) -> Optimizee:
         ConfigError: If it cannot be read, or is of another network.
     """
     model = pair.make_model(new_generator(0))
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(f"{path} cannot be read as safetensors: {error}.") from error
+    with reading(path, "give a safetensors file of a network's weights."):
+        weights, _ = read_safetensors(path)
+        require_finite(weights)
     try:
         load_weights(model, weights)
     except ValueError as error:
         raise ConfigError(
-            f"{path} holds the weights of another network than that of {pair.name!r}: {error}."
+            f"{path} holds the weights of another network than that of {pair.name!r}: {brief(str(error))}."
         ) from error
     return model.eval()

@@ -14,7 +14,6 @@ from tyro.conf import Positional, arg
 
 from agents.commands.console import Reporter
 from agents.commands.plot import CAPTIONS, Pictures, plot_run
-from l2o_env.errors import ConfigError
 from l2o_env.evaluation.intervals import SUMMARISED, plus_minus, summarise
 from l2o_env.evaluation.report import each_pair, in_order, overall
 from l2o_env.evaluation.results_view import ResultsView
@@ -29,6 +28,7 @@ from l2o_env.results.run_folder import (
     RESULTS_TABLE,
     RunFolder,
 )
+from l2o_env.safe_json import read_json
 
 EVALUATION_CAPTIONS = {
     "transfer_real_accuracy": "Who transfers where: accuracy on real images of each policy (row, with what it was "
@@ -203,8 +203,5 @@ def _settings(run: Path) -> Iterator[Section]:
     for name in (EVALUATION_FILE, CONFIG_FILE):
         path = run / name
         if path.is_file():
-            try:
-                text = json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=2, ensure_ascii=False)
-            except ValueError as error:
-                raise ConfigError(f"{path} is damaged ({error}); copy it again.") from error
+            text = json.dumps(read_json(path, "copy it again."), indent=2, ensure_ascii=False)
             yield Section(f"Settings ({name})", source=text)

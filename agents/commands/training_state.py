@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from agents.commands.train_options import Plan, TrainArgs
-from agents.policy_folders import read_json
-from l2o_env.errors import ConfigError
+from agents.options import typed
+from agents.policy_folders import MEND
+from l2o_env.errors import ConfigError, reading, shortened
 from l2o_env.inner.window import Measurements, Start
 from l2o_env.pairs.spec import runs_code
 from l2o_env.results.run_folder import CONFIG_FILE, RESULTS_JSON, STATES, RunFolder
 from l2o_env.results.state_file import read_state, write_state
+from l2o_env.safe_json import as_object, read_object
 
 KEPT = 2
 """States that are kept: if the last is damaged, the one before is good."""
@@ -105,20 +107,18 @@ def resumed_plan(args: TrainArgs) -> tuple[Plan, RunFolder]:
     folder = RunFolder(args.resume.expanduser())
     if not (folder.path / CONFIG_FILE).is_file():
         raise ConfigError(f"{folder.path} holds no training that was cut off: there is no {CONFIG_FILE}.")
-    config = read_json(folder.path / CONFIG_FILE)
+    config = read_object(folder.path / CONFIG_FILE, MEND)
     if _status(folder) == "finished":
         folder.claim()  # a kill may have come just before the end
         folder.remove_remains()
         shutil.rmtree(folder.path / STATES, ignore_errors=True)
         folder.release()
         raise ConfigError(f"The training in {folder.path} has finished; there is nothing to go on with.")
-    try:
-        saved = _arguments(config["arguments"])
+    with reading(folder.path / CONFIG_FILE, "train anew."):
+        saved = _arguments(as_object(config["arguments"]))
         named = (*config["environment"]["pairs"], *config["eval_pairs"])
         _refuse_code((*named, *(saved.pairs or ()), *(saved.eval_pairs or ())), args)
         plan = replace(saved, save_every=args.save_every).plan()
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{folder.path / CONFIG_FILE} is damaged ({error!r}); train anew.") from error
     told = json.loads(json.dumps(plan.description(), default=str))
     for key in ("environment", "algorithm", "episodes", "eval_pairs", "eval_seeds", "tuned", "tuning_episodes"):
         if told[key] != config.get(key):
@@ -137,16 +137,16 @@ def _default(field: Any) -> Any:
 
 def _status(folder: RunFolder) -> str | None:
     path = folder.path / RESULTS_JSON
-    return read_json(path).get("status") if path.is_file() else None
+    return read_object(path, MEND).get("status") if path.is_file() else None
 
 
 def _arguments(saved: dict[str, Any]) -> TrainArgs:
     """The command line that ``config.json`` keeps."""
-    values = {f.name: saved[f.name] for f in fields(TrainArgs) if f.name in saved}
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    for key in ("out", "hp_file", "resume"):
-        values[key] = None if values.get(key) is None else Path(values[key])
-    return TrainArgs(**values)
+    paths: dict[str, Any] = {
+        key: None if saved.get(key) is None else Path(saved[key]) for key in ("out", "hp_file", "resume")
+    }
+    known = {f.name for f in fields(TrainArgs)} - set(paths)
+    return TrainArgs(**typed(TrainArgs, {key: saved[key] for key in known & set(saved)}, "option"), **paths)
 
 
 def _refuse_code(names: Iterable[str], args: TrainArgs) -> None:
@@ -155,6 +155,6 @@ def _refuse_code(names: Iterable[str], args: TrainArgs) -> None:
     for name in names:
         if name not in confirmed and runs_code(name):
             raise ConfigError(
-                f"The run was started on the pair {name[:200]!r}, which may run code. If you trust it, name it again: "
-                f"--resume {args.resume} --pairs PAIR."
+                f"The run was started on the pair {shortened(name, 200)}, which may run code. If you trust it, name it "
+                f"again: --resume {args.resume} --pairs PAIR."
             )

@@ -14,15 +14,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.algorithms.reinforce_config import PRESETS, ReinforceConfig
-from agents.policy_files import check_features, observed_features, reading_policy, tensors_under, write_policy
+from agents.options import override
+from agents.policy_files import (
+    check_features,
+    observed_features,
+    reading_policy,
+    require_shape,
+    tensors_under,
+    write_policy,
+)
 from agents.reinforce.advantages import advantages_of
 from agents.reinforce.policy import LayerPolicy
 from agents.reinforce.population_learner import PopulationLearner, Segment
 from l2o_env.action import N_FACTORS, action_settings, check_action_settings
 from l2o_env.config import EnvConfig
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integer
 from l2o_env.models.base import new_generator
 from l2o_env.observation import split_layers
+from l2o_env.safe_json import as_object
 
 
 class State(NamedTuple):
@@ -268,15 +277,25 @@ class Reinforce(PopulationLearner):
         """
         with reading_policy(folder) as (description, tensors):
             check_features(folder, description)
+            config = override(ReinforceConfig(), as_object(description["config"]))
+            env_config = EnvConfig.from_saved(as_object(description["action"]))
+            n_heads = description["n_heads"]
+            if config.per_layer_heads:
+                require_integer("n_heads", n_heads)
+            n_outputs = N_FACTORS if env_config.action == "discrete" else 1
+            size, knots = config.hidden_size, config.n_knots
+            require_shape(tensors, "policy.cell.weight_hh_l0", 3 * size, size)
+            require_shape(tensors, "policy.table", 2 * knots + knots**2, n_outputs)
+            require_shape(tensors, "policy.heads", n_heads if config.per_layer_heads else 1, 2 * size, n_outputs)
             agent = cls(
-                EnvConfig.from_saved(description["action"]),
-                config=ReinforceConfig(**description["config"]),
-                n_layers=description["n_heads"],
+                env_config,
+                config=config,
+                n_layers=n_heads,
                 name=description["name"],
             )
             agent.policy.load_state_dict(tensors_under("policy.", tensors))
             agent.log_std.data.copy_(tensors["log_std"])
-            agent.episodes = description["episodes"]
+            agent.episodes = require_integer("episodes", description["episodes"], 0)
         return agent
 
 

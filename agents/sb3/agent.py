@@ -17,8 +17,15 @@ from stable_baselines3.common.vec_env import VecNormalize
 from agents.algorithms.registry import configure, find
 from agents.algorithms.sb3_config import MaskablePPOConfig, SB3Config
 from agents.base import Hooks, Learner
-from agents.policy_files import check_features, observed_features, reading_policy, tensors_under, write_policy
-from agents.sb3.build import build, new_policy
+from agents.policy_files import (
+    check_features,
+    observed_features,
+    reading_policy,
+    require_shape,
+    tensors_under,
+    write_policy,
+)
+from agents.sb3.build import build, new_policy, require_widths
 from agents.sb3.callback import RecordCallback
 from agents.sb3.describe import describe
 from agents.sb3.feature_statistics import FeatureStatistics
@@ -27,8 +34,9 @@ from agents.sb3.randomness import OwnRandomness
 from agents.sb3.vec_env import PopulationVecEnv
 from l2o_env.action import action_settings, check_action_settings
 from l2o_env.config import EnvConfig
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, require_integer, shortened
 from l2o_env.observation import N_FEATURES
+from l2o_env.safe_json import as_object
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 
@@ -264,18 +272,23 @@ class SB3Agent(Learner):
         """
         with reading_policy(folder) as (description, tensors):
             check_features(folder, description)
-            config = configure(description["algorithm"], description["config"])
-            assert isinstance(config, SB3Config)
+            config = configure(str(description["algorithm"]), as_object(description["config"]))
+            if not isinstance(config, SB3Config):
+                raise ValueError(f"{shortened(description['algorithm'])} is no algorithm of Stable-Baselines3")
+            n_layers = require_integer("n_layers", description["n_layers"])
+            for name in ("mean", "var"):
+                require_shape(tensors, f"normaliser.{name}", n_layers * N_FEATURES)
+            require_widths(tensors, config)
             agent = cls(
-                EnvConfig.from_saved(description["action"]),
+                EnvConfig.from_saved(as_object(description["action"])),
                 algorithm=description["algorithm"],
                 config=config,
-                n_layers=description["n_layers"],
+                n_layers=n_layers,
                 name=description["name"],
             )
             agent.policy.load_state_dict(tensors_under("policy.", tensors))
             for name in ("mean", "var"):
                 setattr(agent.statistics, name, tensors[f"normaliser.{name}"].numpy())
             agent.statistics.count = float(tensors["normaliser.count"])
-            agent.episodes = int(description["episodes"])
+            agent.episodes = require_integer("episodes", description["episodes"], 0)
         return agent

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +15,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
-from torch import nn
+from torch import Tensor, nn
 
 from agents.algorithms.registry import find
 from agents.algorithms.sb3_config import (
@@ -119,6 +122,29 @@ def new_policy(algorithm: str, config: SB3Config, env_config: EnvConfig, n_layer
     }
     bare = _Spaces(env_config, n_layers, find(algorithm).shared_factor)
     return build(algorithm, replace(config, **smallest), bare, n_steps=2).policy
+
+
+def require_widths(tensors: Mapping[str, Tensor], config: SB3Config) -> None:
+    """Checks that a saved policy has the layers that its settings name, before networks of such sizes are built.
+
+    Args:
+        tensors: Those of the policy.
+        config: Its settings.
+
+    Raises:
+        ValueError: If layers are not there.
+    """
+    shapes = Counter(tuple(tensor.shape) for tensor in tensors.values())
+    critics = getattr(config, "n_critics", 1)
+    needed = Counter((after, before) for before, after in pairwise(config.net_arch))
+    missing: list[tuple[int, ...]] = [shape for shape, n in needed.items() if critics * n > shapes[shape]]
+    sizes = {size for shape in shapes for size in shape}
+    width = getattr(config, "lstm_hidden_size", None)
+    missing += [] if width is None or shapes[4 * width, width] else [(4 * width, width)]
+    quantiles = (config.n_quantiles,) if isinstance(config, TQCConfig) else ()
+    missing += [(size,) for size in (*config.net_arch, *quantiles) if size not in sizes]
+    if missing or critics > len(tensors):
+        raise ValueError(f"there are too few tensors of the shape {missing[0] if missing else critics}")
 
 
 class _Spaces(VecEnv):

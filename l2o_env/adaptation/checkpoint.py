@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from l2o_env.adaptation.loop import Adaptation
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, reading
+from l2o_env.safe_json import as_object, parse_json
+from l2o_env.safe_tensors import read_safetensors
 
 _PROGRESS = "adaptation"
 
@@ -44,14 +45,12 @@ def read_checkpoint(path: Path, run: Adaptation) -> list[dict[str, Any]]:
         ConfigError: If there is none, it is damaged, or of another network or method.
     """
     try:
-        with safe_open(path, "pt") as file:
-            progress = json.loads(file.metadata()[_PROGRESS])
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dictionary
-        number, diverged, history = int(progress["round"]), bool(progress["diverged"]), list(progress["history"])
+        with reading(path, "start anew."):
+            state, metadata = read_safetensors(path)
+            progress = as_object(parse_json(metadata[_PROGRESS], exact=True))
+            number, diverged, history = int(progress["round"]), bool(progress["diverged"]), list(progress["history"])
     except FileNotFoundError as error:
         raise ConfigError(f"There is no checkpoint {path}: no round was finished. Start anew.") from error
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"The checkpoint {path} is damaged: {error}. Start anew.") from error
     device = next(run.model.parameters()).device
     run.load_state({key: torch.as_tensor(value).to(device) for key, value in state.items()})
     run.round, run.diverged = number, diverged

@@ -15,6 +15,8 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from l2o_env.atomic import atomic_path
+from l2o_env.errors import brief
+from l2o_env.safe_tensors import read_safetensors, require_finite
 
 CACHE_VARIABLE = "L2O_ENV_CACHE"
 TELL_SECONDS, WAIT_SECONDS = 10.0, 1800.0
@@ -125,17 +127,12 @@ def _read(path: Path, settings: Mapping[str, object], template: Mapping[str, Ten
         FileNotFoundError: If there is none.
         _DamagedError: If it cannot be read, or is not what ``template`` and its own checksum say.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
-    if not path.is_file():
-        raise FileNotFoundError(path)
     try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            # Copied, because safetensors maps the file: what is mended later must not change under us.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise _DamagedError(f"not a readable safetensors file: {error}") from error
+        tensors, metadata = read_safetensors(path)
+    except (SafetensorError, ValueError) as error:
+        raise _DamagedError(f"not a readable safetensors file: {brief(str(error), 200)}") from error
     if metadata.get("sha256") != checksum(tensors):
         raise _DamagedError("its checksum does not fit its content")
     if metadata.get("settings") != _as_json(settings):
@@ -143,6 +140,10 @@ def _read(path: Path, settings: Mapping[str, object], template: Mapping[str, Ten
     expected = {name: (tuple(t.shape), t.dtype) for name, t in template.items()}
     if {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()} != expected:
         raise _DamagedError("names, shapes or types of its tensors are not those of the network")
+    try:
+        require_finite(tensors)
+    except ValueError as error:
+        raise _DamagedError(str(error)) from error
     return tensors
 
 

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from l2o_env.atomic import atomic_path
-from l2o_env.errors import ConfigError, one_line
+from l2o_env.errors import ConfigError, brief, one_line
 from l2o_env.pairs.cache import checksum
+from l2o_env.safe_json import parse_json
+from l2o_env.safe_tensors import read_safetensors
 
 Kinds = Sequence[type]
 """Named tuples and dataclasses that a state may hold besides; nothing else is ever made of a file."""
@@ -56,18 +58,14 @@ def read_state(path: Path, kinds: Kinds = ()) -> Any:
     Raises:
         ConfigError: If the file is not there, or is not what was written.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        tensors, metadata = read_safetensors(path)
         tree = metadata["state"]
         if metadata["sha256"] != _digest(tree, tensors):
             raise ValueError("its checksum does not fit its content")
-        return _unpacked(json.loads(tree), tensors, {kind.__name__: kind for kind in kinds})
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ConfigError(f"The saved state {path} is damaged or missing ({one_line(error)[:200]}).") from error
+        return _unpacked(parse_json(tree, exact=True), tensors, {kind.__name__: kind for kind in kinds})
+    except Exception as error:  # a reader of what may be anything raises anything
+        raise ConfigError(f"The saved state {path} is damaged or missing ({brief(one_line(error), 200)}).") from error
 
 
 def _digest(tree: str, tensors: dict[str, Tensor]) -> str:

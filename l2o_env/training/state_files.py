@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from l2o_env.errors import ConfigError, one_line
+from l2o_env.errors import ConfigError, brief, one_line
 from l2o_env.inner.window import Measurements, Start
+from l2o_env.safe_json import parse_json
+from l2o_env.safe_tensors import read_safetensors
 
 _KINDS = {kind.__name__: kind for kind in (Start, Measurements)}
 """Own classes that states hold."""
@@ -38,11 +39,12 @@ def read_state(path: Path) -> Any:
         ConfigError: If the file is damaged, or none of these.
     """
     try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
-            return _unpacked(json.loads(file.metadata()["state"]), tensors)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"The checkpoint {path} cannot be read ({one_line(error)}); begin anew elsewhere.") from error
+        tensors, metadata = read_safetensors(path)
+        return _unpacked(parse_json(metadata["state"], exact=True), tensors)
+    except Exception as error:  # a reader of what may be anything raises anything
+        raise ConfigError(
+            f"The checkpoint {path} cannot be read ({brief(one_line(error), 200)}); begin anew elsewhere."
+        ) from error
 
 
 def _packed(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from l2o_env.errors import ConfigError, one_line
+from l2o_env.errors import ConfigError, one_line, reading, shortened
 from l2o_env.models.adapted.by_name import timm_for
 from l2o_env.models.adapted.network_config import NetworkConfig
+from l2o_env.safe_tensors import read_safetensors, require_finite, require_plain
 
-_SHOWN = 5
+_SHOWN, _SHOWN_CHARACTERS = 5, 60
 _log = logging.getLogger("l2o_env")
 
 
@@ -103,10 +105,27 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(state.get(key), Mapping):
             state = dict(state[key])
-    weights = {str(name).removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
+    weights = plain_tensors(state, path)
     if not weights:
         raise ConfigError(f"{path} holds no tensors; expected the state_dict of a network.")
     return weights
+
+
+def plain_tensors(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
+    """The tensors of a state dict by name, without a ``module.`` in front.
+
+    Args:
+        state: What was read.
+        path: From where.
+
+    Raises:
+        ConfigError: If one is sparse, quantised, larger than the file, or not finite.
+    """
+    found = {str(name).removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
+    with reading(path, "save the tensors alone, all of whose numbers are finite."):
+        require_plain(found, path.stat().st_size)
+        require_finite(found)
+    return found
 
 
 def read_tensors(path: Path) -> Any:
@@ -117,17 +136,18 @@ def read_tensors(path: Path) -> Any:
     """
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
+            return read_safetensors(path)[0]
+        _refuse_packed(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the pickle protocol; what cannot be read is an error
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged or foreign file makes of its reader
         # PyTorch's own text advises to execute what the file holds, so that only the type is taken from it.
         kind = re.search(r"GLOBAL (\S+)", str(error))
-        if kind is not None:
-            why = f"it holds a {kind[1]} beside tensors, and to load that may execute code"
+        if isinstance(error, ConfigError):
+            why = str(error)
+        elif kind is not None:
+            why = f"it holds a {kind[1][:100]} beside tensors, and to load that may execute code"
         elif "TorchScript" in str(error):
             why = "it is a TorchScript archive, which holds code"
         else:
@@ -136,6 +156,14 @@ def read_tensors(path: Path) -> Any:
             f"{path} cannot be read as weights: {why}. Save the tensors alone, as safetensors or by "
             "torch.save(network.state_dict(), path)."
         ) from error
+
+
+def _refuse_packed(path: Path) -> None:
+    """Raises ``ConfigError`` of an archive that holds more than its size: PyTorch packs nothing."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(each.file_size for each in archive.infolist()) > path.stat().st_size:
+                raise ConfigError("it is packed, which PyTorch does not do")
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
@@ -155,7 +183,7 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str)
         "missing": sorted(set(expected) - set(weights) - counters),
         "not of this network": sorted(set(weights) - set(expected)),
         "of another shape": [
-            f"{name} {tuple(weights[name].shape)} instead of {tuple(expected[name].shape)}"
+            f"{name} {shortened(tuple(weights[name].shape))} instead of {tuple(expected[name].shape)}"
             for name in expected
             if name in weights and weights[name].shape != expected[name].shape
         ],
@@ -168,4 +196,4 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str)
 
 
 def _shorten(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+    return ", ".join(name[:_SHOWN_CHARACTERS] for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

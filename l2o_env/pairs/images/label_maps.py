@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, reading, require_integer, unknown_name
 from l2o_env.pairs.augmentation import VOID
 from l2o_env.pairs.images.image_split import UnreadableError
+from l2o_env.safe_json import read_object
 
 _MAX_ID = 2**16 - 1
 
@@ -109,11 +109,14 @@ def label_map(name: str | Path) -> LabelMap:
     path = Path(name).expanduser()
     if path.suffix != ".json":
         raise unknown_name("label map", str(name), [*LABEL_MAPS, "FILE.json"])
+    expected = "expected JSON: label ids to class indices, or to null."
     try:
-        classes = {int(key): value for key, value in json.loads(path.read_text()).items()}
-        known = {key: int(value) for key, value in classes.items() if value is not None}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"The label map {path} cannot be read ({error}); expected JSON: label ids to class indices, or to null."
-        ) from error
+        found = read_object(path, expected)
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no label map {path}; {expected}") from error
+    with reading(path, expected):
+        classes = {int(key): value for key, value in found.items()}
+        known = {
+            key: require_integer(f"the class of {key}", value, 0) for key, value in classes.items() if value is not None
+        }
     return LabelMap(known, frozenset({VOID, *classes}) - set(known), f"label map {path}")

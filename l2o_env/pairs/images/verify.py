@@ -19,6 +19,7 @@ from l2o_env.pairs.announce import announced
 from l2o_env.pairs.cache import cache_folder
 from l2o_env.pairs.images.image_split import UnreadableError
 from l2o_env.pairs.images.listing import Listing, OnError
+from l2o_env.safe_json import read_json
 
 FORMAT = 1
 """Part of the key of what is kept. Raise it whenever files are accepted that were not before, or the other way round.
@@ -26,6 +27,7 @@ FORMAT = 1
 MANY = 5000
 """So many images take a while, so that something is said."""
 _SHOWN = 5
+_MAX_VERDICT = 64 * 2**20
 _log = logging.getLogger("l2o_env")
 
 
@@ -84,10 +86,10 @@ def _verdict_path(listing: Listing) -> Path:
 def _read_verdict(path: Path) -> list[int] | None:
     """Indices of images; None if nothing is kept, or it is damaged."""
     try:
-        indices = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        indices = read_json(path, "it is made anew.", most=_MAX_VERDICT)
+    except (OSError, ConfigError):
         return None
-    return indices if isinstance(indices, list) and all(isinstance(i, int) for i in indices) else None
+    return indices if isinstance(indices, list) and all(type(i) is int for i in indices) else None
 
 
 def _decoded(listing: Listing, indices: Sequence[int]) -> dict[int, ConfigError]:

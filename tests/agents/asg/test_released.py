@@ -162,3 +162,16 @@ def test_files_that_would_execute_something_are_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, file)
     with pytest.raises(ConfigError, match="holds no state dict"):
         read_state_dict(file)
+
+
+def test_a_file_that_holds_itself_ends(tmp_path: Path) -> None:
+    content: dict[str, Any] = {"weight": torch.ones(2)}
+    content["model"] = content
+    torch.save(content, tmp_path / "w.pt")
+    assert list(read_state_dict(tmp_path / "w.pt")) == ["weight"]
+
+
+def test_long_lists_of_what_does_not_match_are_cut() -> None:
+    with pytest.raises(ConfigError, match=r"This is not ASG's policy.*, …\.$") as error:
+        convert({f"{'x' * 500}.{k}": torch.ones(1, 2, 3) for k in range(1000)})
+    assert len(str(error.value)) < 700

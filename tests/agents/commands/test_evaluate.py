@@ -215,6 +215,7 @@ def test_bad_input_is_told_in_one_line_before_anything_runs(tmp_path: Path, caps
     longer = run_folder(tmp_path / "l", replace(CONFIG, budget=6))
     features, action = run_folder(tmp_path / "f"), run_folder(tmp_path / "r")
     description = json.loads((features / "policy" / "policy.json").read_text())
+    del description["sha256"]
     (features / "policy" / "policy.json").write_text(json.dumps({**description, "features": ["a"]}))
     relative = asdict(replace(CONFIG, action="relative"))
     (action / "config.json").write_text(json.dumps({"environment": relative}))

@@ -51,8 +51,14 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for text, message in (
         ("{", "is damaged"),
         ('{"agent": "Scedule"}', "Did you mean 'Schedule'"),
-        ('{"agent": "Schedule", "speed": 1}', "does not describe a Schedule"),
+        ('{"agent": "Schedule", "speed": 1}', "does not describe a Schedule: Unknown setting 'speed'"),
+        ('{"agent": "Schedule", "rate": 1}', "there is no 'name'"),
+        ('{"agent": "Schedule", "name": "s", "rate": [1]}', r"Schedule: rate is \[1\]; expected a number"),
+        ('{"agent": "PerLayer", "name": "s", "rates": [-1]}', "Schedule|PerLayer: rates"),
+        ('{"agent": ["Schedule"]}', "Unknown schedule"),
+        ('{"agent": "RandomRates", "name": "%s"}' % ("x" * 10**6), "its name is"),
     ):
         (tmp_path / "schedule.json").write_text(text)
-        with pytest.raises(ConfigError, match=message):
+        with pytest.raises(ConfigError, match=message) as error:
             load(tmp_path)
+        assert len(str(error.value)) < 500

@@ -135,6 +135,7 @@ def test_a_policy_that_was_saved_with_more_settings_is_judged_by_those_that_matt
     agent = Reinforce(CONFIG, seed=1)
     agent.save(tmp_path)
     description = json.loads((tmp_path / "policy.json").read_text())
+    del description["sha256"]
     optimizer = {"optimizer": "sgd", "beta2": None, "weight_decay": 5e-4}
     assert description["action"] == {"action": "log", **optimizer, "lr_min": 1e-4, "lr_max": 0.3}
     for key in optimizer:  # of which files once did not tell
@@ -202,3 +203,49 @@ def test_it_learns_a_weight_that_pays(make_vec: Callable[..., Syn2RealVectorEnv]
         agent.update(Segment(None, [observations], [actions], [np.ones(16, np.bool_)], [rewards]))
     learned, _ = agent.act(observations, None, deterministic=True)
     assert learned[:, -1].min() > 0.3
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"config": {"hidden_size": 10**9}}, r"'policy\.cell\.weight_hh_l0' is \(96, 32\), and its description says"),
+        ({"config": {"n_knots": 10**6}}, r"'policy\.table' is"),
+        ({"n_heads": 10**9, "config": {"per_layer_heads": True}}, r"'policy\.heads' is"),
+        ({"config": {"hidden_size": 2**200}}, "it holds the number"),
+        ({"config": {"learning_rate": [1]}}, r"learning_rate is \[1\]; expected a number"),
+        ({"config": [1]}, "it holds no JSON object"),
+        ({"name": "x" * 10**6}, "its name is"),
+        ({"episodes": -1}, "episodes is -1"),
+        ({"action": {"action": ["log"]}}, "Unknown action form"),
+    ],
+)
+def test_sizes_are_checked_before_anything_is_built(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+    Reinforce(EnvConfig(pairs=("tiny",))).save(tmp_path)
+    description = json.loads((tmp_path / "policy.json").read_text())
+    del description["sha256"]
+    (tmp_path / "policy.json").write_text(json.dumps({**description, **change}))
+    with pytest.raises(ConfigError, match=told) as error:
+        Reinforce.load(tmp_path)
+    assert len(str(error.value)) < 500
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    agent = Reinforce(EnvConfig(pairs=("tiny",)))
+    agent.policy.normaliser.var[0] = float("nan")
+    agent.save(tmp_path)
+    with pytest.raises(ConfigError, match=r"1 of \d+ numbers of 'policy\.normaliser\.var' are NaN or infinite"):
+        Reinforce.load(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["policy.json", "policy.safetensors"])
+def test_a_flipped_bit_is_seen(tmp_path: Path, file: str) -> None:
+    Reinforce(EnvConfig(pairs=("tiny",))).save(tmp_path)
+    content = bytearray((tmp_path / file).read_bytes())
+    for k in range(9, len(content), len(content) // 20):
+        flipped = content.copy()
+        flipped[k] ^= 1
+        (tmp_path / file).write_bytes(flipped)
+        with pytest.raises(ConfigError):
+            Reinforce.load(tmp_path)
+    (tmp_path / file).write_bytes(content)
+    Reinforce.load(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -45,6 +46,36 @@ def test_files_of_more_or_less_than_tensors_are_refused(tmp_path: Path, content:
     with pytest.raises(ConfigError, match=told) as caught:
         read_weights(file)
     assert "\x1b" not in str(caught.value) and "weights_only" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("fc.weight", lambda w: w.fill_(float("nan")), r"numbers of 'fc\.weight' are NaN or infinite"),
+        ("bn.running_var", lambda w: w.fill_(float("inf")), r"numbers of 'bn\.running_var' are NaN or infinite"),
+        ("fc.weight", lambda w: w.to_sparse(), r"'fc\.weight' is sparse"),
+        ("fc.weight", lambda w: torch.ones(1, 1).expand(10**5, 10**5), "more than the file has numbers"),
+    ],
+)
+def test_weights_that_nothing_can_be_computed_with_are_named(tmp_path: Path, name: str, change: Any, told: str) -> None:
+    state = {"fc.weight": torch.ones(4, 4), "bn.running_var": torch.ones(4)}
+    torch.save({**state, name: change(state[name])}, tmp_path / "w.pth")
+    with pytest.raises(ConfigError, match=told) as caught:
+        read_weights(tmp_path / "w.pth")
+    assert len(str(caught.value)) < 500
+
+
+def test_a_packed_archive_is_refused(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(10**6)}, tmp_path / "w.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "w.pth") as plain,
+        zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    assert (tmp_path / "packed.pth").stat().st_size < 10**5
+    with pytest.raises(ConfigError, match="it is packed, which PyTorch does not do"):
+        read_weights(tmp_path / "packed.pth")
 
 
 def test_without_network_the_error_says_which_file_to_put_where(
