@@ -42,6 +42,7 @@ COMMANDS: dict[str, Command] = {
     "import-asg": Command("import_asg", "ImportAsgArgs", "import_asg", "converts a checkpoint of the released ASG"),
     "table": Command("table", "paper_table:TableArgs", "table_command", "runs the rows of the paper's analysis"),
     "adapt": Command("adapt", "AdaptArgs", "adapt_command", "adapts a network to real images without labels"),
+    "data": Command("data", "DataArgs", "data", "puts a data set together from packages of free images"),
     "attention": Command("attention", "AttentionArgs", "attention_command", "shows where networks look, by Grad-CAM"),
 }
 """By name."""

@@ -46,6 +46,7 @@ other. A file belongs to the room of the longest name that its own begins with."
 INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "l2o_env.pairs": (
         ("l2o_env.pairs.named",),
+        ("l2o_env.pairs.photos",),
         ("l2o_env.pairs.rendered", "l2o_env.pairs.from_files"),
         ("l2o_env.pairs.registry", "l2o_env.pairs.proxies"),
         ("l2o_env.pairs.pair",),

@@ -24,6 +24,7 @@ FAMILY: dict[str, FamilySplit | None] = {
 
 MODULES: dict[str, str] = {
     **dict.fromkeys(FAMILY, "l2o_env.pairs.rendered.glyph_family"),
+    "clipart-photos": "l2o_env.pairs.photos.clipart_photos",
     "folders": "l2o_env.pairs.from_files.folders",
     "torchvision": "l2o_env.pairs.from_files.torchvision_sets",
     "digits": "l2o_env.pairs.rendered.digits",

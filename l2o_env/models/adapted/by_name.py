@@ -14,8 +14,11 @@ from torch import Tensor, nn
 
 from l2o_env.errors import ConfigError, one_line, unknown_name
 from l2o_env.extras import MissingExtraError, require
+from l2o_env.models.adapted.efficientnet_lite import EfficientNetLite0
 from l2o_env.models.adapted.file_modules import load_file
 
+OWN: dict[str, type[EfficientNetLite0]] = {"efficientnet_lite0": EfficientNetLite0}
+"""Networks of this package, whose weights come as packages of extras."""
 _AUXILIARY = {
     "GoogLeNet": ("aux1", "aux2"),
     "Inception3": ("AuxLogits",),
@@ -47,9 +50,11 @@ def builder(backbone: str | Callable[[], nn.Module]) -> Callable[..., nn.Module]
         return partial(_seeded, partial(_call, backbone, getattr(backbone, "__qualname__", repr(backbone))))
     if not is_name(backbone):
         return partial(_seeded, partial(_call, load_object(backbone), backbone))
+    if backbone in OWN:
+        return partial(_seeded, OWN[backbone])
     from torchvision import models
 
-    names = models.list_models(module=models)
+    names = [*models.list_models(module=models), *OWN]
     if backbone not in names:
         return partial(_seeded, partial(timm_for(backbone, names).create_model, backbone))
     return partial(_seeded, partial(models.get_model, backbone, weights=None, **_ARGUMENTS.get(backbone, {})))

@@ -16,6 +16,8 @@ from l2o_env.errors import ConfigError
 from l2o_env.models.adapted.groups import HEAD, Groups, named_groups
 from l2o_env.models.base import Optimizee
 
+FCN8S = "fcn8s"
+"""How settings call it."""
 CHANNELS = (64, 128, 256, 512, 512)
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 FC = 4096

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.models.adapted.by_name import is_name, local_seed
-from l2o_env.models.adapted.fcn8s import FCN8s, FCN8sClassifier, FCN8sProxy, from_vgg
+from l2o_env.models.adapted.fcn8s import FCN8S, FCN8s, FCN8sClassifier, FCN8sProxy, from_vgg
 from l2o_env.models.adapted.feature_layers import feature_layer_of
 from l2o_env.models.adapted.groups import Groups, choose_groups
 from l2o_env.models.adapted.network_config import NetworkConfig
@@ -21,7 +21,6 @@ from l2o_env.models.adapted.segmentation import DenseProxy, SegmentationNet
 from l2o_env.models.adapted.weights import load_weights, weights_of
 from l2o_env.models.base import Optimizee
 
-FCN8S = "fcn8s"
 _HEADS = ("fc.", "classifier.")
 
 

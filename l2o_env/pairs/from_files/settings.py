@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import nn
 
 from l2o_env.errors import ConfigError, require_integers
 from l2o_env.models.adapted.network_config import NetworkConfig
+from l2o_env.models.adapted.normalisation import Normalisation, normalisation_of
 from l2o_env.pairs.augmentation import Augmentation
 from l2o_env.pairs.images.listing import OnError
 
@@ -40,6 +42,10 @@ class ImageSettings:
         brightness: Largest random change of brightness, as a share; likewise the next two.
         contrast: Of contrast.
         saturation: Of saturation.
+        mean: Subtracted from RGB in [0, 1]; empty: what the published weights of a network known by name expect, and
+            ImageNet's for any other: a network that was trained on [0, 1] wants ``(0,0,0)`` and ``(1,1,1)``, one that
+            was trained on [-1, 1] wants 0.5 everywhere.
+        std: Divides the difference; likewise.
         n_validation: Synthetic images that are held out for V; by a stratified split that never divides what belongs
             together.
         seed: Determines the split.
@@ -66,6 +72,8 @@ class ImageSettings:
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     n_validation: int = 500
     seed: int = 0
     proxy_test: str | Path | None = None
@@ -89,9 +97,21 @@ class ImageSettings:
                 f"weights is {str(self.weights)!r} and proxy_data {self.proxy_data!r}; a proxy is trained with "
                 "weights=train and proxy_data=FOLDER, and neither goes without the other."
             )
+        self._set_normalisation()
         settings = (self.head, self.groups, self.batchnorm, self.feature_layer)
         object.__setattr__(self, "network", NetworkConfig(self.backbone, self.weights, *settings))
         self.augmentation()
+
+    def _set_normalisation(self) -> None:
+        if bool(self.mean) != bool(self.std):
+            raise ConfigError("mean and std go together; give both, or neither.")
+        known = normalisation_of(self.backbone) if not self.mean else Normalisation(self.mean, self.std)
+        for key, least in (("mean", -math.inf), ("std", 0.0)):
+            value = getattr(known, key)
+            numbers = value if isinstance(value, tuple | list) else ()
+            if len(numbers) != 3 or not all(isinstance(x, int | float) and least < x < math.inf for x in numbers):
+                raise ConfigError(f"{key} is {value!r}; expected three {'positive ' * (key == 'std')}numbers.")
+            object.__setattr__(self, key, tuple(float(x) for x in numbers))
 
     @property
     def cache_bytes(self) -> int:

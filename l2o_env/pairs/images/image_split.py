@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from l2o_env.errors import ConfigError, require_integers
+from l2o_env.models.adapted.normalisation import IMAGENET
 from l2o_env.models.losses import IGNORED
 from l2o_env.pairs.augmentation import VOID, Augmentation, Draws, crop, mirrored, recolour
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN, IMAGENET_STD = IMAGENET
 
 
 class UnreadableError(ConfigError):
@@ -100,8 +101,8 @@ class ImageSplit:
     labels: Tensor | None
     size: Size = field(default_factory=Size)
     augmentation: Augmentation = field(default_factory=Augmentation)
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     cache_bytes: int = 4 * 2**30
     name: str = "images"
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from l2o_env.pairs.images.image_split import Samples
 from l2o_env.pairs.images.listing import Listing
 
 
@@ -54,6 +55,15 @@ class Pixels:
 
 
 Labelled = Listing | Pixels
+
+
+class OneClassEach(Samples, Protocol):
+    """A map-style source whose labels are known without decoding: those two, or one that is drawn."""
+
+    @property
+    def labels(self) -> Any:
+        """The class of each image ``(n,)``."""
+        ...
 
 
 def in_order(images: Labelled, classes: tuple[str, ...]) -> Labelled:
