@@ -251,7 +251,7 @@ def _no_mask(root: Path) -> None:
         (None, {}, r"There are no images .*images/\*\.png; give the folder that the archive unpacks to"),
         (_large_id, {"source_list": "no.txt"}, r"There is no list .*no\.txt"),
         (_large_id, {"source_labels": "ides"}, r"Unknown label map 'ides'\. Did you mean 'ids'"),
-        (_large_id, {"source_labels": "map.json"}, r"The label map map\.json cannot be read"),
+        (_large_id, {"source_labels": "map.json"}, r"There is no label map map\.json"),
         (_large_id, {"target": "x"}, "target: there is no folder x"),
         (_large_id, {"target_layout": "kitti", "target": "/"}, "Unknown target_layout 'kitti'"),
         (_large_id, {"scales": (0.5, -1)}, "expected at least one factor above 0"),
