@@ -106,6 +106,15 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         """Names of the layer groups, from the input to the head."""
         return self.episodes.layout.group_names
 
+    @property
+    def pair_names(self) -> tuple[str, ...]:
+        """Name of the pair of each optimizee, ``config.pairs[info["pair"][i]]``.
+
+        Raises:
+            ResetNeeded: If no episode was started yet.
+        """
+        return self.episodes.pair_names
+
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
@@ -190,7 +199,8 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         if self.render_mode == "rgb_array":
             for i in range(self.num_envs):
                 if resting is None or not resting[i]:
-                    self._history[i].append({key: value[i] for key, value in result.infos.items()})
+                    row = {key: value[i] for key, value in result.infos.items()}
+                    self._history[i].append({**row, "pair": self.pair_names[i]})
         return result
 
     def _info(self, result: StepResult, present: NDArray[np.bool_]) -> dict[str, Any]:
