@@ -134,6 +134,13 @@ class ASGVectorEnv(Syn2RealVectorEnv):
         *,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
+        max_episode_steps: int | None = None,
         **config: Any,
     ) -> None:
-        super().__init__(num_envs, autoreset_mode=autoreset_mode, render_mode=render_mode, **{**ASG, **config})
+        super().__init__(
+            num_envs,
+            autoreset_mode=autoreset_mode,
+            render_mode=render_mode,
+            max_episode_steps=max_episode_steps,
+            **{**ASG, **config},
+        )

@@ -99,6 +99,15 @@ class Syn2RealEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         """Names of the layer groups, from the input to the head."""
         return self.episodes.layout.group_names
 
+    @property
+    def pair_name(self) -> str:
+        """Name of the episode's pair, ``config.pairs[info["pair"]]``; through wrappers: ``get_wrapper_attr``.
+
+        Raises:
+            ResetNeeded: If no episode was started yet.
+        """
+        return self.episodes.pair_names[0]
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
@@ -142,9 +151,10 @@ class Syn2RealEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
     def _advance(self, decision: Decision, *, fresh: bool) -> tuple[NDArray[np.float32], StepResult, dict[str, Any]]:
         rates, weights = decision
         result = self.episodes.advance(rates, np.array([fresh]), guidance_weights=weights)
-        info = {key: _plain(value[0]) for key, value in result.infos.items()}
+        # Gymnasium's vector environments know Python's truth values and NumPy's numbers, but not np.bool_.
+        info = {key: bool(value[0]) if value.dtype == bool else value[0] for key, value in result.infos.items()}
         if self.render_mode == "rgb_array":
-            self._history.append(info)
+            self._history.append({**info, "pair": self.pair_name})
         return result.observations[0], result, info
 
     def evaluate(self, split: str) -> float:
@@ -198,10 +208,6 @@ class Syn2RealEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         self.__init__(**pickled["arguments"])  # type: ignore[misc]
         self.spec = pickled["spec"]
         self.set_state(pickled["state"])
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 if Syn2RealEnv.__doc__:

@@ -133,13 +133,12 @@ class Episodes:
             encoded = np.where(resting[:, None], self.observations, encoded)
         self.observations = encoded
         # 5. What it was worth.
-        rewards = {"reward": reward(before, after, diverged, config), **reward_parts(before, after, diverged, config)}
-        rewards = {key: np.where(moving, value, 0.0) for key, value in rewards.items()}
+        parts = reward_parts(before, after, diverged, config)
         return StepResult(
             observations=encoded.copy(),
-            rewards=rewards["reward"].copy(),
+            rewards=np.where(moving, reward(before, after, diverged, config), 0.0),
             terminated=moving & (diverged | (population.done >= config.budget)),
-            infos={**self._infos(seen), **rewards},
+            infos={**self._infos(seen), **{key: np.where(moving, part, 0.0) for key, part in parts.items()}},
         )
 
     def _run(self, lengths: NDArray[np.int64], fresh: NDArray[np.bool_]) -> Window:
@@ -162,6 +161,18 @@ class Episodes:
         indices = [0 if start is None else start.pair for start in self.population.starts]
         return np.array([epoch_updates(self.config, self.population.pairs[index]) for index in indices])
 
+    @property
+    def pair_names(self) -> tuple[str, ...]:
+        """Name of the pair of each optimizee.
+
+        Raises:
+            ResetNeeded: If no episode was started yet.
+        """
+        starts = [start for start in self.population.starts if start is not None]
+        if len(starts) < self.n:
+            raise ResetNeeded("There is no episode yet, and so no pair; call reset() first.")
+        return tuple(self.config.pairs[start.pair] for start in starts)
+
     def n_steps(self, pair: int = 0) -> int:
         """Steps of an episode on a pair of the settings, by its index, unless it diverges."""
         return n_steps(self.config, self.population.pairs[pair])
@@ -181,7 +192,7 @@ class Episodes:
             "val_accuracy": m.val_accuracy.copy(),
             "updates": self.population.done.copy(),
             "diverged": window.diverged,
-            "pair": np.array([self.config.pairs[start.pair] for start in starts], dtype=object),
+            "pair": np.array([start.pair for start in starts], np.int64),
             **window.layers,
         }
         if self.config.reward == "target_oracle":

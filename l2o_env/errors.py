@@ -16,7 +16,11 @@ class ConfigError(ValueError):
     """A setting that cannot work; the message says what came, what was expected and what to do."""
 
 
-class UnknownSettingError(ConfigError, TypeError):
+class WrongTypeError(ConfigError, TypeError):
+    """A value of another type than was expected, where Gymnasium's environments raise a TypeError too."""
+
+
+class UnknownSettingError(WrongTypeError):
     """A keyword that is no setting.
 
     It is a TypeError too, as for any function: callers such as TorchRL's ``GymEnv`` try keywords out, and look for one

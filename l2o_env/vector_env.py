@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from l2o_env.action import Decision, action_space, check_rates, decide
 from l2o_env.config import EnvConfig
 from l2o_env.episodes import Episodes, StepResult, check_options, check_render_mode, generator_state, restore_generator
-from l2o_env.errors import ConfigError, require_integer, unknown_name
+from l2o_env.errors import ConfigError, WrongTypeError, require_integer, unknown_name
+from l2o_env.sub_environments import UNKNOWN_SEED, SubEnvironments
 
 
-class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
+class Syn2RealVectorEnv(SubEnvironments):
     """N fine-tuning runs in one batched graph; see :class:`l2o_env.env.Syn2RealEnv` for what one run is.
 
     ## Description
@@ -47,7 +48,8 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
     ``options={"reset_mask": mask}`` resets some of them.
 
     ## Episode End
-    As in a single run, for each optimizee by itself; `autoreset_mode` says what follows.
+    As in a single run, for each optimizee by itself, or truncated after `max_episode_steps`; `autoreset_mode` says what
+    follows. docs/vector.md tells where this differs from Gymnasium's own vector environments.
 
     ## Arguments
     Below; the others are the fields of :class:`l2o_env.config.EnvConfig`.
@@ -61,13 +63,14 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
             ``step``, whose action and reward do not count for them), ``SAME_STEP`` (at once; the last observation and
             info are in ``info["final_obs"]`` and ``info["final_info"]``), or ``DISABLED``.
         render_mode: ``"rgb_array"`` or None; ``render`` returns one picture per optimizee.
+        max_episode_steps: Steps after which an episode that has not ended is truncated; None: never.
         **config: Fields of :class:`l2o_env.config.EnvConfig`.
 
     Raises:
         ConfigError: If a setting cannot work.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.NEXT_STEP}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 2, "autoreset_mode": AutoresetMode.NEXT_STEP}
     closed = True  # until there is something to close: older Gymnasiums close even what the constructor refused to make
 
     def __init__(
@@ -76,10 +79,15 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         *,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
+        max_episode_steps: int | None = None,
         **config: Any,
     ) -> None:
+        super().__init__()
         self.num_envs = num_envs = require_integer("num_envs", num_envs)
         check_render_mode(render_mode)
+        if max_episode_steps is not None:
+            max_episode_steps = require_integer("max_episode_steps", max_episode_steps)
+        self.max_episode_steps = max_episode_steps
         self.config = EnvConfig.from_kwargs(config)
         try:
             self.autoreset_mode = AutoresetMode(autoreset_mode)
@@ -94,9 +102,9 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         self.single_action_space = action_space(self.config, n_layers)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._rngs: list[np.random.Generator] = []
         self._pair: str | None = None
         self._ended = np.zeros(num_envs, np.bool_)
+        self._steps = np.zeros(num_envs, np.int64)  # of the running episodes
         self._history: list[list[dict[str, Any]]] = [[] for _ in range(num_envs)]
         self.on_step: Callable[[dict[str, Any], NDArray[np.bool_]], None] | None = None
         """Called with the infos of each step and the mask of the optimizees that made a window; for logs."""
@@ -105,6 +113,15 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
     def layer_names(self) -> tuple[str, ...]:
         """Names of the layer groups, from the input to the head."""
         return self.episodes.layout.group_names
+
+    @property
+    def pair_names(self) -> tuple[str, ...]:
+        """Name of the pair of each optimizee, ``config.pairs[info["pair"][i]]``.
+
+        Raises:
+            ResetNeeded: If no episode was started yet.
+        """
+        return self.episodes.pair_names
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -119,7 +136,7 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
             Observations ``(num_envs, n_layers * n_features)`` and infos.
 
         Raises:
-            ConfigError: If an option is unknown or has the wrong form.
+            ConfigError: If an option is unknown or has the wrong form; a TypeError too, if a mask is not of booleans.
         """
         options = check_options(options, ("pair", "reset_mask"), self.config.pairs)
         fresh = self._reset_mask(options.get("reset_mask"))
@@ -138,10 +155,12 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
             actions: One action per optimizee, ``(num_envs, ...)``.
 
         Raises:
-            ConfigError: If the actions have a wrong shape or hold a NaN.
+            ConfigError: If the actions have a wrong shape or hold a NaN; a TypeError too, if it is a single number.
             ResetNeeded: If there is no running episode.
         """
         self._require_episode()
+        if np.isscalar(actions):
+            raise WrongTypeError(f"The actions are the number {actions!r}; expected one action per optimizee.")
         return self._step(decide(actions, self.episodes.rates, self.config, self.episodes.update_ratio))
 
     def step_rates(
@@ -161,7 +180,10 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         if self.on_step is not None:
             self.on_step(result.infos, ~waiting)
         info = self._info(result, np.ones(self.num_envs, np.bool_))
-        observations, ended = result.observations, result.terminated
+        observations = result.observations
+        self._steps += ~waiting
+        truncated = ~waiting & (self._steps >= (self.max_episode_steps or np.inf))
+        ended = result.terminated | truncated
         if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
             info = self._add_final(info, observations, ended)
             restarted = self._restart(ended, resting=~ended)
@@ -170,11 +192,12 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
                 info[key] = np.where(_like(ended, value), value, info[key])
         else:
             self._ended = ended
-        return observations, result.rewards, ended, np.zeros(self.num_envs, np.bool_), info
+        return observations, result.rewards, result.terminated, truncated, info
 
     def _start(self, fresh: NDArray[np.bool_]) -> None:
         indices = [int(i) for i in np.flatnonzero(fresh)]
         self.episodes.start(self._rngs, indices, self._pair)
+        self._steps[indices] = 0
         for i in indices:
             self._history[i] = []
 
@@ -190,7 +213,8 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         if self.render_mode == "rgb_array":
             for i in range(self.num_envs):
                 if resting is None or not resting[i]:
-                    self._history[i].append({key: value[i] for key, value in result.infos.items()})
+                    row = {key: value[i] for key, value in result.infos.items()}
+                    self._history[i].append({**row, "pair": self.pair_names[i]})
         return result
 
     def _info(self, result: StepResult, present: NDArray[np.bool_]) -> dict[str, Any]:
@@ -225,7 +249,8 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
             return np.ones(self.num_envs, np.bool_)
         mask = np.asarray(mask)
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
-            raise ConfigError(
+            kind = ConfigError if mask.dtype == np.bool_ else WrongTypeError
+            raise kind(
                 f"reset_mask has shape {mask.shape} and type {mask.dtype}; expected ({self.num_envs},) booleans with "
                 "at least one True."
             )
@@ -235,18 +260,21 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
 
     def _seed(self, seed: int | Sequence[int | None] | None, fresh: NDArray[np.bool_]) -> None:
         """Gives new streams to those that start; the others keep theirs, as do those without a seed."""
-        if seed is None and self._rngs:
+        if seed is None:
+            self._draw_streams()
             return
-        streams: list[np.random.Generator | None]
-        if seed is None or isinstance(seed, int | np.integer):
+        new: list[tuple[np.random.Generator, int] | None]
+        if isinstance(seed, int | np.integer):
             children = np.random.SeedSequence(seed).spawn(self.num_envs)
-            streams = [np.random.Generator(np.random.PCG64(child)) for child in children]
+            new = [(np.random.Generator(np.random.PCG64(child)), UNKNOWN_SEED) for child in children]
         else:
             if len(seed) != self.num_envs:
                 raise ConfigError(f"Got {len(seed)} seeds for {self.num_envs} environments; expected one for each.")
-            streams = [None if s is None else seeding.np_random(int(s))[0] for s in seed]
-        old = self._rngs or [seeding.np_random()[0] for _ in streams]
-        self._rngs = [a if a is not None and new else b for a, b, new in zip(streams, old, fresh, strict=True)]
+            new = [None if s is None else seeding.np_random(int(s)) for s in seed]
+        self._draw_streams()
+        for i, stream in enumerate(new):
+            if stream is not None and fresh[i]:
+                self._rngs[i], self._seeds[i] = stream
 
     def evaluate(self, split: str) -> NDArray[np.float64]:
         """Accuracy ``(num_envs,)`` of every optimizee as it is now on the images of a split of its pair.
@@ -285,15 +313,17 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
             "rngs": [generator_state(rng) for rng in self._rngs],
             "pair": self._pair,
             "ended": self._ended.copy(),
+            "steps": self._steps.copy(),
             "history": [list(history) for history in self._history],
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Takes up a state that ``get_state`` returned, here or in an environment of the same settings."""
         self.episodes.set_state(state["episodes"])
-        self._rngs = [restore_generator(rng) for rng in state["rngs"]]
+        self._take_streams([restore_generator(rng) for rng in state["rngs"]])
         self._pair = state["pair"]
         self._ended = state["ended"].copy()
+        self._steps = np.array(state.get("steps", np.zeros(self.num_envs, np.int64)))  # older states have none
         self._history = [list(history) for history in state["history"]]
 
     def get_streams(self) -> dict[str, Any]:
@@ -305,7 +335,7 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
 
     def set_streams(self, streams: Mapping[str, Any]) -> None:
         """Takes up what :meth:`get_streams` returned, here or in an environment of the same settings."""
-        self._rngs = [restore_generator(state) for state in streams["rngs"]]
+        self._take_streams([restore_generator(state) for state in streams["rngs"]])
         self.episodes.updates_made = streams["updates_made"]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -315,6 +345,7 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
                 "num_envs": self.num_envs,
                 "autoreset_mode": self.autoreset_mode,
                 "render_mode": self.render_mode,
+                "max_episode_steps": self.max_episode_steps,
             },
             "config": asdict(self.config),
             "spec": self.spec,

@@ -27,6 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("l2o_env.asg",),
     ("l2o_env.env",),
     ("l2o_env.vector_env",),
+    ("l2o_env.sub_environments",),
     ("l2o_env.episodes",),
     ("l2o_env.feature_dropout",),
     ("l2o_env.observation", "l2o_env.action", "l2o_env.reward"),

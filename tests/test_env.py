@@ -189,34 +189,50 @@ def test_divergence(make_env: MakeEnv, implementation: str, reward: str) -> None
     assert not infos[-1]["diverged"]
 
 
+def _pair(env: Syn2RealEnv, **reset: Any) -> str:
+    """Name of the pair of a new episode; its info tells the place in the settings."""
+    _, info = env.reset(**reset)
+    assert env.config.pairs[info["pair"]] == env.pair_name
+    return env.pair_name
+
+
+def test_infos_hold_numbers_and_arrays_alone(make_env: MakeEnv) -> None:
+    # Other packages collate them, and have names of their own: TorchRL's tensordict calls the reward `reward`.
+    env = make_env()
+    for info in (env.reset(seed=0)[1], env.step(env.action_space.sample())[4]):
+        assert "reward" not in info
+        for key, value in info.items():
+            assert isinstance(value, bool | np.number | np.ndarray), key
+
+
 class TestPairs:
     """How the pair of an episode is chosen."""
 
     def test_is_drawn_from_the_stream(self, make_env: MakeEnv, tinies: tuple[str, str]) -> None:
         env = make_env(pairs=tinies)
-        drawn = [env.reset(seed=0 if i == 0 else None)[1]["pair"] for i in range(12)]
+        drawn = [_pair(env, seed=0 if i == 0 else None) for i in range(12)]
         assert set(drawn) == set(tinies)
-        assert drawn == [env.reset(seed=0 if i == 0 else None)[1]["pair"] for i in range(12)]
+        assert drawn == [_pair(env, seed=0 if i == 0 else None) for i in range(12)]
 
     def test_option_holds_until_another(self, make_env: MakeEnv, tinies: tuple[str, str]) -> None:
         env = make_env(pairs=tinies)
-        assert env.reset(seed=0, options={"pair": "tiny-4"})[1]["pair"] == "tiny-4"
-        assert {env.reset()[1]["pair"] for _ in range(8)} == {"tiny-4"}
-        assert env.reset(options={"pair": "tiny"})[1]["pair"] == "tiny"
-        assert {env.reset(options={})[1]["pair"] for _ in range(8)} == {"tiny"}
-        drawn = {env.reset(options={"pair": None})[1]["pair"], *(env.reset()[1]["pair"] for _ in range(8))}
+        assert _pair(env, seed=0, options={"pair": "tiny-4"}) == "tiny-4"
+        assert {_pair(env) for _ in range(8)} == {"tiny-4"}
+        assert _pair(env, options={"pair": "tiny"}) == "tiny"
+        assert {_pair(env, options={}) for _ in range(8)} == {"tiny"}
+        drawn = {_pair(env, options={"pair": None}), *(_pair(env) for _ in range(8))}
         assert drawn == set(tinies)
 
     def test_option_changes_nothing_else_of_the_episode(self, make_env: MakeEnv, tinies: tuple[str, str]) -> None:
         env = make_env(pairs=tinies)
         drawn = env.reset(seed=1)
-        assert_same(env.reset(seed=1, options={"pair": drawn[1]["pair"]}), drawn)
+        assert_same(env.reset(seed=1, options={"pair": env.pair_name}), drawn)
 
     def test_option_is_part_of_the_state(self, make_env: MakeEnv, tinies: tuple[str, str]) -> None:
         env, other = make_env(pairs=tinies), make_env(pairs=tinies)
         env.reset(seed=0, options={"pair": "tiny-4"})
         other.set_state(env.get_state())
-        assert {other.reset()[1]["pair"] for _ in range(8)} == {"tiny-4"}
+        assert {_pair(other) for _ in range(8)} == {"tiny-4"}
 
     def test_of_another_environment_is_refused(self, make_env: MakeEnv, tinies: tuple[str, str]) -> None:
         with pytest.raises(ConfigError, match=r"Unknown pair of this environment 'tiny-4'.*Known: 'tiny'"):

@@ -137,7 +137,7 @@ class PopulationLearner(Learner):
     def _batch(self, venv: Syn2RealVectorEnv, pair: str | None) -> Record:
         """One episode of each optimizee, with an update every ``n_steps`` steps; returns a record of it."""
         observations, info = venv.reset(options={"pair": pair})
-        pairs, value, state = info["pair"], info["value"], None
+        pairs, value, state = venv.pair_names, info["value"], None
         seen: list[NDArray[np.float32]] = [observations]
         alive, total, losses = np.ones(venv.num_envs, np.bool_), np.zeros(venv.num_envs), []
         diverged = np.zeros(venv.num_envs, np.bool_)

@@ -76,9 +76,10 @@ class RecordCallback(BaseCallback):
         # VecNormalize is the outermost wrapper; records are about the rewards themselves.
         assert isinstance(self.training_env, VecNormalize)
         self._totals += self.training_env.get_original_reward()
+        pairs = self._population.config.pairs
         for i, (info, done) in enumerate(zip(self.locals["infos"], self.locals["dones"], strict=True)):
             if done:
-                self._ended.append((self._totals[i], info["value"], info["diverged"], info["pair"]))
+                self._ended.append((self._totals[i], float(info["value"]), bool(info["diverged"]), pairs[info["pair"]]))
                 self._totals[i] = 0.0
         per_batch = self._n_steps * self.training_env.num_envs
         if self.num_timesteps % per_batch == 0:

@@ -132,7 +132,7 @@ class PopulationVecEnv(VecEnv):
     def _rows(info: dict[str, Any]) -> list[dict[str, Any]]:
         columns = {key: value for key, value in info.items() if not key.startswith("_")}
         n = len(next(iter(columns.values())))
-        return [{key: _plain(value[i]) for key, value in columns.items()} for i in range(n)]
+        return [{key: value[i] for key, value in columns.items()} for i in range(n)]
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Factors that may follow the current rates, ``(num_envs, n_layers * 11)``; needs `max_jump`.
@@ -200,7 +200,3 @@ class PopulationVecEnv(VecEnv):
     def _require_all(self, what: str, indices: VecEnvIndices) -> None:
         if sorted(i % self.num_envs for i in self._indices(indices)) != list(range(self.num_envs)):
             raise ConfigError(f"{what} the whole population; got the indices {indices}, expected None.")
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

@@ -209,6 +209,7 @@ def _observer(
         if on_step is not None:
             info = {key: value & counts if key.startswith("_") else value for key, value in step.info.items()}
             info |= {"seed": np.array(batch.seeds), "_seed": step.running & counts}
+            info["reward"] = step.rewards
             info |= {"sampled": np.full(len(counts), sampled), "_sampled": info["_seed"]}
             on_step(run.policy, run.pair, step.number, step.observations, info)
 

@@ -60,14 +60,14 @@ class FineTuning:
         """
         chosen, self._memory = self._agent.act(self._observations[-1], self._memory, True)
         step = self.venv.step_rates if self._agent.output == "rates" else self.venv.step
-        observation, _, ended, _, self.info = step(chosen)
+        observation, reward, ended, _, self.info = step(chosen)
         self._observations.append(observation)
         self.ended = bool(ended[0])
         if not self.info["diverged"][0] and self.info["value"][0] > self._best["value"]:
             self._best = self._kept()
         actions = {} if self._agent.output == "rates" else {"action": np.asarray(chosen, np.float64)}
         seeds = {"seed": np.array([self.seed]), "_seed": np.ones(1, np.bool_), "sampled": np.zeros(1, np.bool_)}
-        return {**self.info, **actions, **seeds}
+        return {**self.info, "reward": reward, **actions, **seeds}
 
     def _kept(self) -> dict[str, Any]:
         measured = {key: float(self.info[key][0]) for key in ("value", "val_ce", "val_kl", "val_accuracy")}

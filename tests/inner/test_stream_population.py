@@ -189,10 +189,10 @@ def test_streams_are_looped_and_never_stacked(tree: Path) -> None:
         StackedPopulation([_pair(tree)], 2, config)
     env = Syn2RealEnv(pairs=spec, **SETTINGS)
     env.reset(seed=3)
-    _, reward, _, _, info = env.step(env.action_space.sample())
+    reward = env.step(env.action_space.sample())[1]
     assert np.isfinite(reward)
     assert 0 < env.episodes.data_wait < 1
-    assert info["pair"] == spec
+    assert env.pair_name == spec
     with pytest.raises(ConfigError, match="no labelled target images"):
         env.evaluate("target")
 

@@ -131,7 +131,7 @@ def test_options_pick_the_pair(tinies: tuple[str, str]) -> None:
     for pair in tinies:
         env.set_options({"pair": pair})
         env.reset()
-        assert {info["pair"] for info in env.reset_infos} == {pair}
+        assert {env.population.config.pairs[info["pair"]] for info in env.reset_infos} == {pair}
     env.set_options([{"pair": "tiny"}, {"pair": "tiny-4"}])
     with pytest.raises(ConfigError, match="options differ between optimizees"):
         env.reset()
