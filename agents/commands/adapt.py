@@ -39,7 +39,7 @@ from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.pairs.pair import Pair
 from l2o_env.pairs.spec import runs_code
 from l2o_env.results.decimals import decimal
-from l2o_env.results.event_log import TensorBoardLog
+from l2o_env.results.event_log import TensorBoardLog, training_events
 from l2o_env.results.run_folder import CONFIG_FILE, EVENTS, RunFolder
 from l2o_env.safe_json import read_object
 
@@ -214,7 +214,7 @@ class _Run:
 
     def complete(self) -> None:
         """Makes the rounds that are left, and writes what came of them."""
-        log = TensorBoardLog(self.folder.path / EVENTS)
+        log = TensorBoardLog(training_events(self.folder.path / EVENTS, "adaptation"), "rounds")
         last: Round | None = None
         title = f"{self.args.method} on {pair_registry.label(self.args.pair)}"
         total = self.run.config.rounds

@@ -27,7 +27,7 @@ from l2o_env.errors import ConfigError, require_integer
 from l2o_env.evaluation.agent import BaseAgent
 from l2o_env.pairs.spec import spec
 from l2o_env.results.decimals import decimal
-from l2o_env.results.event_log import LayerLog, TensorBoardLog
+from l2o_env.results.event_log import OVER_UPDATES, LayerLog, TensorBoardLog, training_events
 from l2o_env.results.record import read_recording, recording
 from l2o_env.results.run_folder import CHECKPOINT, CONFIG_FILE, EVENTS, RECORDING, RESULTS_JSON, RunFolder
 from l2o_env.safe_json import read_object
@@ -173,7 +173,7 @@ def _train(run: FineTuning, folder: RunFolder, name: str, reporter: Reporter) ->
         _going_on(run, folder) as path,
         recording(path, {pair: run.venv.layer_names}) as recorder,
         folder.guard(EVENTS) as events,
-        closing(TensorBoardLog(events)) as log,
+        closing(TensorBoardLog(training_events(events, "fine-tuning"), "updates")) as log,
         reporter.stage("Fine-tuning", run.config.budget, "updates", 10) as update,
         deferred_interrupt() as interrupted,
     ):
@@ -185,7 +185,9 @@ def _train(run: FineTuning, folder: RunFolder, name: str, reporter: Reporter) ->
                 write_state(run.get_state(), temporary)
             layers(info, info["_seed"])
             measured = {f"window/{k}": float(info[k][0]) for k in ("train_ce", "train_kl", "val_ce", "val_kl", "value")}
-            log({"episode": run.updates, **measured, "window/val_accuracy": info["val_accuracy"][0], **layers.take()})
+            measured["window/val_accuracy"] = float(info["val_accuracy"][0])
+            of_layers = {f"{OVER_UPDATES}/{tag}": value for tag, value in layers.take().items()}
+            log({"episode": run.updates, **measured, **of_layers})
             update(run.updates, f"validation accuracy {decimal(info['val_accuracy'][0], 3)}")
             if interrupted():
                 break

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from l2o_env.results.rate_plots import plot_actions, plot_heatmap, plot_policies
 from l2o_env.results.record import parts_folder, read_recording, select_rows
 from l2o_env.results.run_folder import CONFIG_FILE, EVENTS, PLOTS, RECORDING, RunFolder
 from l2o_env.results.training_plots import Curve, plot_learning_curve
+from l2o_env.safe_json import read_object
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,8 +153,8 @@ def _draw_learning_curve(scalars: Scalars, reward: str, path: Path) -> None:
 def _reward(run: Path) -> str:
     """What a run was rewarded for; the default where its settings do not tell."""
     try:
-        return str(json.loads((run / CONFIG_FILE).read_text(encoding="utf-8"))["environment"]["reward"])
-    except (OSError, ValueError, LookupError, TypeError):
+        return str(read_object(run / CONFIG_FILE, "copy it again.")["environment"]["reward"])
+    except (OSError, ConfigError, LookupError, TypeError):
         return EnvConfig.reward
 
 

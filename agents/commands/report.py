@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg
 
 from agents.commands.console import Reporter
 from agents.commands.plot import CAPTIONS, Pictures, plot_run
+from l2o_env.errors import ConfigError
 from l2o_env.evaluation.intervals import SUMMARISED, plus_minus, summarise
 from l2o_env.evaluation.report import each_pair, in_order, overall
 from l2o_env.evaluation.results_view import ResultsView
@@ -28,7 +29,7 @@ from l2o_env.results.run_folder import (
     RESULTS_TABLE,
     RunFolder,
 )
-from l2o_env.safe_json import read_json
+from l2o_env.safe_json import read_json, read_object
 
 EVALUATION_CAPTIONS = {
     "transfer_real_accuracy": "Who transfers where: accuracy on real images of each policy (row, with what it was "
@@ -180,10 +181,11 @@ def best_of_each_pair(results: ResultsView) -> list[int]:
 def _setting(path: Path, name: str) -> Any:
     """A setting of a run or an evaluation; None where it is not known. Damaged files are told with the settings."""
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        return settings.get(name, settings.get("arguments", {}).get(name))
-    except (OSError, ValueError, AttributeError):
+        settings = read_object(path, "copy it again.")
+    except (OSError, ConfigError):
         return None
+    arguments = settings.get("arguments")
+    return settings.get(name, arguments.get(name) if isinstance(arguments, dict) else None)
 
 
 def _pictures(run: Path, pictures: Pictures) -> Iterator[Section]:

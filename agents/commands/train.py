@@ -13,6 +13,7 @@ from agents.algorithms.registry import find
 from agents.base import Learner
 from agents.commands.checkpoints import Checkpoints
 from agents.commands.console import Reporter, counted, steps
+from agents.commands.hyper_parameters import hyper_parameters
 from agents.commands.interrupts import Interrupt, deferred_interrupt, exit_status
 from agents.commands.printed_tables import results_table
 from agents.commands.train_options import Plan, TrainArgs
@@ -26,7 +27,7 @@ from l2o_env.evaluation.evaluate import check_runs, evaluate
 from l2o_env.evaluation.intervals import SUMMARISED, summarise
 from l2o_env.evaluation.rollout import Progress, episode_seeds
 from l2o_env.results.decimals import decimal
-from l2o_env.results.event_log import LayerLog, TensorBoardLog, cut_events, log_recording
+from l2o_env.results.event_log import LayerLog, TensorBoardLog, cut_events, log_recording, training_events
 from l2o_env.results.rate_plots import plot_actions
 from l2o_env.results.record import StepRecorder, read_recording, recording
 from l2o_env.results.run_folder import (
@@ -151,7 +152,7 @@ class _Run:
         with (
             self._timed("train"),
             self.folder.guard(EVENTS) as path,
-            closing(TensorBoardLog(path)) as log,
+            closing(TensorBoardLog(training_events(path))) as log,
             reporter.stage("Training", plan.episodes, "episodes", 10) as update,
             deferred_interrupt() as interrupted,  # the policy's update is completed first
         ):
@@ -286,14 +287,11 @@ class _Run:
     def _log_results(self, folder: Path, rows: pd.DataFrame, summary: pd.DataFrame) -> None:
         """Actions, pictures and results as TensorBoard events."""
         log_recording(folder / "evaluation", rows)
-        with closing(TensorBoardLog(folder)) as log:
+        with closing(TensorBoardLog(training_events(folder))) as log:
             for path in sorted(self.folder.path.glob("*.png")):
                 log.picture(f"pictures/{path.stem}", path)
             means = summary[summary["policy"] == self.agent.name][[*SUMMARISED]].mean().dropna()
-            settings = {"algorithm": self.plan.args.algo, **asdict(self.plan.settings)}
-            settings |= {"seed": self.plan.args.seed, "episodes": self.plan.episodes}
-            settings |= {"environment": asdict(self.plan.env)}
-            log.results(settings, {str(key): float(value) for key, value in means.items()})
+            log.results(hyper_parameters(self.plan), {str(key): float(value) for key, value in means.items()})
 
     def _budget(self) -> str:
         """How many updates the policy was trained with, in words."""

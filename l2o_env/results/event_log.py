@@ -32,7 +32,6 @@ TENSORBOARD_NAMES = {
     "entropy": "train/entropy",
     "grad_norm": "train/grad_norm",
     "std": "train/std",
-    "episode": "time/episodes",
     "seconds": "time/time_elapsed",
 }
 """What a training record's keys are called in TensorBoard: Stable-Baselines3's names where it has one."""
@@ -45,19 +44,25 @@ LAYER_TAGS = {
     "drift": "drift",
 }
 """What the columns of a recording are called in TensorBoard, where ``/<layer>`` follows."""
+OVER_UPDATES = "over_updates"
+"""What stands before these tags where the x axis counts the updates of an episode: TensorBoard draws what has one tag
+into one chart, of all runs that it shows, and training counts episodes."""
+TRAINING = "training"
+"""What TensorBoard calls the run of a training: the folder of its events in that of all events."""
 
 
 class TensorBoardLog:
-    """Writes training records as TensorBoard events, over training episodes, and at the end what came of it.
+    """Writes records as TensorBoard events, over training episodes or what else is counted, and what came of it.
 
     Args:
-        folder: Where the events go; made if it is not there.
+        folder: Where the events go; made if it is not there. TensorBoard calls a run by its path below ``--logdir``.
+        unit: What ``record["episode"]`` counts, the x axis of all charts; it is logged under ``time/<unit>`` too.
 
     Raises:
         ConfigError: If the folder cannot be written to.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], unit: str = "episodes") -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         # The writer works in a thread of its own, where an error would come too late and go astray.
@@ -70,7 +75,7 @@ class TensorBoardLog:
                 f"The TensorBoard folder {os.fspath(folder)} cannot be written to: {error.strerror or error}. "
                 "Name a folder that you may write to."
             ) from error
-        self._folder = Path(folder)
+        self._folder, self._names = Path(folder), TENSORBOARD_NAMES | {"episode": f"time/{unit}"}
         self._writer = SummaryWriter(str(folder))
 
     def __call__(self, record: Mapping[str, Any]) -> None:
@@ -83,7 +88,7 @@ class TensorBoardLog:
         """
         episode = int(record["episode"])
         for key, value in record.items():
-            name = TENSORBOARD_NAMES.get(key, key if "/" in key else f"train/{key}")
+            name = self._names.get(key, key if "/" in key else f"train/{key}")
             if isinstance(value, np.ndarray):
                 self._writer.add_histogram(name, value, episode)
             elif isinstance(value, int | float | np.number) and not isinstance(value, bool):
@@ -120,17 +125,31 @@ class TensorBoardLog:
         self._writer.close()
 
 
+def training_events(folder: str | os.PathLike[str], name: str = TRAINING) -> Path:
+    """Where the events of a training are in the folder of all events of a run.
+
+    Args:
+        folder: The folder of all events; need not be there. Runs of earlier versions have those of training in it, and
+            go on there.
+        name: What TensorBoard is to call the run.
+    """
+    folder = Path(folder)
+    return folder if any(folder.glob("events.out.tfevents.*")) else folder / name
+
+
 def cut_events(folder: str | os.PathLike[str], sizes: Mapping[str, int]) -> None:
     """Takes back what was logged after :meth:`TensorBoardLog.written`, so that the log goes on without a row twice.
 
     Args:
-        folder: Of the log; need not be there.
+        folder: Of all events of a run; need not be there. What was logged of an evaluation is taken back as well.
         sizes: What that returned.
     """
+    training = training_events(folder)
     for path in Path(folder).iterdir() if os.path.isdir(folder) else ():
-        if path.is_dir():
+        if path.is_dir() and path != training:
             shutil.rmtree(path)
-        elif path.name not in sizes:
+    for path in training.iterdir() if training.is_dir() else ():
+        if path.name not in sizes:
             path.unlink()
         elif path.stat().st_size > sizes[path.name]:
             os.truncate(path, sizes[path.name])
@@ -205,22 +224,23 @@ def log_recording(folder: str | os.PathLike[str], rows: pd.DataFrame) -> None:
 
     Args:
         folder: Where the events go; one run of TensorBoard for each pair.
-        rows: Rows of a recording, of one policy: scalars ``lr/<layer>``, ``grad/task/<layer>``,
-            ``grad/guidance/<layer>``, ``entropy/<layer>``, …, means over episodes; and histograms of the rates.
+        rows: Rows of a recording, of one policy: scalars ``over_updates/lr/<layer>``, ``…/grad/task/<layer>``,
+            ``…/grad/guidance/<layer>``, ``…/entropy/<layer>``, …, means over episodes; and histograms of the rates.
 
     Raises:
         ConfigError: If the folder cannot be written to.
     """
     tags = LAYER_TAGS | {"entropy": "entropy", "log_prob": "log_prob"}
     for pair, mine in rows.groupby("pair", sort=False):
-        log = TensorBoardLog(os.path.join(folder, re.sub(r"[^\w.-]", "_", label(str(pair)))))
+        log = TensorBoardLog(os.path.join(folder, re.sub(r"[^\w.-]", "_", label(str(pair)))), unit="updates")
         for (updates, layer), group in mine.groupby(["updates", "layer"], sort=False):
             record: dict[str, Any] = {"episode": updates}  # where the log has its time axis
             for column, tag in tags.items():
                 values = group[column].dropna().to_numpy(float)
                 if len(values):
-                    record[f"{tag}/{layer}"] = layer_mean(column, values)
-            log(record | _rate_histogram(str(layer), group["lr"].to_numpy(float)))
+                    record[f"{OVER_UPDATES}/{tag}/{layer}"] = layer_mean(column, values)
+            rates = _rate_histogram(str(layer), group["lr"].to_numpy(float))
+            log(record | {f"{OVER_UPDATES}/{tag}": values for tag, values in rates.items()})
         log.close()
 
 
@@ -231,16 +251,16 @@ def _rate_histogram(layer: str, rates: NDArray[np.float64]) -> dict[str, NDArray
 
 
 def read_scalars(folder: str | os.PathLike[str]) -> Scalars:
-    """Scalars of a folder of TensorBoard events; empty if there are none.
+    """Scalars of a folder of TensorBoard events, or of the training in it; empty if there are none.
 
     Events of a run that is going on or was killed can be read too. Steps are in order, also if the clock was set back
     between two parts of a run, whose files are read by their times.
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    if not os.path.isdir(folder):
+    if not training_events(folder).is_dir():
         return {}
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events = EventAccumulator(str(training_events(folder)), size_guidance={"scalars": 0})
     events.Reload()
     return {
         tag: sorted(((e.step, e.value) for e in events.Scalars(tag)), key=lambda row: row[0])

@@ -17,8 +17,10 @@ from l2o_env.results.event_log import (
     LAYER_TAGS,
     LayerLog,
     TensorBoardLog,
+    cut_events,
     log_recording,
     read_scalars,
+    training_events,
     training_records,
 )
 from l2o_env.vector_env import Syn2RealVectorEnv
@@ -108,12 +110,30 @@ def test_a_recording_over_the_updates_of_an_episode(tmp_path: Path) -> None:
     log_recording(tmp_path, rows)
     assert {path.name for path in tmp_path.iterdir()} == {"a", "b_2"}
     found = read_scalars(tmp_path / "b_2")
-    assert [step for step, _ in found["lr/head"]] == [15, 30]
-    np.testing.assert_allclose([value for _, value in found["lr/head"]], 1e-2)
-    assert found["entropy/stem"] == [(15, 0.5), (30, 0.5)]
-    assert found["grad/task/head"] == [(15, 2.0), (30, 2.0)]
-    assert "log_prob/stem" not in found
-    assert _events(tmp_path / "a").Histograms("log10_lr/stem")[1].histogram_value.num == 2
+    assert [step for step, _ in found["over_updates/lr/head"]] == [15, 30]
+    np.testing.assert_allclose([value for _, value in found["over_updates/lr/head"]], 1e-2)
+    assert found["over_updates/entropy/stem"] == [(15, 0.5), (30, 0.5)]
+    assert found["over_updates/grad/task/head"] == [(15, 2.0), (30, 2.0)]
+    assert "over_updates/log_prob/stem" not in found
+    assert found["time/updates"][0] == (15, 15.0)
+    assert all(tag.startswith("over_updates/") for tag in found if tag != "time/updates")
+    assert _events(tmp_path / "a").Histograms("over_updates/log10_lr/stem")[1].histogram_value.num == 2
+
+
+def test_a_training_has_a_folder_of_its_own_but_where_it_had_none(tmp_path: Path) -> None:
+    assert training_events(tmp_path / "nowhere") == tmp_path / "nowhere" / "training"
+    for name, folder in (("new", tmp_path / "new" / "training"), ("old", tmp_path / "old")):
+        log = TensorBoardLog(folder)
+        log({"episode": 16, "return_mean": 1.0})
+        sizes = log.written()
+        log({"episode": 32, "return_mean": 2.0})
+        log.close()
+        TensorBoardLog(tmp_path / name / "evaluation" / "a").close()
+        assert training_events(tmp_path / name) == folder
+        assert read_scalars(tmp_path / name)["rollout/ep_rew_mean"] == [(16, 1.0), (32, 2.0)]
+        cut_events(tmp_path / name, sizes)
+        assert read_scalars(tmp_path / name)["rollout/ep_rew_mean"] == [(16, 1.0)]
+        assert not (tmp_path / name / "evaluation").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:

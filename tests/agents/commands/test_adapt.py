@@ -34,7 +34,7 @@ def test_the_folder_holds_rounds_weights_events_and_a_page(
     assert {path.name for path in out.glob("adapted-*")} == {
         "adapted-last.safetensors", "adapted-information-maximisation.safetensors", "adapted-target-oracle.safetensors",
     }  # fmt: skip
-    events = EventAccumulator(str(out / "events"))
+    events = EventAccumulator(str(out / "events" / "adaptation"))
     events.Reload()
     tags = events.Tags()["scalars"]
     assert {"pseudo/labelled", "pseudo/balance", "pseudo/share/0", "oracle/pseudo_accuracy", "loss/ce"} <= set(tags)

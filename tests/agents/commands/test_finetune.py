@@ -14,6 +14,7 @@ from torch import nn
 import train_policy
 from agents.commands import finetune as command
 from l2o_env import read_recording
+from l2o_env.results.event_log import read_scalars
 from l2o_env.training.fine_tuning import FineTuning
 from tests.image_trees import MicroNet, class_folders, save_weights
 
@@ -50,7 +51,8 @@ def test_it_leaves_a_network_for_plain_use_and_a_page(folders: list[str], capsys
     page = (run / "report.html").read_text()
     for title in ("Validation", "Real images", "What is taken for what", "Where the network looks", "Learning rates"):
         assert f"<h2>{title}</h2>" in page
-    assert list((run / "events").iterdir())
+    logged = read_scalars(run / "events" / "fine-tuning")
+    assert {"window/value", "over_updates/lr/head", "time/updates"} <= set(logged)
     layers = set(read_recording(run / "actions.parquet")["layer"])
     assert layers == {"stem.0", "stem.1", "body.0", "body.1", "head"}
     assert "accuracy on the real images" in capsys.readouterr().out

@@ -17,7 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import agents
 from agents.algorithms.registry import ALGORITHMS
+from agents.commands.hyper_parameters import ALWAYS, hyper_parameters
 from agents.commands.train import episodes_of
+from agents.commands.train_options import TrainArgs
 from agents.reinforce.agent import Reinforce
 from l2o_env import pairs
 from l2o_env.errors import ConfigError
@@ -96,7 +98,7 @@ def test_every_algorithm_leaves_the_same_folder(
     expected = 18 if name == "asg" else 16
     assert (results["trained_episodes"], results["updates"]) == (4, {"training": expected, "selection": 4})
     assert results["summary"][0]["policy"] == name
-    logged = EventAccumulator(str(tmp_path / "run" / "events")).Reload()
+    logged = EventAccumulator(str(tmp_path / "run" / "events" / "training")).Reload()
     assert {"rollout/ep_rew_mean", "time/time_elapsed", "time/total_timesteps"} <= set(logged.Tags()["scalars"])
     assert [point.step for point in logged.Scalars("rollout/ep_rew_mean")] == [2, 4]
 
@@ -113,7 +115,7 @@ def test_the_same_seed_gives_the_same_table(
 
 
 def test_tensorboard_shows_layers_pictures_and_settings_with_results(finished_run: Path) -> None:
-    events = EventAccumulator(str(finished_run / "events"), size_guidance={"images": 0, "histograms": 0})
+    events = EventAccumulator(str(finished_run / "events" / "training"), size_guidance={"images": 0, "histograms": 0})
     events.Reload()
     tags = events.Tags()
     rates = events.Scalars("lr/layer1")
@@ -131,8 +133,35 @@ def test_tensorboard_shows_layers_pictures_and_settings_with_results(finished_ru
     for tag, column in (("entropy/head", "entropy"), ("grad/guidance/stem", "guidance_rms")):
         layer = mine[mine["layer"] == tag.rsplit("/", 1)[1]]
         expected = layer.groupby("updates")[column].mean()
-        assert [step for step, _ in found[tag]] == [2, 4]
-        np.testing.assert_allclose([value for _, value in found[tag]], expected, rtol=1e-6)
+        points = found[f"over_updates/{tag}"]
+        assert [step for step, _ in points] == [2, 4]
+        np.testing.assert_allclose([value for _, value in points], expected, rtol=1e-6)
+
+
+def test_no_chart_of_tensorboard_has_two_x_axes(finished_run: Path) -> None:
+    """What has one tag is drawn into one chart, of all runs; runs are called by their folders."""
+    folders = sorted({path.parent for path in (finished_run / "events").rglob("events.out.tfevents.*")})
+    names = [str(folder.relative_to(finished_run / "events")) for folder in folders]
+    assert names == ["evaluation/tiny", "evaluation/tiny-4", "training"]
+    axes: dict[str, set[str]] = {}
+    for folder in folders:
+        tags = read_scalars(folder)
+        (unit,) = (tag for tag in ("time/episodes", "time/updates") if tag in tags)
+        assert tags[unit] == [(step, float(step)) for step, _ in tags[unit]]
+        for tag in tags:
+            axes.setdefault(tag, set()).add(unit)
+    assert {tag for tag, units in axes.items() if len(units) > 1} == set()
+
+
+def test_hyper_parameters_are_the_main_ones_and_what_was_changed() -> None:
+    names = ("algorithm", "seed", "episodes", "pairs", *ALWAYS)
+    plain = hyper_parameters(TrainArgs(quick=True, device="cpu").plan())
+    assert tuple(plain) == names
+    assert (plain["pairs"], plain["optimizer"]) == ("2 pairs", "adamw")
+    args = TrainArgs(quick=True, pairs=("glyphs-serif",), hp=("noise_std=0.3",), env=("batch_size=16",), device="cpu")
+    changed = hyper_parameters(args.plan())
+    assert {name: value for name, value in changed.items() if name not in names} == {"batch_size": 16, "noise_std": 0.3}
+    assert changed["pairs"] == "glyphs-serif"
 
 
 @pytest.mark.parametrize("name", ["reinforce", "ppo", "sac", "ars"])

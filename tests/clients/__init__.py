@@ -1,0 +1,1 @@
+"""The environments in the hands of others."""
