@@ -78,7 +78,7 @@ class Syn2RealVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any
         render_mode: str | None = None,
         **config: Any,
     ) -> None:
-        self.num_envs = num_envs = require_integer("num_envs", num_envs)
+        self.num_envs = num_envs = require_integer("num_envs", num_envs, most=10**6)
         check_render_mode(render_mode)
         self.config = EnvConfig.from_kwargs(config)
         try:
