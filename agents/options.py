@@ -140,7 +140,8 @@ def _as_given(value: Any, hint: Any) -> Any:
         TypeError: If not.
     """
     if get_origin(hint) is tuple and isinstance(value, list | tuple):
-        return tuple(_as_given(item, get_args(hint)[0]) for item in value)
+        kind = get_args(hint)[0]
+        return tuple(item if kind is str and isinstance(item, str) else _as_given(item, kind) for item in value)
     if get_origin(hint) is dict and isinstance(value, dict):
         return value
     if get_origin(hint) is Literal and value in get_args(hint):

@@ -10,8 +10,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from l2o_env.config import ActionForm, EnvConfig
-from l2o_env.errors import ConfigError
+from l2o_env.config import MAX_RATE, ActionForm, EnvConfig
+from l2o_env.errors import ConfigError, shortened
 
 N_FACTORS = 11
 """Factors of the discrete form: 0, 0.1, ..., 1 times the base rate."""
@@ -189,6 +189,9 @@ def check_rates(rates: NDArray, shape: tuple[int, ...]) -> NDArray[np.float64]:
     rates = np.asarray(rates, dtype=np.float64)
     if rates.shape != shape:
         raise ConfigError(f"The learning rates have shape {rates.shape}; expected {shape}, one per layer group.")
-    if not np.isfinite(rates).all() or (rates < 0).any():
-        raise ConfigError(f"The learning rates are {rates.tolist()}; expected finite numbers >= 0.")
+    if not ((rates >= 0) & (rates <= MAX_RATE)).all():
+        raise ConfigError(
+            f"The learning rates are {shortened(rates.tolist(), 200)}; expected finite numbers >= 0, at most "
+            f"{MAX_RATE:g}."
+        )
     return rates

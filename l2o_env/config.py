@@ -57,6 +57,9 @@ class EnvConfig:
     """Weight w of the validation KL in V = -(CE_val + w KL_val)."""
     divergence_penalty: float = 5.0
     """Subtracted from the reward of the step at which an optimizee diverges."""
+    divergence_loss: float = 100.0
+    """Cross-entropy or KL of the validation, in nats, beyond which an optimizee has diverged though all numbers are
+    finite; else one step could cost thousands of times the penalty."""
     guidance: GuidanceName = "kl"
     """Term that keeps the optimizee close to the proxy."""
     guidance_weight: float = 0.3
@@ -225,23 +228,33 @@ def _text(key: str, value: object) -> Any:
     return value  # `resolve_device` says what devices there are, when one is needed
 
 
-_NOT_NEGATIVE = _number("a finite number >= 0", lambda x: x >= 0)
-_POSITIVE = _number("a finite number > 0", lambda x: x > 0)
+def _integer(most: int) -> _Rule:
+    return lambda key, value: require_integer(key, value, most=most)
+
+
+MAX_RATE = 1e38
+"""Largest learning rate: beyond it, float32 has no numbers."""
+MAX_WEIGHT = 1e9
+"""Largest weight of a loss: with larger ones, float32 would lose what they are the weight of."""
+_WEIGHT = _number(f"a finite number >= 0, at most {MAX_WEIGHT:g}", lambda x: 0 <= x <= MAX_WEIGHT)
+_POSITIVE_WEIGHT = _number(f"a number > 0, at most {MAX_WEIGHT:g}", lambda x: 0 < x <= MAX_WEIGHT)
+_POSITIVE = _number(f"a finite number > 0, at most {MAX_RATE:g}", lambda x: 0 < x <= MAX_RATE)
 _RULES: dict[str, _Rule] = {
-    **dict.fromkeys(
-        ("budget", "window", "batch_size", "workers", "csg_dim", "csg_queue", "lr_warmup"), require_integer
-    ),
-    "epoch_updates": _or_none(require_integer),
+    **dict.fromkeys(("budget", "window"), _integer(10**7)),
+    **dict.fromkeys(("batch_size", "csg_dim"), _integer(10**6)),
+    **dict.fromkeys(("csg_queue", "lr_warmup"), _integer(10**9)),
+    "workers": _integer(1024),
+    "epoch_updates": _or_none(_integer(10**9)),
     **dict.fromkeys(("common_random_numbers", "random_init", "compile", "cuda_graphs"), _flag),
-    **dict.fromkeys(("kl_weight", "divergence_penalty", "guidance_weight", "weight_decay", "l2sp_head"), _NOT_NEGATIVE),
+    **dict.fromkeys(("kl_weight", "divergence_penalty", "guidance_weight", "weight_decay", "l2sp_head"), _WEIGHT),
     **dict.fromkeys(("lr_min", "lr_max", "base_lr", "update_ratio_min", "update_ratio_max"), _POSITIVE),
-    "csg_temperature": _POSITIVE,
-    **dict.fromkeys(("guidance_weight_min", "guidance_weight_max"), _POSITIVE),
+    **dict.fromkeys(("csg_temperature", "divergence_loss"), _POSITIVE_WEIGHT),
+    **dict.fromkeys(("guidance_weight_min", "guidance_weight_max"), _POSITIVE_WEIGHT),
     **dict.fromkeys(("clip_norm", "guidance_cap"), _or_none(_POSITIVE)),
     "momentum": _number("a number in [0, 1)", lambda x: 0 <= x < 1),
     "beta2": _or_none(_number("a number in [0, 1)", lambda x: 0 <= x < 1)),
     "feature_dropout": _number("a number in [0, 1]", lambda x: 0 <= x <= 1),
-    "relative_scale": _number("a finite number > 1", lambda x: x > 1),
+    "relative_scale": _number("a number > 1, at most 1e9", lambda x: 1 < x <= 1e9),
     "action": _one_of("action form", ActionForm),
     "windows": _one_of("window form", WindowForm),
     "observation": _one_of("observation form", ObservationForm),

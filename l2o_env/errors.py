@@ -81,27 +81,30 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def require_integer(name: str, value: object, least: int = 1, *, expected: str = "") -> int:
+def require_integer(name: str, value: object, least: int = 1, most: int = 10**12, *, expected: str = "") -> int:
     """Checks a setting that is a whole number.
 
     Args:
         name: What the error calls it.
         value: What came; Python's integers and NumPy's, but no bool, which would count as 0 or 1.
         least: Smallest value that can work.
+        most: Largest value that can work.
         expected: What the error says was expected, if there is more to say than ``an integer >= least``.
 
     Returns:
         The value, as Python's integer.
 
     Raises:
-        ConfigError: If it is no integer, or smaller than `least`.
+        ConfigError: If it is no integer, smaller than `least` or larger than `most`.
     """
+    if isinstance(value, Integral) and int(value) > most:
+        raise ConfigError(f"{name} is {shortened(value)}; expected at most {most:,}.")
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ConfigError(f"{name} is {shortened(value)}; expected {expected or f'an integer >= {least}'}.")
     return int(value)
 
 
-def require_integers(settings: object, *names: str, least: int = 1, expected: str = "") -> None:
+def require_integers(settings: object, *names: str, least: int = 1, most: int = 10**12, expected: str = "") -> None:
     """Checks fields of a frozen dataclass that are whole numbers, and makes Python's integers of NumPy's.
 
     JSON, which settings are saved and compared as, knows only those.
@@ -110,13 +113,15 @@ def require_integers(settings: object, *names: str, least: int = 1, expected: st
         settings: The dataclass, in its ``__post_init__``.
         *names: Names of the fields.
         least: Smallest value that can work.
+        most: Largest value that can work.
         expected: As in :func:`require_integer`.
 
     Raises:
-        ConfigError: If one is no integer, or smaller than `least`.
+        ConfigError: If one is no integer, smaller than `least` or larger than `most`.
     """
     for name in names:
-        object.__setattr__(settings, name, require_integer(name, getattr(settings, name), least, expected=expected))
+        value = require_integer(name, getattr(settings, name), least, most, expected=expected)
+        object.__setattr__(settings, name, value)
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> ConfigError:

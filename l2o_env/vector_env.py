@@ -83,7 +83,7 @@ class Syn2RealVectorEnv(SubEnvironments):
         **config: Any,
     ) -> None:
         super().__init__()
-        self.num_envs = num_envs = require_integer("num_envs", num_envs)
+        self.num_envs = num_envs = require_integer("num_envs", num_envs, most=10**6)
         check_render_mode(render_mode)
         if max_episode_steps is not None:
             max_episode_steps = require_integer("max_episode_steps", max_episode_steps)

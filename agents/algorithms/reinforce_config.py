@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from l2o_env.config import MAX_WEIGHT
 from l2o_env.errors import ConfigError, require_integers
 
 
@@ -67,16 +68,17 @@ class ReinforceConfig:
         for key in (
             "learning_rate", "network_scale", "max_advantage", "max_grad_norm", "noise_std", "clip_observation",
         ):  # fmt: skip
-            if not getattr(self, key) > 0:
-                raise ConfigError(f"{key} is {getattr(self, key)}; expected a number > 0.")
-        if not self.ent_coef >= 0:
-            raise ConfigError(f"ent_coef is {self.ent_coef}; expected a number >= 0.")
+            if not 0 < getattr(self, key) <= MAX_WEIGHT:
+                raise ConfigError(f"{key} is {getattr(self, key)}; expected a number > 0, at most {MAX_WEIGHT:g}.")
+        if not 0 <= self.ent_coef <= MAX_WEIGHT:
+            raise ConfigError(f"ent_coef is {self.ent_coef}; expected a number >= 0, at most {MAX_WEIGHT:g}.")
         if self.target_kl is not None and not self.target_kl > 0:
             raise ConfigError(f"target_kl is {self.target_kl}; expected a number > 0, or none.")
-        require_integers(self, "hidden_size")
+        require_integers(self, "hidden_size", most=10**4)
         if self.n_steps is not None:
             require_integers(self, "n_steps")
-        if self.n_knots == 1 or self.n_knots < 0:
+        require_integers(self, "n_knots", least=0, most=1000, expected="0 (no table) or an integer >= 2")
+        if self.n_knots == 1:
             raise ConfigError(f"n_knots is {self.n_knots}; expected 0 (no table) or an integer >= 2.")
 
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from operator import ge
 from typing import Literal
 
-from l2o_env.errors import ConfigError
+from l2o_env.config import MAX_WEIGHT
+from l2o_env.errors import ConfigError, shortened
 
 _POSITIVE = (
     "learning_rate", "clip_observation", "max_grad_norm", "clip_range", "target_kl", "n_steps", "batch_size",
@@ -25,6 +28,15 @@ _SHARES = (
     "exploration_initial_eps", "exploration_final_eps", "line_search_shrinking_factor",
 )  # fmt: skip
 _NOT_NEGATIVE = ("ent_coef", "vf_coef", "noise_std", "target_policy_noise", "target_noise_clip", "learning_starts")
+MAX_WIDTH = 10**4
+"""Of a layer of a policy."""
+_LARGEST = {
+    **dict.fromkeys(_POSITIVE, MAX_WEIGHT),
+    **dict.fromkeys(_NOT_NEGATIVE, MAX_WEIGHT),
+    **dict.fromkeys(("lstm_hidden_size", "n_quantiles"), MAX_WIDTH),
+    "n_critics": 100,
+    "log_std_init": 100,
+}
 _AUTO = {"ent_coef": re.compile(r"auto(_[0-9.]+)?"), "target_entropy": re.compile("auto")}
 
 
@@ -56,12 +68,14 @@ class SB3Config:
             self._require(key, "a number in [0, 1]", lambda x: 0 <= x <= 1)
         for key in _NOT_NEGATIVE:
             self._require(key, "a number >= 0", lambda x: x >= 0)
+        for key, most in _LARGEST.items():
+            self._require(key, f"at most {most:g}", partial(ge, most))
         for key in ("ent_coef", "target_entropy"):
             word = getattr(self, key, None)
             if isinstance(word, str) and not _AUTO[key].fullmatch(word):
                 raise ConfigError(f"{key} is {word!r}; expected a number or {_AUTO[key].pattern}.")
-        if any(width < 1 for width in self.net_arch):
-            raise ConfigError(f"net_arch is {self.net_arch}; expected widths >= 1.")
+        if not all(1 <= width <= MAX_WIDTH for width in self.net_arch):
+            raise ConfigError(f"net_arch is {shortened(self.net_arch)}; expected widths from 1 to {MAX_WIDTH}.")
 
     def _require(self, key: str, expected: str, accepts: Callable[[float], bool]) -> None:
         """Checks a number, where the algorithm has such a setting and it is not None or a word."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -19,7 +19,7 @@ from agents.commands.paper_table import TableArgs, prepare_rows
 from agents.options import EnvAssignments
 from l2o_env import pairs as pair_registry
 from l2o_env.errors import ConfigError, require_integer, unknown_name
-from l2o_env.evaluation.agent import completed
+from l2o_env.evaluation.agent import settings_for
 from l2o_env.evaluation.attention import Look, look, share_on_object
 from l2o_env.evaluation.attention_picture import plot_attention
 from l2o_env.evaluation.intervals import mean_and_half_width, plus_minus
@@ -169,7 +169,7 @@ def _networks(args: AttentionArgs, pair: str) -> Iterator[tuple[Row, list[Optimi
     seeds = episode_seeds(args.seed, "evaluation", args.seeds)
     for row in rows:
         agent = agents.of(row)
-        settings = replace(config, **completed(agent).config_overrides)
+        settings = settings_for(agent, config)
         venv = Syn2RealVectorEnv(args.seeds, **asdict(settings))
         run_episodes(venv, agent, seeds=seeds)
         yield row, [venv.episodes.optimizee(i) for i in range(args.seeds)]

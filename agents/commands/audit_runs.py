@@ -15,7 +15,7 @@ from agents.opponents.candidates import RowByRow
 from agents.opponents.recipes import RECIPES
 from agents.opponents.shapes import ShapeName
 from l2o_env.config import EnvConfig
-from l2o_env.evaluation.agent import AgentLike
+from l2o_env.evaluation.agent import AgentLike, settings_for
 from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, Progress, Step, episode_seeds, run_episodes, seed_sequence
 from l2o_env.vector_env import Syn2RealVectorEnv
 
@@ -77,9 +77,7 @@ def good_runs(
     candidates += [(each.name, each, config) for each in _schedules(config, n, n_layers, seed)]
     for name, recipe in RECIPES.items():
         candidates.append((name, recipe.schedule(name, config), config.with_optimizer(recipe.optimizer)))
-    candidates += [
-        (each.name, each, replace(config, **{**each.action_settings, **each.config_overrides})) for each in policies
-    ]
+    candidates += [(each.name, each, settings_for(each, config, **each.action_settings)) for each in policies]
     seeds = episode_seeds(seed, "audit good", GOOD_SEEDS)
     frames, done = [], 0
     for settings in dict.fromkeys(each for *_, each in candidates):

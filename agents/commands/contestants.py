@@ -23,6 +23,7 @@ from l2o_env.action import ACTION_SETTINGS, action_settings
 from l2o_env.atomic import atomic_path
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, reading, unknown_name
+from l2o_env.evaluation.agent import settings_for
 from l2o_env.evaluation.contestant import Contestant, Mode, SelectionRule, folder_digest
 from l2o_env.evaluation.resumable import pair_digest
 from l2o_env.evaluation.rollout import Progress
@@ -182,9 +183,9 @@ def _contestant(
     agent = load(folder)
     own = agent.action_settings
     if policy.config is not None:
-        agent.check_env(replace(policy.config, **agent.config_overrides))
+        agent.check_env(settings_for(agent, policy.config))
         own = {key: getattr(policy.config, key) for key in ACTION_SETTINGS}
-    settings = replace(config, **{**own, **agent.config_overrides})
+    settings = settings_for(agent, config, **own)
     if optimizer is not None:
         settings = settings.with_optimizer(optimizer)
     return Contestant(
@@ -273,22 +274,27 @@ def tuned_opponents(
             for agent in agents:
                 agent.save(place / agent.name)
             with atomic_path(place / _TUNED_WITH) as path:
-                path.write_text(text, encoding="utf-8")
+                path.write_text(_signed(place, [agent.name for agent in agents], text), encoding="utf-8")
         for agent in agents:
             found.append(
                 Contestant(
                     agent.name, partial(load, place / agent.name), agent_digest(agent),
-                    replace(config, **agent.config_overrides), "tuned", trained_on=(pair,), pairs=(pair,),
+                    settings_for(agent, config), "tuned", trained_on=(pair,), pairs=(pair,),
                 )
             )  # fmt: skip
     return found
 
 
 def _kept(folder: Path, names: Sequence[str], settings: str) -> list[RateSetter] | None:
-    """The opponents in a folder, if they were tuned with these settings."""
+    """The opponents in a folder, if they were tuned with these settings and are as they were written."""
     try:
-        if (folder / _TUNED_WITH).read_text(encoding="utf-8") != settings:
+        if (folder / _TUNED_WITH).read_text(encoding="utf-8") != _signed(folder, names, settings):
             return None
         return [load_schedule(folder / name) for name in names]
     except (OSError, ConfigError, UnicodeDecodeError):
         return None
+
+
+def _signed(folder: Path, names: Sequence[str], settings: str) -> str:
+    """What opponents were tuned with, and the checksums of what they are."""
+    return json.dumps({"settings": settings, "sha256": {name: folder_digest(folder / name) for name in names}})

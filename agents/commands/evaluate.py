@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -288,9 +289,9 @@ class _Evaluation:
         tuned: list[Contestant] = []
         for pair in self.pairs:
             with self.folder.guard(TUNED_FOLDER) as path:
-                episodes, seed = self.args.tuning_episodes, self.args.seed
+                episodes, seed, place = self.args.tuning_episodes, self.args.seed, path / _folder_of(pair)
                 progress = partial(self._tuning_progress, pair)
-                tuned += tuned_opponents(self.args.searches, pair, self.config, episodes, seed, path / pair, progress)
+                tuned += tuned_opponents(self.args.searches, pair, self.config, episodes, seed, place, progress)
         return tuned
 
     def _tuning_progress(self, pair: str, search: str) -> AbstractContextManager[Progress]:
@@ -316,3 +317,12 @@ class _Evaluation:
         with folder.guard("pictures"):
             events = {policy.name: policy.checkpoints["last"].parent / EVENTS for policy in self.policies}
             write_pictures(results, folder.path, events=events)
+
+
+def _folder_of(pair: str) -> str:
+    """Name of the folder for a pair: its label so far as names of files may hold it, and what tells it from others.
+
+    A pair's text may hold anything, also what would lead out of the folder.
+    """
+    words = re.sub(r"[^A-Za-z0-9-]+", "-", pair_registry.label(pair))[:40].strip("-")
+    return f"{words}-{hashlib.sha256(pair.encode()).hexdigest()[:12]}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from l2o_env.adaptation.weights import load_weights
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, brief, reading
-from l2o_env.evaluation.agent import AgentLike, completed
+from l2o_env.evaluation.agent import AgentLike, settings_for
 from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, run_episodes
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.pairs.pair import Pair
@@ -34,8 +34,8 @@ def fine_tuned(agent: AgentLike, pair: str, config: EnvConfig, seeds: Sequence[i
         config: Settings of the environment.
         seeds: Seeds of the episodes; those of an evaluation give the networks that it evaluated.
     """
-    overrides = {**completed(agent).config_overrides, "pairs": (pair,), "common_random_numbers": False, "workers": 1}
-    settings = asdict(replace(config, **overrides))
+    own = settings_for(agent, config)
+    settings = asdict(replace(own, pairs=(pair,), common_random_numbers=False, workers=1))
     for k in range(0, len(seeds), MAX_OPTIMIZEES):
         part = list(seeds[k : k + MAX_OPTIMIZEES])
         venv = Syn2RealVectorEnv(len(part), **settings)
@@ -60,9 +60,13 @@ def read_network(path: Path, pair: Pair) -> Optimizee:
         ConfigError: If it cannot be read, or is of another network.
     """
     model = pair.make_model(new_generator(0))
-    with reading(path, "give a safetensors file of a network's weights."):
-        weights, _ = read_safetensors(path)
-        require_finite(weights)
+    expected = "give a safetensors file of a network's weights."
+    try:
+        with reading(path, expected):
+            weights, _ = read_safetensors(path)
+            require_finite(weights)
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no file {path}; {expected}") from error
     try:
         load_weights(model, weights)
     except ValueError as error:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.opponents.rate_setter import RateSetter
-from l2o_env.errors import ConfigError
+from l2o_env.config import MAX_RATE
+from l2o_env.errors import ConfigError, require_integer
 from l2o_env.observation import split_layers
 
 
@@ -29,8 +30,9 @@ class RandomRates(RateSetter):
     """
 
     def __init__(self, name: str = "random", lr_min: float = 1e-4, lr_max: float = 0.3, seed: int = 0) -> None:
-        if not 0 < lr_min < lr_max < np.inf:
-            raise ConfigError(f"lr_min is {lr_min} and lr_max {lr_max}; expected 0 < lr_min < lr_max.")
+        if not 0 < lr_min < lr_max <= MAX_RATE:
+            raise ConfigError(f"lr_min is {lr_min} and lr_max {lr_max}; expected 0 < lr_min < lr_max <= {MAX_RATE:g}.")
+        require_integer("seed", seed, 0)
         self.name, self.lr_min, self.lr_max, self.seed = name, lr_min, lr_max, seed
         self._rng = np.random.default_rng(seed)
 

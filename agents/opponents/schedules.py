@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from agents.opponents.profiles import PROFILES, ProfileName
 from agents.opponents.rate_setter import RateSetter
 from agents.opponents.shapes import SHAPES, WARMUP, ShapeName
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.config import MAX_RATE
+from l2o_env.errors import ConfigError, shortened, unknown_name
 from l2o_env.observation import FEATURE_NAMES, split_layers
 
 _PROGRESS = FEATURE_NAMES.index("progress")
@@ -61,8 +62,8 @@ class Timed(RateSetter):
             if not 0 <= getattr(self, key) <= 1:
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; expected a share of the budget from 0 to 1.")
         for key, values in rates.items():
-            if not values or not np.isfinite(values).all() or min(values) < 0:
-                raise ConfigError(f"{key} is {values}; expected finite numbers >= 0.")
+            if not values or not all(0 <= value <= MAX_RATE for value in values):
+                raise ConfigError(f"{key} is {shortened(values)}; expected finite numbers >= 0, at most {MAX_RATE:g}.")
 
 
 @dataclass(frozen=True)

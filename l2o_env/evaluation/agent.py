@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from l2o_env.action import ACTION_SETTINGS
 from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError, shortened
 
 Output = Literal["action", "rates"]
 """What an agent sets: actions of the environment, or physical learning rates, which need no particular action form."""
+OVERRIDABLE = frozenset({
+    *ACTION_SETTINGS, "observation", "windows", "momentum", "clip_norm", "lr_curve", "lr_warmup", "guidance",
+    "guidance_weight", "guidance_schedule", "guidance_cap", "l2sp_head", "csg_temperature", "csg_dim", "csg_queue",
+    "random_init",
+})  # fmt: skip
+"""Settings of the environment that an agent may bring along: how it observes and acts, the optimizer, the guidance and
+the initialisation. All agents of a comparison have the others in common, above all the budget."""
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -45,8 +55,8 @@ class BaseAgent(ABC):
     output: Output = "action"
     """What :meth:`act` returns."""
     config_overrides: Mapping[str, Any] = _NOTHING
-    """Settings of the environment by name (fields of ``EnvConfig``) that the agent is run with in place of those of
-    everyone, such as ``{"random_init": True}``."""
+    """Settings of the environment by name, out of ``OVERRIDABLE``, that the agent is run with in place of those of
+    everyone, such as ``{"random_init": True}``; ``window`` too, beside ``windows`` of ASG, whose shortest it is."""
 
     @abstractmethod
     def act(self, observations: NDArray[np.float32], state: Any, deterministic: bool) -> tuple[NDArray[Any], Any]:
@@ -86,3 +96,26 @@ class _Completed(BaseAgent):
 def completed(agent: AgentLike) -> BaseAgent:
     """The agent with all that evaluation asks; itself, if it derives from :class:`BaseAgent`."""
     return agent if isinstance(agent, BaseAgent) else _Completed(agent)
+
+
+def settings_for(agent: AgentLike, config: EnvConfig, **settings: Any) -> EnvConfig:
+    """The settings that an agent is run with.
+
+    Args:
+        agent: The agent.
+        config: Settings of everyone.
+        **settings: Others, which count for more than those of everyone and less than those of the agent.
+
+    Raises:
+        ConfigError: If the agent sets what all agents have in common, or the settings cannot work.
+    """
+    overrides = completed(agent).config_overrides
+    allowed = OVERRIDABLE | ({"window"} if overrides.get("windows", "fixed") != "fixed" else set())
+    others = [key for key in overrides if key not in allowed]
+    if others:
+        names = ", ".join(shortened(key, 40) for key in others[:3])
+        raise ConfigError(
+            f"config_overrides sets {names}, which all agents of a comparison have in common; set it for all of them, "
+            "in the settings of the environment."
+        )
+    return replace(config, **{**settings, **overrides})

@@ -14,7 +14,7 @@ from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig
 from l2o_env.episodes import n_steps
 from l2o_env.errors import ConfigError, require_integer
-from l2o_env.evaluation.agent import AgentLike, completed
+from l2o_env.evaluation.agent import AgentLike, completed, settings_for
 from l2o_env.evaluation.rollout import (
     MAX_OPTIMIZEES,
     Outcome,
@@ -156,9 +156,8 @@ def check_runs(agents: Mapping[str, AgentLike], pairs: Sequence[str], config: En
         built = pair_registry.make(pair)
         models: dict[Any, Optimizee] = {}
         for policy, agent in agents.items():
-            overrides = completed(agent).config_overrides
-            own = {"pairs": (pair,), "common_random_numbers": False}
-            settings = replace(config, **{"feature_dropout": 0.0, **overrides, **own})
+            common = replace(config, pairs=(pair,), common_random_numbers=False, feature_dropout=0.0)
+            settings = settings_for(agent, common)
             maker = model_maker(built, settings)
             if maker not in models:  # large networks take a while to make
                 models[maker] = maker(new_generator(0))

@@ -20,7 +20,7 @@ from l2o_env.episodes import n_steps
 from l2o_env.errors import ConfigError, require_integer, unknown_name
 from l2o_env.evaluation.contestant import Contestant, Mode
 from l2o_env.evaluation.evaluate import check_runs, evaluate
-from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, Progress, episode_seeds
+from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, Progress
 from l2o_env.evaluation.summary import target_oracle, tidy
 from l2o_env.pairs import Split
 from l2o_env.pairs.images.image_split import ImageSplit
@@ -28,6 +28,8 @@ from l2o_env.results.record import merge_recordings, recording
 from l2o_env.results.run_folder import PARTS, RECORDING
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from l2o_env.pairs import Pair
 
 
@@ -67,7 +69,7 @@ class _Part:
         config = asdict(replace(self.contestant.config, pairs=(self.pair,), common_random_numbers=False))
         agent, mode, pair, images = self.contestant.digest, self.mode, self.pair, self.images
         settings = {"agent": agent, "mode": mode, "pair": pair, "images": images, "n_seeds": self.n_seeds}
-        settings |= {"seed": self.seed, "config": config, "version": l2o_env.__version__, "format": 1}
+        settings |= {"seed": self.seed, "config": config, "version": l2o_env.__version__, "format": 2}
         return json.dumps(settings, sort_keys=True)
 
     @cached_property
@@ -236,25 +238,26 @@ class _Store:
             )
         frame["wall_time"] = (time.perf_counter() - started) / part.n_seeds
         table = pa.Table.from_pandas(frame.drop(columns=["policy", "pair"]), preserve_index=False)
+        recorded = _digest_of(self.recording_of(part))
+        metadata = {"settings": part.settings, "recording": recorded, "sha256": _digest(table)}
         with atomic_path(self.results_of(part)) as path:
-            pq.write_table(table.replace_schema_metadata({b"settings": part.settings.encode()}), path)
+            pq.write_table(table.replace_schema_metadata(metadata), path)
 
     def read(self, part: _Part) -> pd.DataFrame | None:
-        """The results of a part; None if there are none, or if they are damaged or not of these settings."""
-        import pyarrow as pa
+        """The results of a part; None if there are none, or if they or the recording are not as they were written."""
         import pyarrow.parquet as pq
 
         if not self.results_of(part).is_file() or not self.recording_of(part).is_file():
             return None
         try:
             table = pq.read_table(self.results_of(part))
-        except (pa.ArrowException, OSError):
+            found = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+            expected = {"settings": part.settings, "recording": _digest_of(self.recording_of(part))}
+            if found != {**expected, "sha256": _digest(table)}:
+                return None
+            return table.to_pandas()
+        except Exception:  # a reader of what may be damaged raises anything; the part is made again
             return None
-        settings = (table.schema.metadata or {}).get(b"settings", b"").decode(errors="replace")
-        frame = table.to_pandas()
-        if settings != part.settings or "seed" not in frame:
-            return None
-        return frame if frame["seed"].tolist() == episode_seeds(part.seed, "evaluation", part.n_seeds) else None
 
     def read_finished(self, part: _Part) -> pd.DataFrame:
         """The results of a part that is there.
@@ -266,6 +269,16 @@ class _Store:
         if frame is None:
             raise ConfigError(f"The part {part.name} in {self._folder} changed while it was read; evaluate again.")
         return frame
+
+
+def _digest(table: pa.Table) -> str:
+    """SHA-256 of names, types and values of a table."""
+    return hashlib.sha256(f"{table.schema.types} {table.to_pydict()}".encode()).hexdigest()
+
+
+def _digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _labelled(frame: pd.DataFrame, part: _Part) -> pd.DataFrame:

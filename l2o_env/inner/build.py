@@ -12,6 +12,7 @@ from l2o_env import pairs as pair_registry
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError
 from l2o_env.inner.graphed import GraphedPopulation
+from l2o_env.inner.least_memory import require_memory
 from l2o_env.inner.looped import LoopedPopulation
 from l2o_env.inner.protocol import InnerLoop
 from l2o_env.inner.sharded import LocalShard, ShardedPopulation
@@ -82,6 +83,7 @@ def make_population(config: EnvConfig, n: int, dtype: torch.dtype = torch.float3
     for name in config.pairs:
         pair_registry.check(name)
     members = [pair_registry.make(name) for name in config.pairs]
+    require_memory(config, n, members[0])
     plan = Plan(_kind(config, members, n, device), n, config, dtype)
     return in_workers(plan, members) if min(config.workers, n) > 1 else plan(members)
 

@@ -210,8 +210,10 @@ class Population(Optimizees):
         finite = all_finite(self.weights) & ce.isfinite() & kl.isfinite()
         torch.where(finite[:, None], self.weights, window_start, out=self.weights)
         validation = self.evaluate("validation")
-        # 2. Finite weights may still give losses that are not: those are taken back too.
-        bad = ~(finite & validation.ce.isfinite() & validation.kl.isfinite())
+        # 2. Finite weights may still give losses that are not, or that no penalty would come up to: those are taken
+        #    back too. NaN is not below the limit either.
+        limit = self.config.divergence_loss
+        bad = ~(finite & (validation.ce <= limit) & (validation.kl <= limit))
         torch.where(bad[:, None], window_start, self.weights, out=self.weights)
         # 3. The one read-back.
         losses = torch.stack([ce, kl, validation.ce, validation.kl, validation.accuracy], dim=-1)

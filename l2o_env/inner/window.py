@@ -31,7 +31,8 @@ class Window:
         layers: Per-layer statistics by name (see ``LayerStatistics``), each ``(N, n_layers)``.
         head: Head statistics by name, each ``(N,)``.
         measurements: Losses and accuracies.
-        diverged: ``(N,)``; weights, losses or validation values became non-finite. Such an optimizee is back at
+        diverged: ``(N,)``; weights, losses or validation values became non-finite, or validation losses larger than
+            ``divergence_loss``. Such an optimizee is back at
             the window's first weights, without momentum.
     """
 

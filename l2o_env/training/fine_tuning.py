@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l2o_env.config import EnvConfig
-from l2o_env.evaluation.agent import BaseAgent
+from l2o_env.evaluation.agent import BaseAgent, settings_for
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 
@@ -26,7 +26,7 @@ class FineTuning:
     """
 
     def __init__(self, config: EnvConfig, agent: BaseAgent, seed: int) -> None:
-        config = replace(config, **agent.config_overrides)
+        config = settings_for(agent, config)
         agent.check_env(config)
         self.config, self.seed, self._agent = config, seed, agent
         self.venv = Syn2RealVectorEnv(1, **asdict(config))

@@ -13,6 +13,7 @@ from agents.opponents import PerLayer, Schedule
 from l2o_env.config import EnvConfig
 from l2o_env.env import Syn2RealEnv
 from l2o_env.errors import ConfigError
+from l2o_env.evaluation.agent import settings_for
 from l2o_env.evaluation.evaluate import COLUMNS, evaluate
 from l2o_env.evaluation.rollout import episode_seeds
 from l2o_env.observation import FEATURE_NAMES, split_layers
@@ -159,6 +160,29 @@ def test_overrides_of_an_agent_are_honoured(config: EnvConfig) -> None:
     frame = evaluate(agents, ["tiny"], 2, config)
     kept = frame.groupby("policy")["v_start"].mean()
     assert kept["plain"] > kept["drawn"]  # a drawn backbone is far from the proxy, so its KL is high
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"budget": 400}, "sets 'budget'"),
+        ({"window": 5}, "sets 'window'"),
+        ({"batch_size": 2, "reward": "val_loss"}, "sets 'batch_size', 'reward'"),
+        ({"pairs": ["folders:backbone=os:abort"]}, "sets 'pairs'"),
+        ({"x" * 1000: 1}, r"^[^\n]{1,400}$"),
+    ],
+)
+def test_what_is_the_same_for_everyone_is_no_agents_to_set(
+    config: EnvConfig, overrides: dict[str, Any], told: str
+) -> None:
+    own = Schedule("own", 0.01, config_overrides=overrides)
+    with pytest.raises(ConfigError, match=told):
+        evaluate({"own": own}, ["tiny"], 2, config)
+
+
+def test_of_asgs_windows_the_shortest_is_the_agents(config: EnvConfig) -> None:
+    agent = Schedule("asg", 0.01, config_overrides={"windows": "asg", "window": 2})
+    assert settings_for(agent, config).window == 2
 
 
 def test_every_step_is_seen(config: EnvConfig) -> None:

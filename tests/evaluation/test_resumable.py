@@ -126,6 +126,23 @@ def test_a_part_is_kept_only_if_all_is_as_it_was(
     assert len(again.results) == n
 
 
+def test_flipped_bits_are_seen_and_made_again(config: EnvConfig, tmp_path: Path) -> None:
+    opponent = _opponent(config)
+    expected = evaluate_in_parts([opponent], ["tiny"], 2, tmp_path).results.drop(columns="wall_time")
+    recorded = read_recording(tmp_path / "actions.parquet")
+    for pattern in ("parts/*[0-9a-f].parquet", "parts/*.actions.parquet"):
+        (path,) = tmp_path.glob(pattern)
+        content = path.read_bytes()
+        for k in range(5, len(content), len(content) // 5):
+            flipped = bytearray(content)
+            flipped[k] ^= 4
+            path.write_bytes(flipped)
+            found = evaluate_in_parts([opponent], ["tiny"], 2, tmp_path)
+            assert found.kept == 0 or found.results["wall_time"].notna().all()  # a byte that nothing is read from
+            pd.testing.assert_frame_equal(found.results.drop(columns="wall_time"), expected)
+            pd.testing.assert_frame_equal(read_recording(tmp_path / "actions.parquet"), recorded)
+
+
 def test_renaming_and_adding_keep_what_there_is(config: EnvConfig, tmp_path: Path) -> None:
     evaluate_in_parts([_opponent(config)], ["tiny"], 2, tmp_path)
     renamed = replace(_opponent(config), policy="other")

@@ -220,8 +220,9 @@ def test_one_diverging_optimizee_leaves_the_others_alone(kind: type[Population])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_validation_that_is_not_finite_is_divergence_too(
-    kind: type[Population], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("loss", [torch.inf, 100.1])
+def test_a_validation_that_is_beyond_the_limit_is_divergence_too(
+    kind: type[Population], loss: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     population = kind(TINIES[:1], 2, _config())
     population.start({0: Start(0, 1, 2), 1: Start(0, 3, 4)})
@@ -229,7 +230,7 @@ def test_a_validation_that_is_not_finite_is_divergence_too(
 
     def overflowing(split: str) -> Evaluation:
         found = evaluate(split)
-        found.ce[1] = torch.inf
+        found.ce[0], found.ce[1] = 99.9, loss  # divergence_loss is 100
         return found
 
     monkeypatch.setattr(population, "evaluate", overflowing)

@@ -18,9 +18,9 @@ from l2o_env.errors import ConfigError
         ("hidden_size", 0, r"hidden_size is 0; expected an integer >= 1\."),
         ("n_steps", 0, r"n_steps is 0; expected an integer >= 1\."),
         ("n_knots", 1, r"n_knots is 1; expected 0 \(no table\) or an integer >= 2\."),
-        ("ent_coef", -0.1, r"ent_coef is -0\.1; expected a number >= 0\."),
+        ("ent_coef", -0.1, r"ent_coef is -0\.1; expected a number >= 0, at most"),
         ("averaged_share", 2, r"averaged_share is 2; expected a number in \[0, 1\]\."),
-        ("learning_rate", 0.0, r"learning_rate is 0\.0; expected a number > 0\."),
+        ("learning_rate", 0.0, r"learning_rate is 0\.0; expected a number > 0, at most"),
         ("target_kl", 0.0, r"target_kl is 0\.0; expected a number > 0, or none\."),
     ],
 )

@@ -48,6 +48,9 @@ def test_opponents_that_were_being_tuned_are_not_taken_for_finished(
         return [str(each.load().rate) for each in found]  # type: ignore[attr-defined]
 
     assert tuned(0.5) == ["0.5"] * 2
+    damaged = next(tmp_path.rglob("schedule.json"))
+    damaged.write_text(damaged.read_text().replace("0.5", "0.7"))
+    assert tuned(0.5) == ["0.5"] * 2
     save, saved = Schedule.save, []
 
     def interrupted(self: Schedule, folder: Path) -> None:

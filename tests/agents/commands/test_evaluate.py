@@ -15,7 +15,7 @@ from PIL import Image
 import agents
 import train_policy
 from agents.commands.console import Reporter
-from agents.commands.evaluate import EvaluateArgs, evaluate_runs
+from agents.commands.evaluate import EvaluateArgs, _folder_of, evaluate_runs
 from agents.reinforce.agent import Reinforce
 from l2o_env import pairs
 from l2o_env.errors import ConfigError
@@ -44,6 +44,14 @@ def _evaluate(out: Path, *arguments: str | Path) -> int:
     if "--pairs" not in arguments:
         options += ["--pairs", "tiny", "tiny-4"]
     return train_policy.main(["evaluate", *map(str, arguments), *options])
+
+
+def test_folders_of_pairs_stay_where_they_belong() -> None:
+    names = [
+        _folder_of(pair) for pair in ("tiny", "tiny:label=../../x", "folders:source=../../etc,target=/", "x" * 999)
+    ]
+    assert len(set(names)) == 4 and names[0].startswith("tiny-") and names[1].startswith("x-")
+    assert all(len(name) < 60 and name.replace("-", "").isalnum() for name in names)
 
 
 SEARCHED = ("uniform", "per-layer", "adamw-cosine", "prodigy")
