@@ -147,6 +147,7 @@ def _case(network: str, args: BackboneArgs) -> Case:
         "lr_curve": "none",
         "batch_size": args.batch or batch,
         "device": str(resolve_device(args.device)),
+        "divergence_loss": 1e6,  # the networks are drawn at random: their losses are large, and nobody minds
     }
     config = EnvConfig(**{**(GTA5 if dense else VISDA17), **changes})
     return Case(network, args.size or size, 1 / 8 if args.quick else 1.0, window, config)

@@ -51,9 +51,9 @@ def test_weights_of_another_network_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="weights of another network than that of 'tiny': they differ in layer2"):
         read_network(tmp_path / "other.safetensors", tiny_pair())
     (tmp_path / "text").write_text("no weights")
-    with pytest.raises(ConfigError, match="text is damaged .* give a safetensors file"):
+    with pytest.raises(ConfigError, match=r"text is damaged .* give a safetensors file"):
         read_network(tmp_path / "text", tiny_pair())
-    with pytest.raises(ConfigError, match="There is no file .*missing; give a safetensors file"):
+    with pytest.raises(ConfigError, match=r"There is no file .*missing; give a safetensors file"):
         read_network(tmp_path / "missing", tiny_pair())
     state = tiny_pair().make_model(new_generator(7)).state_dict()
     state["head.weight"] = state["head.weight"] * torch.nan
