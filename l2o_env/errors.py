@@ -98,7 +98,7 @@ def require_integer(name: str, value: object, least: int = 1, most: int = 10**12
         ConfigError: If it is no integer, smaller than `least` or larger than `most`.
     """
     if isinstance(value, Integral) and int(value) > most:
-        raise ConfigError(f"{name} is {shortened(value)}; expected at most {most:,}.")
+        raise ConfigError(f"{name} is {shortened(value)}; expected {expected or f'at most {most:,}'}.")
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ConfigError(f"{name} is {shortened(value)}; expected {expected or f'an integer >= {least}'}.")
     return int(value)

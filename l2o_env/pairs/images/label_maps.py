@@ -32,11 +32,13 @@ class LabelMap:
         classes: Class index by value.
         ignored: Values that stand for no class.
         name: What messages call it.
+        advice: What to do about values that it does not have.
     """
 
     classes: Mapping[int, int]
     ignored: frozenset[int] = frozenset({VOID})
     name: str = "label map"
+    advice: str = "give another label map"
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if a value or a class cannot be."""
@@ -69,7 +71,7 @@ class LabelMap:
         if len(unknown):
             raise UnreadableError(
                 f"The mask {path} holds the label ids {unknown[:10].tolist()}, which the {self.name} does not have; "
-                "give another label map."
+                f"{self.advice}."
             )
         return indices.astype(np.uint8)
 
@@ -98,11 +100,11 @@ LABEL_MAPS: dict[str, LabelMap] = {
 """Label maps to the 19 Cityscapes classes: of Cityscapes and GTA5 label ids, of train ids, of Mapillary Vistas 1.2."""
 
 
-def label_map(name: str | Path) -> LabelMap:
+def label_map(name: str | Path, n_classes: int = len(CITYSCAPES_CLASSES)) -> LabelMap:
     """A label map by name, or from a JSON file ``{"value": class index or null}``.
 
     Raises:
-        ConfigError: If there is none of that name, or the file holds something else.
+        ConfigError: If there is none of that name, or the file holds something else, or classes from `n_classes` on.
     """
     if str(name) in LABEL_MAPS:
         return LABEL_MAPS[str(name)]
@@ -117,6 +119,10 @@ def label_map(name: str | Path) -> LabelMap:
     with reading(path, expected):
         classes = {int(key): value for key, value in found.items()}
         known = {
-            key: require_integer(f"the class of {key}", value, 0) for key, value in classes.items() if value is not None
+            key: require_integer(
+                f"the class of {key}", value, 0, n_classes - 1, expected=f"a class from 0 to {n_classes - 1}, or null"
+            )
+            for key, value in classes.items()
+            if value is not None
         }
     return LabelMap(known, frozenset({VOID, *classes}) - set(known), f"label map {path}")

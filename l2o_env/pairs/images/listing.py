@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2o_env.errors import ConfigError
+from l2o_env.pairs.images.decoding import read_image, read_mask
 from l2o_env.pairs.images.image_split import UnreadableError
 from l2o_env.pairs.images.label_maps import LabelMap
 
@@ -75,51 +76,6 @@ class Listing:
         labels = [self.labels[i] for i in chosen] if self.dense else np.asarray(self.labels)[chosen]
         groups = None if self.groups is None else [self.groups[i] for i in chosen]
         return replace(self, files=[self.files[i] for i in chosen], labels=labels, groups=groups)
-
-
-def read_image(path: Path) -> Any:
-    """A decoded PIL image in RGB.
-
-    Raises:
-        UnreadableError: If the file cannot be decoded.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except Exception as error:  # Pillow's decoders raise many kinds
-        raise _unreadable(path, error) from error
-
-
-def read_mask(path: Path) -> NDArray[np.int64]:
-    """The values of a mask ``(height, width)``; indices of a palette, not its colours.
-
-    Raises:
-        UnreadableError: If the file cannot be decoded or has several channels.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            values = np.asarray(image)
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    if values.ndim != 2:
-        raise UnreadableError(f"The mask {path} has {values.shape[-1]} channels; expected one, of label ids.")
-    return values.astype(np.int64)
-
-
-def _unreadable(path: Path, error: Exception) -> UnreadableError:
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, UnidentifiedImageError):
-        reason = "it is no image, or of a format that Pillow does not know"
-    elif isinstance(error, OSError) and error.strerror:
-        reason = error.strerror
-    else:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return UnreadableError(f"{path} cannot be decoded ({reason}).")
 
 
 def _sizes_differ(image: Path, a: tuple[int, ...], mask: Path, b: tuple[int, ...]) -> UnreadableError:

@@ -6,22 +6,27 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from l2o_env.atomic import atomic_path
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.pairs.announce import announced
+from l2o_env.pairs.augmentation import VOID
 from l2o_env.pairs.cache import cache_folder
 from l2o_env.pairs.images.image_split import UnreadableError
+from l2o_env.pairs.images.label_maps import LABEL_MAPS
 from l2o_env.pairs.images.listing import Listing, OnError
 from l2o_env.safe_json import read_json
 
-FORMAT = 1
+FORMAT = 2
 """Part of the key of what is kept. Raise it whenever files are accepted that were not before, or the other way round.
 """
 MANY = 5000
@@ -47,7 +52,9 @@ def verified(listing: Listing, on_error: OnError) -> Listing:
     """
     if on_error not in get_args(OnError):
         raise unknown_name("on_error", on_error, get_args(OnError))
-    problems = _problems(listing)
+    problems, pixels = _look(listing)
+    if listing.dense and len(problems) < len(listing):
+        check_pixels(listing, pixels)
     if not problems:
         return listing
     shown = " ".join(str(error) for error in list(problems.values())[:_SHOWN])
@@ -60,21 +67,64 @@ def verified(listing: Listing, on_error: OnError) -> Listing:
     return listing.take([i for i in range(len(listing)) if i not in problems])
 
 
-def _problems(listing: Listing) -> dict[int, ConfigError]:
-    """What is wrong with the images that cannot be used, by index."""
+def _look(listing: Listing) -> tuple[dict[int, ConfigError], NDArray[np.int64]]:
+    """What is wrong with the images that cannot be used, by index; and pixels of each class, those of none last."""
     try:
         path = _verdict_path(listing)
     except OSError:  # a file that is gone, which decoding names
         return _decoded(listing, range(len(listing)))
-    doubtful = _read_verdict(path)
-    if doubtful is not None and all(0 <= i < len(listing) for i in doubtful):
-        return _decoded(listing, doubtful)
-    problems = _decoded(listing, range(len(listing)))
+    known = _read_verdict(path, len(listing))
+    if known is not None:
+        doubtful, pixels = known
+        again, more = _decoded(listing, doubtful)
+        return again, pixels + more
+    problems, pixels = _decoded(listing, range(len(listing)))
     with suppress(OSError):  # else everything is looked at again the next time
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(sorted(problems)), encoding="utf-8")
-    return problems
+            verdict = {"unusable": sorted(problems), "pixels": pixels.tolist()}
+            temporary.write_text(json.dumps(verdict), encoding="utf-8")
+    return problems, pixels
+
+
+def check_pixels(listing: Listing, pixels: NDArray[np.int64]) -> None:
+    """Looks whether the masks of a listing can be meant as they are read.
+
+    Args:
+        listing: The images with masks.
+        pixels: Of each class, with those of none last.
+
+    Raises:
+        ConfigError: If at most one class has any, or the values are those of another label map.
+    """
+    of_classes, without = pixels[: len(listing.classes)], int(pixels[-1])
+    absent = [name for name, n in zip(listing.classes, of_classes, strict=True) if n == 0]
+    map_name = listing.label_map.name if listing.label_map is not None else ""
+    # Train ids run to 18, where the ids of the classes from traffic lights on begin: vegetation, sky, cars and all.
+    if map_name == LABEL_MAPS["ids"].name and not of_classes[6:].any():
+        raise ConfigError(
+            f"By the {map_name} the {listing.name} show only {_listed(set(listing.classes) - set(absent))}: their "
+            "masks hold no value above 18, as train ids do. If they are train ids, say so (source_labels=train_ids, "
+            "target_labels=train_ids)."
+        )
+    if len(listing.classes) - len(absent) < 2:
+        hint = " Masks of 0 and 255 have one class alone, because 255 stands for none: save them with 0 and 1."
+        raise ConfigError(
+            f"No pixel of the {listing.name} is of {_listed(absent)}: there is nothing to tell apart by the {map_name}."
+            + (hint if without else " Look at the values of the masks.")
+        )
+    if absent:
+        _log.warning(
+            "No pixel of the %s is of %s; expected all %d classes.", listing.name, _listed(absent), len(of_classes)
+        )
+    if without > of_classes.sum():
+        share = without / pixels.sum()
+        _log.warning("%.0f %% of the pixels of the %s are of no class, by the %s.", 100 * share, listing.name, map_name)
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = sorted(names)
+    return ", ".join(map(repr, shown[:_SHOWN])) + (f" and {len(shown) - _SHOWN} others" if len(shown) > _SHOWN else "")
 
 
 def _verdict_path(listing: Listing) -> Path:
@@ -83,31 +133,40 @@ def _verdict_path(listing: Listing) -> Path:
     return cache_folder() / f"verified-{key[:32]}.json"
 
 
-def _read_verdict(path: Path) -> list[int] | None:
-    """Indices of images; None if nothing is kept, or it is damaged."""
+def _read_verdict(path: Path, n: int) -> tuple[list[int], NDArray[np.int64]] | None:
+    """Indices of images and numbers of pixels; None if nothing is kept, or it is damaged."""
     try:
-        indices = read_json(path, "it is made anew.", most=_MAX_VERDICT)
-    except (OSError, ConfigError):
+        found = read_json(path, "it is made anew.", most=_MAX_VERDICT)
+        indices, pixels = found["unusable"], found["pixels"]
+    except (OSError, ConfigError, KeyError, TypeError):
         return None
-    return indices if isinstance(indices, list) and all(type(i) is int for i in indices) else None
+    for values, size in ((indices, None), (pixels, VOID + 1)):
+        if not isinstance(values, list) or not all(type(i) is int and i >= 0 for i in values):
+            return None
+        if size is not None and len(values) != size:
+            return None
+    return (indices, np.array(pixels, np.int64)) if all(i < n for i in indices) else None
 
 
-def _decoded(listing: Listing, indices: Sequence[int]) -> dict[int, ConfigError]:
-    """Decodes images in threads; returns what is wrong with those that fail, by index."""
+def _decoded(listing: Listing, indices: Sequence[int]) -> tuple[dict[int, ConfigError], NDArray[np.int64]]:
+    """Decodes images in threads; what is wrong with those that fail, by index, and pixels of the others' classes."""
     text = f"Looking at {len(indices):,} {listing.name} once; the next start is quick"
     announcement = announced(text, len(indices)) if len(indices) > MANY else nullcontext(lambda: None)
-    problems = {}
+    problems, pixels = {}, np.zeros(VOID + 1, np.int64)
     with announcement as advance, ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        for i, error in zip(indices, pool.map(partial(_error_of, listing), indices), strict=True):
+        for i, found in zip(indices, pool.map(partial(_tried, listing), indices), strict=True):
             advance()
-            if error is not None:
-                problems[i] = error
-    return problems
+            if isinstance(found, ConfigError):
+                problems[i] = found
+            elif found is not None:
+                pixels += found
+    return problems, pixels
 
 
-def _error_of(listing: Listing, index: int) -> ConfigError | None:
+def _tried(listing: Listing, index: int) -> ConfigError | NDArray[np.int64] | None:
+    """What is wrong with an image, or how many pixels of its mask, if it has one, are of each class."""
     try:
-        listing[index]
+        _, label = listing[index]
     except ConfigError as error:
         return error
-    return None
+    return np.bincount(label.ravel(), minlength=VOID + 1) if listing.dense else None

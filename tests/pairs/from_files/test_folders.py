@@ -111,8 +111,8 @@ class Headless(nn.Module):
         (None, {"source": "nowhere"}, "source: there is no folder nowhere"),
         (None, {"target": "nowhere"}, "target: there is no folder nowhere"),
         (_rename, {"target": "target"}, r"only the first have \['dog'\], only the second have \['Dog'\]"),
-        (_empty, {}, "Found no valid file for the classes bird"),
-        (_loose, {"source": "loose"}, r"^loose: Couldn't find any class folder\. Expected one folder per class with at "
+        (_empty, {}, "there are no images in the folder 'bird'"),
+        (_loose, {"source": "loose"}, r"^loose has no folders of classes\. Expected one folder per class with at "
                                       "least one image each"),
         (_foreign_weights, {}, r"do not fit MicroNet: 12 missing: .*; 1 not of this network: more; 1 of another shape: "
                                r"fc\.weight \(5, 9\) instead of \(5, 8\)"),

@@ -68,9 +68,9 @@ def test_masks_that_cannot_be_listed_are_told(tmp_path: Path, spoil: object, tol
 
 
 def test_folders_that_cannot_be_listed_are_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"^{tmp_path}: Couldn't find any class folder\. Expected one folder per"):
+    with pytest.raises(ConfigError, match=rf"^{tmp_path} has no folders of classes\. Expected one folder per"):
         list_classes(tmp_path, "photos")
     class_folders(tmp_path, n=1)
     (tmp_path / "bird").mkdir()
-    with pytest.raises(ConfigError, match=r"Found no valid file for the classes bird\. Expected one folder per class"):
+    with pytest.raises(ConfigError, match=r"there are no images in the folder 'bird'\. Expected one folder per class"):
         list_classes(tmp_path, "photos")

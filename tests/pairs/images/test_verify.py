@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from l2o_env.errors import ConfigError
 from l2o_env.pairs.images import verify
 from l2o_env.pairs.images.folder_listings import list_classes, list_masks
 from l2o_env.pairs.images.image_split import UnreadableError
+from l2o_env.pairs.images.label_maps import CITYSCAPES_CLASSES, LABEL_MAPS
 from l2o_env.pairs.images.listing import Listing
 from l2o_env.pairs.images.verify import verified
 from tests.image_trees import class_folders, mask_folders, save
@@ -87,7 +90,16 @@ def test_a_label_outside_the_map_is_found_in_any_mask(tmp_path: Path) -> None:
         verified(list_masks(folder, "target images"), "raise")
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[0.5]", "[6]", '["a"]'])
+WHOLE = json.dumps({"unusable": [], "pixels": [0] * 256})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{}", "[]", WHOLE[:-3], WHOLE.replace("[]", "[6]"), WHOLE.replace("[]", '["a"]'),
+        WHOLE.replace("[]", "[-1]"), WHOLE.replace("[0, 0", "[0"), WHOLE.replace("[0, 0", "[0.5, 0"),
+    ],
+)  # fmt: skip
 def test_a_damaged_verdict_counts_for_nothing(tmp_path: Path, cache: Path, decoded: list[int], text: str) -> None:
     listing = _listing(tmp_path)
     verified(listing, "raise")
@@ -95,7 +107,7 @@ def test_a_damaged_verdict_counts_for_nothing(tmp_path: Path, cache: Path, decod
     verdict.write_text(text)
     verified(listing, "raise")
     assert len(decoded) == 12
-    assert verdict.read_text() == "[]"
+    assert verdict.read_text() == WHOLE
 
 
 def test_without_a_cache_folder_everything_is_decoded_each_time(
@@ -145,3 +157,51 @@ def test_what_cannot_be_used_at_all(
         spoil(path)
     with pytest.raises(ConfigError, match=told):
         verified(listing, on_error)
+
+
+def _masks(root: Path, values: list[list[int]]) -> Listing:
+    """One mask of the given values, of the classes background and object."""
+    save(np.zeros((len(values), len(values[0]), 3), np.uint8), root / "images" / "0.png")
+    save(np.array(values, np.uint8), root / "masks" / "0.png")
+    (root / "classes.txt").write_text("background\nobject")
+    return list_masks(root, "source images")
+
+
+def test_masks_that_cannot_be_meant_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ConfigError, match=r"is of 'object': .* Masks of 0 and 255 .* save them with 0 and 1"):
+        verified(_masks(tmp_path / "a", [[0, 255]]), "raise")
+    with pytest.raises(ConfigError, match=r"is of 'background', 'object'"):
+        verified(_masks(tmp_path / "b", [[255, 255]]), "raise")
+    with pytest.raises(ConfigError, match=r"is of 'object': .* Look at the values"):
+        verified(_masks(tmp_path / "c", [[0, 0]]), "raise")
+    caplog.set_level(logging.WARNING, "l2o_env")
+    verified(_masks(tmp_path / "d", [[0, 1, 255, 255]]), "raise")
+    assert not caplog.records
+    verified(_masks(tmp_path / "e", [[0, 1, 255, 255, 255]]), "raise")
+    assert [record.getMessage()[:49] for record in caplog.records] == [
+        "60 % of the pixels of the source images are of no"
+    ]
+    verified(_masks(tmp_path / "e", [[0, 1, 255, 255, 255]]), "raise")  # the second time it is remembered
+    assert len(caplog.records) == 2
+
+
+def test_a_class_without_a_pixel_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "l2o_env")
+    folder = mask_folders(tmp_path, n=3)
+    with (folder / "classes.txt").open("a") as file:
+        file.write("\nbird")
+    verified(list_masks(folder, "source images"), "raise")
+    assert "No pixel of the source images is of 'bird'; expected all 3 classes" in caplog.text
+
+
+@pytest.mark.parametrize(("values", "fine"), [((0, 1, 8, 10, 13, 255), False), ((7, 8, 21, 23, 26), True)])
+def test_train_ids_are_not_read_as_ids(tmp_path: Path, values: tuple[int, ...], fine: bool) -> None:
+    image, mask = tmp_path / "image.png", tmp_path / "mask.png"
+    save(np.zeros((1, len(values), 3), np.uint8), image)
+    save(np.array([values], np.uint8), mask)
+    listing = Listing([image], [mask], CITYSCAPES_CLASSES, None, LABEL_MAPS["ids"], "source images")
+    if fine:
+        assert verified(listing, "raise") is listing
+        return
+    with pytest.raises(ConfigError, match=r"no value above 18, as train ids do\. .*source_labels=train_ids"):
+        verified(listing, "raise")

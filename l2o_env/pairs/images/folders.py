@@ -1,0 +1,96 @@
+"""What lies in folders of images: which folders are classes, which files are images, and which of them are one."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from l2o_env.errors import ConfigError
+from l2o_env.pairs.images.decoding import EXTENSIONS
+
+_SYSTEM = frozenset({
+    "__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__",
+})  # fmt: skip
+"""Folders that systems make beside what people put there, in small letters."""
+_BESIDE = (".txt", ".md", ".json", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html", ".pdf", ".db", ".ini", ".lnk", "")
+"""Endings of files that stand beside images."""
+_SHOWN = 5
+_log = logging.getLogger("l2o_env")
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a folder or file is none that its user put there: hidden, or a system's."""
+    return name.startswith((".", "~$")) or name.lower() in _SYSTEM
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """The folders of a folder, each of a class, by name.
+
+    Raises:
+        ConfigError: If there are none.
+    """
+    found = sorted((path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)), key=_name)
+    if not found:
+        raise ConfigError(
+            f"{folder} has no folders of classes. Expected one folder per class with at least one image each."
+        )
+    return found
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All images of a folder and of the folders in it, links followed, in the order of their paths.
+
+    Files of other kinds are counted in a warning, unless they are of those that stand beside images.
+    """
+    images, others = [], Counter[str]()
+    for path in _files(folder, {os.path.realpath(folder)}):
+        ending = path.suffix.lower()
+        if ending in EXTENSIONS:
+            images.append(path)
+        elif ending not in _BESIDE:
+            others[ending] += 1
+    if others:
+        counted = ", ".join(f"{n} {ending}" for ending, n in others.most_common(_SHOWN))
+        _log.warning(
+            "Files in %s are left out, because their endings are not of images: %s. Known are %s.",
+            folder, counted, ", ".join(EXTENSIONS),
+        )  # fmt: skip
+    return images
+
+
+def _files(folder: Path, seen: set[str]) -> Iterator[Path]:
+    inside = sorted((path for path in folder.iterdir() if not is_hidden(path.name)), key=_name)
+    yield from (path for path in inside if path.is_file())
+    for path in inside:
+        place = os.path.realpath(path)
+        if path.is_dir() and place not in seen:  # a link to a folder around it would never end
+            yield from _files(path, seen | {place})
+
+
+def _name(path: Path) -> str:
+    return path.name
+
+
+def copies(files: Sequence[Path]) -> list[str] | None:
+    """What tells equal files from each other's: a name for each that copies and links of it have too.
+
+    Returns:
+        Names, or None if no file is there twice. Only files of equal size are read.
+    """
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for i, file in enumerate(files):
+        by_size[file.stat().st_size].append(i)
+    names = [str(i) for i in range(len(files))]
+    for alike in by_size.values():
+        first: dict[bytes, int] = {}
+        for i in alike if len(alike) > 1 else ():
+            with files[i].open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").digest() if hasattr(hashlib, "file_digest") else (
+                    hashlib.sha256(file.read()).digest()
+                )  # fmt: skip
+            names[i] = str(first.setdefault(digest, i))
+    return names if len(set(names)) < len(names) else None
