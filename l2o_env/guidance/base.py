@@ -160,7 +160,10 @@ class FrozenFeatures:
 
 @contextmanager
 def captured(model: Optimizee, wanted: bool = True) -> Iterator[list[Tensor]]:
-    """Collects the last feature maps of the forward passes that are made in the block; none unless `wanted`."""
+    """Collects what the feature layer makes in the block; none unless `wanted`.
+
+    A module that is called several times, such as one ReLU for all, makes the last feature map the last time.
+    """
     kept: list[Tensor] = []
     if not wanted:
         yield kept
@@ -181,7 +184,7 @@ def feature_map(model: Optimizee, images: Tensor) -> Tensor:
     """The last feature map of a network."""
     with captured(model) as kept:
         model(images)
-    return kept[0]
+    return kept[-1]
 
 
 def positions(features: Tensor) -> Tensor:

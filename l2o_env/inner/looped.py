@@ -212,7 +212,7 @@ class LoopedPopulation(Population):
             proxy_probs=probs,
             weights=torch.cat([p.reshape(-1) for p in self._params[i]]),
             reference=self.reference[i],
-            features=features[0] if features else None,
+            features=features[-1] if features else None,
             extras={key: value[0] for key, value in self.guidance.prepare([i], start.pair, images[None]).items()},
             encode=partial(feature_map, model),
         )

@@ -19,7 +19,7 @@ from l2o_env.inner.network_checks import check_pair, model_maker, shared_layout
 from l2o_env.inner.stream_data import StreamData
 from l2o_env.inner.window import Start
 from l2o_env.inner.workload import PARALLEL_FROM, operations
-from l2o_env.models.base import Optimizee, new_generator
+from l2o_env.models.base import Optimizee, new_generator, without_memory
 from l2o_env.pairs.pair import Pair, is_streamed
 from l2o_env.threads import with_fitting_threads
 
@@ -64,7 +64,7 @@ class Optimizees(ABC):
         self.device = resolve_device(config.device)
         self.pairs = tuple(pairs)
         # Their shapes alone, without memory for their weights.
-        models = [model_maker(pair, config)(new_generator(0)).to("meta") for pair in pairs]
+        models = [without_memory(model_maker(pair, config)(new_generator(0))) for pair in pairs]
         self.layout = shared_layout(pairs, models)
         for pair, model in zip(pairs, models, strict=True):
             check_pair(pair, model, config)

@@ -243,7 +243,7 @@ def _losses(
     def encode(views: Tensor) -> Tensor:
         with captured(template) as features:
             functional_call(template, {**params, **frozen}, (views,))
-        return features[0]
+        return features[-1]
 
     with captured(template, guidance.needs_features) as features:
         logits, proxy_logits = functional_call(template, {**params, **frozen}, (images,))
@@ -251,5 +251,5 @@ def _losses(
     if not guidance.beyond_kl:
         return ce, kl, kl
     weights, reference, extras = others
-    last_map = features[0] if features else None
+    last_map = features[-1] if features else None
     return ce, kl, guidance.loss(TermInputs(proxy_logits, probs, weights, reference, last_map, extras, encode))

@@ -133,6 +133,19 @@ def resident(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn
     return deepcopy(network).to(device, dtype).eval()
 
 
+def without_memory(network: Optimizee) -> Optimizee:
+    """A network on the device ``"meta"``, changed in place; parameters that it uses twice stay one."""
+    by_name = dict(network.named_parameters(remove_duplicate=False))
+    first: dict[int, str] = {}
+    tied = {name: first.setdefault(id(parameter), name) for name, parameter in by_name.items()}
+    network.to("meta")
+    for name, of in tied.items():
+        if name != of:
+            owner, _, leaf = name.rpartition(".")
+            setattr(network.get_submodule(owner), leaf, network.get_parameter(of))
+    return network
+
+
 def new_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A local generator; the global ones are never touched."""
     return torch.Generator(device=device).manual_seed(seed)

@@ -57,8 +57,9 @@ class Backbone(Optimizee):
         with local_seed(0):
             self.head = self.new_head(n_features(self.proxy_head), n_classes)
         initialise(self.head, generator)
-        self.requires_grad_(True)
-        self.proxy_head.requires_grad_(False)
+        trained = {f"network.{name}" for names in groups.values() for name in names}
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name in trained or name.startswith("head."))
 
     @staticmethod
     def new_head(n_features: int, n_classes: int) -> nn.Sequential:

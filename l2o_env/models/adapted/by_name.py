@@ -92,6 +92,31 @@ def _call(own: Callable[[], Any], name: str) -> nn.Module:
         raise ConfigError(f"The network {name} cannot be made ({one_line(error)}); {expected}.") from error
     if not isinstance(network, nn.Module):
         raise ConfigError(f"{name} made a {type(network).__name__}; {expected}.")
+    return plain_network(network)
+
+
+def plain_network(network: nn.Module) -> nn.Module:
+    """A network in float32, out of what ``torch.compile`` has wrapped around it.
+
+    Raises:
+        ConfigError: If it is of a kind whose layers cannot be trained one by one.
+    """
+    network = getattr(network, "_orig_mod", network)
+    name = type(network).__name__
+    if isinstance(network, torch.jit.ScriptModule):
+        raise ConfigError(
+            f"{name} is a scripted network, whose layers cannot be taken apart; give the one it was made of."
+        )
+    for key, parameter in network.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise ConfigError(
+                f"The layer of {key!r} in {name} is built when it is first used, so that its size is not known; build "
+                "it with its sizes (torch.nn.Linear, not LazyLinear)."
+            )
+        if parameter.is_complex():
+            raise ConfigError(f"The parameter {key!r} of {name} is complex; only real ones can be trained here.")
+    if any(parameter.is_floating_point() and parameter.dtype != torch.float32 for parameter in network.parameters()):
+        network = network.float()
     return network
 
 

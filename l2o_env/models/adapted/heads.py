@@ -107,6 +107,16 @@ def check_network(network: nn.Module, head: str, side: int, *, dense: bool = Fal
             f"{name} makes {tuple(logits.shape)} of two images of {side} x {side} pixels; expected logits {expected} "
             f"of the {n} classes of its head {head!r}. {hint}"
         )
+    sums_to_one = n > 1 and bool((logits >= 0).all()) and torch.allclose(logits.sum(1), torch.ones(()))
+    if sums_to_one or type(logits.grad_fn).__name__.startswith("Sigmoid"):
+        ends = "softmax" if sums_to_one else "sigmoid"
+        raise ConfigError(f"{name} makes probabilities; expected logits. Leave out the {ends} at its end.")
+    alone, _ = _cut_at(network, head, images[:1])
+    if alone.shape != (1, *logits.shape[1:]):
+        raise ConfigError(
+            f"{name} makes {tuple(alone.shape)} of a single image; expected {(1, *logits.shape[1:])}. A .squeeze() "
+            "takes away the dimension of the images, too: name the dimensions, .squeeze(-1) or .flatten(1)."
+        )
     if not logits.requires_grad or torch.autograd.grad(logits.sum(), answers[0], allow_unused=True)[0] is None:
         raise ConfigError(f"The logits of {name} do not come out of its head {head!r}. {hint}")
 
@@ -126,9 +136,21 @@ def _cut_at(network: nn.Module, head: str, images: Tensor) -> tuple[Tensor, list
     except ConfigError:
         raise
     except Exception as error:  # whatever a network makes of images it cannot take
+        side, reason = images.shape[-1], one_line(error)
         raise ConfigError(
-            f"{type(network).__name__} cannot take images of {images.shape[-1]} x {images.shape[-1]} pixels "
-            f"({one_line(error)}); give another size or another network."
+            f"{type(network).__name__} cannot take images of {side} x {side} pixels ({reason}); {_advice(reason)}."
         ) from error
     finally:
         handle.remove()
+
+
+def _advice(reason: str) -> str:
+    """What may help against an error of PyTorch's."""
+    reason = reason.lower()
+    if "dtype" in reason or "scalar type" in reason or "type " in reason:
+        return "make all that it computes with float32"
+    if "channels" in reason:
+        return "its first layer has to take three channels"
+    if "device" in reason:
+        return "make nothing on another device than its parameters'"
+    return "give another size or another network"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -10,14 +11,17 @@ from functools import partial
 import torch
 from torch import nn
 
+from l2o_env.errors import ConfigError
 from l2o_env.models.adapted.backbone import Backbone, DenseBackbone
 from l2o_env.models.adapted.by_name import auxiliary_heads, builder, is_name
 from l2o_env.models.adapted.feature_layers import feature_layer_of, find_feature_map
-from l2o_env.models.adapted.groups import choose_groups
+from l2o_env.models.adapted.groups import Groups, choose_groups
 from l2o_env.models.adapted.heads import check_network, find_head, head_of, n_classes_of
 from l2o_env.models.adapted.network_config import NetworkConfig
-from l2o_env.models.adapted.weights import load_weights, weights_of
+from l2o_env.models.adapted.weights import load_weights, named_as, weights_of
 from l2o_env.models.base import Optimizee
+
+_log = logging.getLogger("l2o_env")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ def prepare(config: NetworkConfig, side: int = 0, *, dense: bool = False) -> Pre
     """
     build = builder(config.backbone)
     network = build()
+    frozen = frozen_parameters(network)
     head = find_head(network, config.head, dense=dense)
     proxy = _with_weights(config, build, network, head).requires_grad_(False).eval()
     if side:
@@ -63,7 +68,7 @@ def prepare(config: NetworkConfig, side: int = 0, *, dense: bool = False) -> Pre
     adapt = partial(
         DenseBackbone if dense else Backbone,
         head=head,
-        groups=choose_groups(headless, config.groups),
+        groups=without(choose_groups(headless, config.groups), frozen, type(network).__name__),
         batchnorm=config.batchnorm,
         feature_layer=feature_layer,
     )
@@ -75,9 +80,35 @@ def prepare(config: NetworkConfig, side: int = 0, *, dense: bool = False) -> Pre
     )
 
 
+def frozen_parameters(network: nn.Module) -> frozenset[str]:
+    """Names of parameters that a network's author has frozen, such as fixed position codes; they stay as they are."""
+    found = frozenset(name for name, parameter in network.named_parameters() if not parameter.requires_grad)
+    if found:
+        _log.info("%d parameters of %s are frozen by its author, and stay so.", len(found), type(network).__name__)
+    return found
+
+
+def without(groups: Groups, frozen: frozenset[str], network: str) -> Groups:
+    """Layer groups without parameters that are frozen, and without groups of nothing else.
+
+    Raises:
+        ConfigError: If nothing is left.
+    """
+    left = {group: [name for name in names if name not in frozen] for group, names in groups.items()}
+    left = {group: names for group, names in left.items() if names}
+    if not left:
+        raise ConfigError(
+            f"All parameters of {network} but its head are frozen (requires_grad=False): nothing to train."
+        )
+    return left
+
+
 def _with_weights(config: NetworkConfig, build: Callable[..., nn.Module], network: nn.Module, head: str) -> nn.Module:
     """The network with its weights, made again where those are of another number of classes than ImageNet's."""
     weights, source = weights_of(config, str(config.backbone) if is_name(config.backbone) else None)
+    headless = deepcopy(network)
+    headless.set_submodule(head, nn.Identity())
+    weights = named_as(weights, headless)
     of_head = weights.get(f"{head}.weight")
     if is_name(config.backbone) and of_head is not None and len(of_head) != n_classes_of(head_of(network, head)):
         network = build(num_classes=len(of_head))

@@ -21,6 +21,13 @@ from l2o_env.models.adapted.efficientnet_lite import from_package
 from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.safe_tensors import read_safetensors, require_finite, require_plain
 
+WRAPPERS = (
+    "state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "module", "backbone", "student",
+    "state_dict_ema", "model_ema", "ema_state_dict", "ema", "params_ema", "teacher",
+)  # fmt: skip
+"""Keys that checkpoints hold weights under; averages of them last."""
+_PIECES = re.compile(r"^(?:module\.)+|_orig_mod\.")
+"""What DataParallel and ``torch.compile`` put into names."""
 _SHOWN, _SHOWN_CHARACTERS = 5, 60
 _log = logging.getLogger("l2o_env")
 
@@ -104,10 +111,11 @@ def _of_timm(name: str) -> dict[str, Tensor]:
 def read_weights(path: Path | str) -> dict[str, Tensor]:
     """Reads a safetensors file or a checkpoint of tensors.
 
-    A checkpoint may hold the weights under ``state_dict`` or ``model``, and their names may begin with ``module.``.
+    A checkpoint may hold the weights under one of the usual keys (``state_dict``, ``model_state_dict``, ``model``,
+    ``net``, …); of several the first of ``WRAPPERS`` is taken.
 
     Raises:
-        ConfigError: If there is no such file or it holds anything but weights.
+        ConfigError: If there is no such file, it holds anything but weights, or several mappings that could be them.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -117,17 +125,58 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     state = read_tensors(path)
     if not isinstance(state, Mapping):
         raise ConfigError(f"{path} holds a {type(state).__name__}; expected the state_dict of a network.")
-    for key in ("state_dict", "model"):
-        if isinstance(state.get(key), Mapping):
-            state = dict(state[key])
-    weights = plain_tensors(state, path)
+    weights = plain_tensors(_unwrapped(state, path), path)
     if not weights:
         raise ConfigError(f"{path} holds no tensors; expected the state_dict of a network.")
     return weights
 
 
+def _unwrapped(state: Mapping[Any, Any], path: Path) -> Mapping[Any, Any]:
+    """The state dict in a checkpoint that holds other things too."""
+    inside = {str(key): value for key, value in state.items() if isinstance(value, Mapping) and _has_tensors(value)}
+    if not inside or any(isinstance(value, Tensor) and value.dim() > 0 for value in state.values()):
+        return state
+    usual = [key for key in WRAPPERS if key in inside]
+    if not usual and len(inside) > 1:
+        names = ", ".join(shortened(key) for key in list(inside)[:_SHOWN])
+        raise ConfigError(f"{path} holds tensors under {names}; save those of the network alone.")
+    key = usual[0] if usual else next(iter(inside))
+    if len(inside) > 1:
+        _log.info("Of %s the weights under %r are taken; there are %s too.", path, key, sorted(set(inside) - {key}))
+    return _unwrapped(inside[key], path)
+
+
+def _has_tensors(state: Mapping[Any, Any]) -> bool:
+    """Whether it is a state dict, or holds one."""
+    return any(isinstance(value, Tensor) for value in state.values()) or any(
+        isinstance(value, Mapping) and _has_tensors(value) for key, value in state.items() if key in WRAPPERS
+    )
+
+
+def named_as(weights: Mapping[str, Tensor], network: nn.Module) -> Mapping[str, Tensor]:
+    """Weights by the names of a network that a wrapper has put something in front of, or beside.
+
+    Whatever all names of the network begin with in the checkpoint, such as ``model.``, is taken away; what such a
+    checkpoint holds beside the network (a loss, a teacher) is left out.
+
+    Args:
+        weights: By name.
+        network: Whose names they should have; without its head, which may be another one.
+    """
+    expected = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
+    if not expected or expected[0] in weights:
+        return weights
+    for front in [name.removesuffix(expected[0]) for name in weights if name.endswith(f".{expected[0]}")]:
+        if all(front + name in weights for name in expected):
+            mine = {name.removeprefix(front): value for name, value in weights.items() if name.startswith(front)}
+            if len(mine) < len(weights):
+                _log.info("%d tensors whose names do not begin with %r are left out.", len(weights) - len(mine), front)
+            return mine
+    return weights
+
+
 def plain_tensors(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
-    """The tensors of a state dict by name, without a ``module.`` in front.
+    """The tensors of a state dict by name, without what DataParallel and ``torch.compile`` put into names.
 
     Args:
         state: What was read.
@@ -136,7 +185,7 @@ def plain_tensors(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
     Raises:
         ConfigError: If one is sparse, quantised, larger than the file, or not finite.
     """
-    found = {str(name).removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
+    found = {_PIECES.sub("", str(name)): value for name, value in state.items() if isinstance(value, Tensor)}
     with reading(path, "save the tensors alone, all of whose numbers are finite."):
         require_plain(found, path.stat().st_size)
         require_finite(found)
@@ -150,7 +199,7 @@ def read_tensors(path: Path) -> Any:
         ConfigError: If it cannot be read, or holds more than tensors and plain values.
     """
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors" or _is_safetensors(path):
             return read_safetensors(path)[0]
         _refuse_packed(path)
         with warnings.catch_warnings():
@@ -171,6 +220,13 @@ def read_tensors(path: Path) -> Any:
             f"{path} cannot be read as weights: {why}. Save the tensors alone, as safetensors or by "
             "torch.save(network.state_dict(), path)."
         ) from error
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file of another ending holds safetensors: the length of a header, and that."""
+    with path.open("rb") as file:
+        begin = file.read(9)
+    return begin[8:] == b"{" and int.from_bytes(begin[:8], "little") < path.stat().st_size
 
 
 def _refuse_packed(path: Path) -> None:

@@ -88,9 +88,6 @@ def copies(files: Sequence[Path]) -> list[str] | None:
     for alike in by_size.values():
         first: dict[bytes, int] = {}
         for i in alike if len(alike) > 1 else ():
-            with files[i].open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").digest() if hasattr(hashlib, "file_digest") else (
-                    hashlib.sha256(file.read()).digest()
-                )  # fmt: skip
+            digest = hashlib.sha256(files[i].read_bytes()).digest()
             names[i] = str(first.setdefault(digest, i))
     return names if len(set(names)) < len(names) else None

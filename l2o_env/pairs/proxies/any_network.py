@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import sysconfig
 from copy import deepcopy
 from dataclasses import asdict
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -21,6 +24,8 @@ from l2o_env.pairs.splits import decoded
 
 FORMAT = 2
 """Part of the key of the cache; to be raised whenever the training changes."""
+_INSTALLED = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib"))
+"""Folders of what comes in versions, of which the layers tell enough."""
 CLIP_NORM = 1.0
 """Norm that gradients are clipped to: a deep network without normalisation, such as VGG, diverges or dies without."""
 
@@ -76,10 +81,30 @@ def _drawn(network: NetworkConfig, images: ImageSplit, n_classes: int, seed: int
 def _key(
     network: NetworkConfig, proxy: nn.Module, images: ImageSplit, training: ProxyTraining, seed: int
 ) -> dict[str, Any]:
-    """All that the weights depend on, as far as it can be told: of a network its name, its layers, and its file."""
+    """All that the weights depend on, as far as it can be told: of a network its name, its layers, and their code."""
     name = network.backbone if isinstance(network.backbone, str) else getattr(network.backbone, "__qualname__", "")
     key = {"format": FORMAT, "seed": seed, "training": asdict(training), "network": f"{name}\n{proxy}"}
     file = file_of(network.backbone) if isinstance(network.backbone, str) else None
     if file is not None:  # whose forward pass may be another one than before
         key["file"] = sha256(file.read_bytes()).hexdigest()
+    code = _own_code(proxy)
+    if code:
+        key["code"] = code
     return key | {"images": sha256(images.fingerprint().encode()).hexdigest()}
+
+
+def _own_code(network: nn.Module) -> str:
+    """A digest of the files of all classes of a network's modules that no package has installed; empty without any."""
+    files = set()
+    for kind in {base for module in network.modules() for base in type(module).__mro__}:
+        try:
+            path = Path(inspect.getfile(kind)).resolve()
+        except (OSError, TypeError):  # built in, or made in an interpreter: their layers have to do
+            continue
+        if not any(path.is_relative_to(folder) for folder in _INSTALLED):
+            files.add(path)
+    if not files:
+        return ""
+    return sha256(
+        "".join(sorted(sha256(path.read_bytes()).hexdigest() for path in files if path.is_file())).encode()
+    ).hexdigest()

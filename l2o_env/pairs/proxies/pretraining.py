@@ -69,7 +69,7 @@ def fit(
     Returns:
         The path integral, empty unless it is tracked.
     """
-    n_updates = training.epochs * -(-len(data) // training.batch_size)
+    n_updates = training.epochs * len(batches(torch.arange(len(data)), training.batch_size))
     optimizer = torch.optim.SGD(
         proxy.parameters(), training.learning_rate, momentum=0.9, nesterov=True, weight_decay=training.weight_decay
     )
@@ -79,7 +79,7 @@ def fit(
     # One thread: sums of several are in another order, and so other bits.
     with one_torch_thread(), torch.enable_grad(), announcement as advance:
         for _ in range(training.epochs):
-            for batch in torch.randperm(len(data), generator=generator).split(training.batch_size):
+            for batch in batches(torch.randperm(len(data), generator=generator), training.batch_size):
                 optimizer.zero_grad()
                 labels = data.labels[batch]
                 task_loss(_logits(proxy, data.images[batch], labels), labels).backward()
@@ -90,6 +90,17 @@ def fit(
                 schedule.step()
             advance()
     return path
+
+
+def batches(order: Tensor, size: int) -> list[Tensor]:
+    """Parts of `size` images, the last with what is left; a single image joins those before it.
+
+    Batch normalisation of one image alone has nothing to take a variance of.
+    """
+    parts = list(order.split(size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
 
 
 def _logits(proxy: nn.Module, images: Tensor, labels: Tensor) -> Tensor:

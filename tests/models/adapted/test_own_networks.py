@@ -1,0 +1,272 @@
+"""Networks as people have them: what is unusual runs and is left as it is, or one line says why not."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from l2o_env import ConfigError, pairs
+from l2o_env.env import Syn2RealEnv
+from l2o_env.guidance.base import feature_map
+from l2o_env.models.adapted.network_config import NetworkConfig
+from l2o_env.models.adapted.prepare import Prepared, prepare
+from l2o_env.models.adapted.weights import read_weights
+from l2o_env.models.base import new_generator
+from tests.image_trees import MicroNet, class_folders, save_weights
+
+
+class Network(nn.Module):
+    """Two convolutions, one ReLU for both, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3, stride=2)
+        self.second = nn.Conv2d(6, 6, 3, padding=1)
+        self.relu = nn.ReLU()
+        self.fc = nn.Linear(6, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(n, 5)``."""
+        return self.fc(self.relu(self.second(self.relu(self.first(images)))).mean((-2, -1)))
+
+
+class Frozen(Network):
+    """Its first layer is not to be trained, and has a number that is none of a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first.requires_grad_(False)
+        self.steps = nn.Parameter(torch.tensor(3), requires_grad=False)
+
+
+class Tied(Network):
+    """Its second layer uses the weights of a third one, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.third = nn.Conv2d(6, 6, 3, padding=1)
+        self.third.weight = self.second.weight
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See ``Network``."""
+        return self.fc(self.third(self.relu(self.second(self.first(images)))).mean((-2, -1)))
+
+
+class Unused(Network):
+    """It has a layer that it never calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Conv2d(2, 2, 1)
+
+
+class Half(Network):
+    """Its first layer is of half precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first.half()
+
+
+class Double(Network):
+    """Its second layer is of double precision, so that it cannot be called as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second.double()
+
+
+class Probable(Network):
+    """It ends with a softmax."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Probabilities."""
+        return super().forward(images).softmax(1)
+
+
+class Gated(Network):
+    """It ends with a sigmoid."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """One probability for each class."""
+        return super().forward(images).sigmoid()
+
+
+class Squeezed(Network):
+    """Of a single image it takes the first dimension away."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See ``Network``."""
+        return self.fc(self.second(self.first(images)).mean((-2, -1), keepdim=True).squeeze())
+
+
+class Lazy(Network):
+    """Its head is built when it is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.LazyLinear(5)
+
+
+class Complex(Network):
+    """It has a complex parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phase = nn.Parameter(torch.ones(2, dtype=torch.complex64))
+
+
+class Grey(Network):
+    """It takes one channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 6, 3, stride=2)
+
+
+class Still(Network):
+    """Nothing of it can be trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requires_grad_(False)
+
+
+def scripted() -> nn.Module:
+    """A network without Python."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of newer versions, that there are other ways
+        return torch.jit.script(Network())
+
+
+def compiled() -> nn.Module:
+    """A network in the wrapper of ``torch.compile``, which compiles when it is called."""
+    return torch.compile(Network())  # type: ignore[return-value]
+
+
+def _prepared(backbone: Callable[[], nn.Module]) -> Prepared:
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(0)
+        weights = {name: tensor.clone() for name, tensor in Network().state_dict().items()}
+        weights.update(backbone().state_dict() if backbone in (Tied, Frozen, Grey) else {})
+    return prepare(NetworkConfig(backbone, weights), 12)
+
+
+@pytest.fixture
+def fine_tuned(tmp_path: Path) -> Callable[..., tuple[nn.Module, nn.Module]]:
+    """Makes a network of its own, fine-tunes it for two updates; returns proxy and optimizee."""
+
+    def run(backbone: Callable[[], nn.Module], **settings: Any) -> tuple[nn.Module, nn.Module]:
+        class_folders(tmp_path / "source")
+        torch.save({k.removeprefix("_orig_mod."): v for k, v in backbone().state_dict().items()}, tmp_path / "w.pt")
+        pair = pairs.make(
+            "folders", source=tmp_path / "source", backbone=backbone, weights=tmp_path / "w.pt", size=12, n_validation=4
+        )
+        name = f"own-{backbone.__name__}-{tmp_path.name}"
+        pairs.register(name, lambda: pair)
+        env = Syn2RealEnv(pairs=name, budget=2, window=2, batch_size=4, device="cpu", **settings)
+        env.reset(seed=0)
+        _, _, terminated, _, info = env.step(env.action_space.sample() * 0)
+        assert terminated and not info["diverged"]
+        return pair.proxy, env.episodes.optimizee(0)
+
+    return run
+
+
+def test_what_its_author_has_frozen_stays(fine_tuned: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "l2o_env")
+    proxy, model = fine_tuned(Frozen)
+    assert torch.equal(model.network.first.weight, proxy.first.weight)
+    assert not torch.equal(model.network.second.weight, proxy.second.weight)
+    assert model.network.steps == 3
+    assert "3 parameters of Frozen are frozen by its author, and stay so" in caplog.text
+    assert list(model.layer_groups()) == ["second", "head"]
+
+
+def test_weights_that_two_layers_share_stay_one(fine_tuned: Any) -> None:
+    proxy, model = fine_tuned(Tied)
+    assert torch.equal(model.network.third.weight, model.network.second.weight)
+    assert not torch.equal(model.network.third.weight, proxy.third.weight)
+
+
+@pytest.mark.parametrize("kind", [Unused, Half, Double, compiled])
+def test_what_is_unusual_runs(kind: Callable[[], nn.Module], fine_tuned: Any) -> None:
+    proxy, model = fine_tuned(kind)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert not torch.equal(model.network.second.weight, proxy.second.weight)
+
+
+def test_of_a_module_that_is_called_again_the_last_call_counts() -> None:
+    model = _prepared(Network).make_model(3, new_generator(0))
+    assert model.feature_layer == "network.relu"
+    images = torch.randn(2, 3, 12, 12, generator=new_generator(1))
+    network = model.network
+    expected = network.relu(network.second(network.relu(network.first(images))))  # type: ignore[operator,union-attr]
+    assert torch.equal(feature_map(model, images), expected)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "told"),
+    [
+        (Probable, r"Probable makes probabilities; expected logits\. Leave out the softmax"),
+        (Gated, r"expected logits\. Leave out the sigmoid"),
+        (Squeezed, r"Squeezed makes \(5,\) of a single image; expected \(1, 5\)\. A \.squeeze\(\)"),
+        (Lazy, r"The layer of 'fc\.weight' in Lazy is built when it is first used.*not LazyLinear"),
+        (Complex, "The parameter 'phase' of Complex is complex"),
+        (scripted, "is a scripted network, whose layers cannot be taken apart"),
+        (Grey, r"Grey cannot take images of 12 x 12 pixels .*its first layer has to take three channels"),
+        (Still, "All parameters of Still but its head are frozen"),
+    ],
+)
+def test_what_cannot_work_is_told_in_one_line(backbone: Callable[[], nn.Module], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        _prepared(backbone)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"model_state_dict": state, "optimizer_state_dict": {"state": {0: {"step": torch.ones(1)}}}},
+        lambda state: {"net": state, "epoch": 3},
+        lambda state: {"state_dict": state, "state_dict_ema": {k: v * 0 for k, v in state.items()}},
+        lambda state: {"model": {"state_dict": state}},
+        lambda state: {"whatever": state},
+        lambda state: {f"_orig_mod.{k}": v for k, v in state.items()},
+        lambda state: {f"module.module.{k}": v for k, v in state.items()},
+        lambda state: {f"module._orig_mod.{k}": v for k, v in state.items()},
+        lambda state: {"state_dict": {f"model.{k}": v for k, v in state.items()} | {"loss.weight": torch.ones(2)}},
+        lambda state: {f"encoder.backbone.{k}": v for k, v in state.items()},
+        lambda state: {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")},
+    ],
+)
+@pytest.mark.parametrize("name", ["w.pt", "w.ckpt", "W.PTH"])
+def test_checkpoints_of_the_usual_forms_are_taken(tmp_path: Path, wrap: Any, name: str) -> None:
+    network = MicroNet()
+    torch.save(wrap(network.state_dict()), tmp_path / name)
+    proxy = prepare(NetworkConfig(MicroNet, tmp_path / name), 12).proxy
+    for key, value in network.named_parameters():
+        assert torch.equal(proxy.get_parameter(key), value)
+
+
+def test_checkpoints_that_could_be_several_networks_are_told(tmp_path: Path) -> None:
+    state = MicroNet().state_dict()
+    torch.save({"generator": state, "critic": state}, tmp_path / "w.pt")
+    with pytest.raises(ConfigError, match="holds tensors under 'generator', 'critic'; save those of the network"):
+        read_weights(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.SAFETENSORS", "w"])
+def test_safetensors_are_told_by_their_content(tmp_path: Path, name: str) -> None:
+    from safetensors.torch import save_file
+
+    state = read_weights(save_weights(tmp_path / "plain.pt"))
+    save_file(state, tmp_path / name)
+    found = read_weights(tmp_path / name)
+    assert all(torch.equal(found[key], value) for key, value in state.items())
