@@ -18,7 +18,7 @@ from agents.commands.interrupts import Interrupt, deferred_interrupt, exit_statu
 from agents.commands.phases import UpdateClock
 from agents.commands.printed_tables import results_table
 from agents.commands.train_options import Plan, TrainArgs
-from agents.commands.train_work import episodes_of, estimate, outline, phases_of
+from agents.commands.train_work import episodes_of, estimate, next_steps, outline, phases_of
 from agents.commands.training_state import TrainingStates, resumed_plan
 from agents.factory import make_learner
 from agents.opponents import SEARCHES, default_opponents
@@ -297,10 +297,11 @@ class _Run:
             summary = summarise(pd.concat(self.frames, ignore_index=True))
             with self.folder.guard(EVENTS) as path:
                 self._log_results(path, rows, summary)
-            self._write_results(status)  # last: a run that says "finished" lacks nothing
+        self._write_results(status)  # last: a run that says "finished" lacks nothing
+        if self.frames:
             out = self.reporter.out
             out.print(results_table(summary, self._budget(), out.width))
-        self.reporter.say(f"The run is in {self.folder.path}.")
+        self.reporter.say(next_steps(self.folder.path, finished=status == "finished"))
 
     def _log_results(self, folder: Path, rows: pd.DataFrame, summary: pd.DataFrame) -> None:
         """Actions, pictures and results as TensorBoard events."""
@@ -319,10 +320,12 @@ class _Run:
     def _write_results(self, status: str) -> None:
         import pandas as pd
 
-        frame = pd.concat(self.frames, ignore_index=True)
-        summary = summarise(frame)
-        with self.folder.writing(RESULTS_TABLE) as path:
-            frame.to_csv(path, index=False)
+        summary = pd.DataFrame()
+        if self.frames:
+            frame = pd.concat(self.frames, ignore_index=True)
+            summary = summarise(frame)
+            with self.folder.writing(RESULTS_TABLE) as path:
+                frame.to_csv(path, index=False)
         results = {
             "status": status,
             "seconds": self.seconds,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 from agents.commands.console import counted
 from agents.commands.phases import Phase, duration
 from agents.commands.train_options import Plan
@@ -57,6 +60,19 @@ def estimate(phases: list[Phase], seconds: float) -> str:
     first, total = (duration(seconds * sum(each.work for each in some)) for some in (phases[:1], phases))
     each = f"{1000 * seconds:.2g} ms" if seconds < 1 else f"{seconds:.1f} s"
     return f"An update takes {each} here: about {first} for the training, {total} for all."
+
+
+def next_steps(run: Path, *, finished: bool) -> str:
+    """Where a run is, and what to do with it, line by line.
+
+    Args:
+        run: Its folder.
+        finished: Whether it has come to its end.
+    """
+    folder = shlex.quote(str(run))
+    commands = [f"l2o report {folder}", f"tensorboard --logdir {folder}/events"]
+    commands += [f"l2o evaluate {folder}  # on pairs that it never saw"] if finished else []
+    return "\n".join([f"The run is in {run}. To look at it, and to go on:", *(f"  {command}" for command in commands)])
 
 
 def episodes_of(episodes: int, budget: int, updates: int) -> str:

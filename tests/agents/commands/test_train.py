@@ -183,7 +183,9 @@ def test_ctrl_c_while_training_leaves_the_policy_so_far(
     assert train(tmp_path / "run", "--algo", name, "--checkpoints", "3") == 130
     assert agents.load(tmp_path / "run").episodes == 8  # type: ignore[attr-defined]
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"config.json", "policy", "events", "learning_curve.png", "checkpoints", "policy-best", "state"}
+    assert names == {"config.json", "policy", "events", "learning_curve.png", "checkpoints", "policy-best", "state",
+                     "results.json"}  # fmt: skip
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["status"] == "interrupted"
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["000004", "000008"]
     assert "Interrupted" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is before
