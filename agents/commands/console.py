@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
 
+from agents.commands.phases import Phase, Phases, Stage
 from l2o_env.evaluation.rollout import Progress
+from l2o_env.pairs import make
+from l2o_env.pairs.announce import part
 
 TABLE_WIDTH = 140
 """Columns that a table may take where there is no terminal."""
@@ -47,13 +49,22 @@ class Reporter:
         if not self.out.is_terminal:
             self.out = Console(highlight=False, width=TABLE_WIDTH)
         self.bars = self.err.is_terminal if bars is None else bars
+        self._phases: Phases | None = None
 
     def say(self, text: str) -> None:
         """Writes a line to standard error."""
         self.err.print(text, markup=False)
 
+    def plan(self, phases: Sequence[Phase]) -> None:
+        """Says what the stages to come are, so that each tells the time that all of them take.
+
+        Args:
+            phases: One for each stage, in their order.
+        """
+        self._phases = Phases(phases)
+
     @contextmanager
-    def stage(self, title: str, total: int, unit: str, lines: int = 2) -> Iterator[Update]:
+    def stage(self, title: str, total: int, unit: str, lines: int = 2, done: int = 0) -> Iterator[Update]:
         """Shows a stage of the job.
 
         Args:
@@ -61,28 +72,32 @@ class Reporter:
             total: How many units of it.
             unit: What they are called, such as ``"episodes"``.
             lines: Lines to print where there is no terminal.
+            done: Units that were done before, by another process.
         """
-        if not self.bars:
-            yield _Lines(self, title, total, unit, lines)
-            return
-        from rich import progress as rich_progress
+        stage = Stage(title, total, unit, done, self._phases)
+        try:
+            if self.bars:
+                from agents.commands.bar import bar
 
-        columns = (
-            rich_progress.TextColumn("{task.description}"),
-            rich_progress.BarColumn(bar_width=24),
-            rich_progress.TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
-            rich_progress.TimeElapsedColumn(),
-            rich_progress.TextColumn("left"),
-            rich_progress.TimeRemainingColumn(),
-            rich_progress.TextColumn("{task.fields[detail]}"),
-        )
-        with rich_progress.Progress(*columns, console=self.err) as bar:
-            task = bar.add_task(title, total=total, detail="")
+                with bar(self.err, stage):
+                    yield stage.move
+            else:
+                yield _Lines(self, stage, lines)
+        finally:
+            stage.end()
 
-            def update(done: int, detail: str = "", total: int | None = None) -> None:
-                bar.update(task, completed=done, total=total, detail=detail)
 
-            yield update
+def prepare_pairs(names: Sequence[str], reporter: Reporter) -> None:
+    """Makes pairs, which may pretrain their proxies.
+
+    Args:
+        names: Their names.
+        reporter: Where it is told.
+    """
+    reporter.say(f"Preparing {counted(len(names), 'pair')}.")
+    for k, name in enumerate(names, 1):
+        with part(f"pair {k} of {len(names)}"):
+            make(name)
 
 
 def steps(update: Update, k: int = 0, n: int = 1) -> Progress:
@@ -96,22 +111,30 @@ def steps(update: Update, k: int = 0, n: int = 1) -> Progress:
     return lambda done, total, text: update(k * total + done, text, n * total)
 
 
+def in_episodes(update: Update, n: int, k: int = 0) -> Progress:
+    """Feeds a stage that counts episodes from the `progress` of an evaluation or a search, which counts steps.
+
+    Args:
+        update: The stage.
+        n: Episodes of the evaluation or search.
+        k: Which of several of as many episodes this is, from 0.
+    """
+    return lambda done, total, text: update(k * n + n * done // max(total, 1), text)
+
+
 class _Lines:
     """Prints a line whenever another share of the stage is done."""
 
-    def __init__(self, reporter: Reporter, title: str, total: int, unit: str, lines: int) -> None:
-        self._reporter, self._title, self._total, self._unit, self._lines = reporter, title, total, unit, lines
-        self._started = time.perf_counter()
+    def __init__(self, reporter: Reporter, stage: Stage, lines: int) -> None:
+        self._reporter, self._stage, self._lines = reporter, stage, lines
         self._printed = 0
 
     def __call__(self, done: int, detail: str = "", total: int | None = None) -> None:
-        self._total = self._total if total is None else total
-        due = self._lines * done // max(self._total, 1)
+        stage = self._stage
+        stage.move(done, detail, total)
+        due = self._lines * done // max(stage.total, 1)
         if due <= self._printed:
             return
         self._printed = due
-        elapsed = time.perf_counter() - self._started
-        left = elapsed * (self._total - done) / max(done, 1)
-        times = f"{elapsed:.0f} s, {left:.0f} s left"
-        texts = [f"{self._title}: {done}/{self._total} {self._unit}", detail, times]
+        texts = [f"{stage.title}: {stage.counts()}", detail, *stage.times()]
         self._reporter.say(", ".join(text for text in texts if text))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from agents.commands.console import Reporter, counted, steps
+from agents.commands.console import Reporter, prepare_pairs, steps
 from agents.commands.contestants import (
     TrainedPolicy,
     common_settings,
@@ -243,9 +243,7 @@ class _Evaluation:
 
     def run(self, trained: Sequence[Contestant], hand_made: Sequence[Contestant]) -> ResultsView:
         """Tunes what is to be tuned, evaluates everyone, writes and prints."""
-        self.reporter.say(f"Preparing {counted(len(self.pairs), 'pair')}.")
-        for name in self.pairs:
-            pair_registry.make(name)
+        prepare_pairs(self.pairs, self.reporter)
         ablations = self._ablated(trained)
         contestants = [*trained, *(each for _, found in ablations for each in found), *hand_made]
         if self.args.tuning_episodes:
@@ -260,7 +258,8 @@ class _Evaluation:
             self.reporter.say(f"{evaluated.kept} of {evaluated.n_parts} parts were finished before, and are kept.")
         results = ResultsView(evaluated.results, self.args.reference)
         self._write(results)
-        self.reporter.out.print(evaluation_table(overall(results), results.pairs))
+        out = self.reporter.out
+        out.print(evaluation_table(overall(results), results.pairs, out.width))
         if ablations:
             self._tell_gains(results.table, [base for base, _ in ablations])
         self.reporter.say(f"The evaluation is in {self.folder.path}.")

@@ -98,15 +98,18 @@ def plot_run(run: Path, folder: Path, *, policy: str | None = None, pairs: tuple
         pairs: Which pairs; None takes all.
 
     Raises:
-        ConfigError: If there is no recording, or the policy or a pair was not recorded.
+        ConfigError: If there is no recording and no learning curve, or the policy or a pair was not recorded.
         WriteError: If a picture cannot be written.
     """
     run = run.expanduser()
-    _require_recording(run)
+    scalars = read_scalars(run / EVENTS)
+    if not _has_recording(run):
+        if policy is not None or pairs is not None or not training_records(scalars):
+            raise _no_recording(run)
+        return _draw_training(run, RunFolder(folder.expanduser()), scalars)
     rows = read_recording(run / RECORDING)
     mine = select_rows(rows, policy, pairs)
     name, first_pair, n_layers = str(mine["policy"].iloc[0]), str(mine["pair"].iloc[0]), mine["layer"].nunique()
-    scalars = read_scalars(run / EVENTS)
     drawings: dict[str, Callable[[Path], None]] = {
         "actions": lambda path: plot_actions(mine, path),
         "heatmap": lambda path: plot_heatmap(mine, path),
@@ -118,15 +121,24 @@ def plot_run(run: Path, folder: Path, *, policy: str | None = None, pairs: tuple
     return _draw(RunFolder(folder.expanduser()), drawings)
 
 
-def _require_recording(run: Path) -> None:
+def _has_recording(run: Path) -> bool:
+    return (run / RECORDING).is_file() or parts_folder(run / RECORDING).is_dir()
+
+
+def _no_recording(run: Path) -> ConfigError:
     if not run.is_dir():
-        raise ConfigError(f"There is no folder {run}; give the folder of a run or of an evaluation.")
-    path = run / RECORDING
-    if not path.is_file() and not parts_folder(path).is_dir():
-        raise ConfigError(
-            f"{run} has no recording ({RECORDING}); give the folder of a run or of an evaluation. A run has one as "
-            "soon as it evaluates its policy."
-        )
+        return ConfigError(f"There is no folder {run}; give the folder of a run or of an evaluation.")
+    return ConfigError(
+        f"{run} has no recording ({RECORDING}); give the folder of a run or of an evaluation. A run has one as soon as "
+        "it evaluates its policy."
+    )
+
+
+def _draw_training(run: Path, folder: RunFolder, scalars: Scalars) -> Pictures:
+    """What there is to see of a run that has not evaluated its policy yet: the learning curve."""
+    pictures = _draw(folder, {"learning_curve": lambda path: _draw_learning_curve(scalars, _reward(run), path)})
+    pictures.missing["actions"] = "the run has not evaluated its policy yet, so there are no pictures of actions."
+    return pictures
 
 
 def _draw(folder: RunFolder, drawings: dict[str, Callable[[Path], None]]) -> Pictures:

@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from agents.commands.console import counted
 from agents.commands.paper_rows import CLAIMS, ROWS, Finding
 from l2o_env.evaluation.ablation import GAINED
 from l2o_env.evaluation.intervals import plus_minus
+from l2o_env.evaluation.results_view import METRICS
 from l2o_env.pairs import label, make
 from l2o_env.pairs.spec import parse
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.table import Table
+
+WIDE = 100
+"""Columns from which on tables are whole."""
+
+
+class _Column(NamedTuple):
+    """What a column shows."""
+
+    heading: str
+    factor: int
+    digits: int
+
+    def cell(self, mean: float, half_width: float) -> str:
+        return plus_minus(self.factor * mean, self.factor * half_width, self.digits)
 
 
 _COLUMNS = {
-    "v_end": "V at the end",
-    "v_return": "V-return",
-    "real_accuracy": "real accuracy",
-    "proxy_accuracy": "proxy accuracy kept",
+    "v_end": _Column("V", 1, 3),
+    "v_return": _Column("V-return", 1, 3),
+    "real_accuracy": _Column("real accuracy", 100, 1),
+    "proxy_accuracy": _Column("proxy kept", 100, 1),
 }
+"""By column of a summary: ``proxy kept`` is the accuracy on the proxy's own images that the network has kept."""
+_NOT_PRINTED = ("policy", "selection", "mode", "trained on", "updates", "s per episode")
+"""Headings of an evaluation that are no column of the printed table."""
+_SHORT = {METRICS[key]: column.heading for key, column in _COLUMNS.items()}
+_FIRST = [_COLUMNS[key].heading for key in ("real_accuracy", "v_end", "v_return")]
+"""Columns that stay longest where there is little room."""
 PUBLISHED_ON = "visda17"
 """The pair that the paper's figures are of."""
 _METRICS = {"mean_class_accuracy": "the mean over the classes", "miou": "the mean intersection over union"}
@@ -34,31 +59,47 @@ def metric_note(pairs: Iterable[str]) -> str:
     return f"Real accuracy is {', '.join(known)}." if known else ""
 
 
-def results_table(summary: pd.DataFrame, caption: str | None = None) -> Table:
+def results_table(summary: pd.DataFrame, caption: str | None = None, width: int = WIDE) -> Table:
     """One section per pair, one row per policy.
 
     Args:
         summary: What :func:`l2o_env.summarise` returned.
         caption: Printed below, with what the accuracies are if they are no shares of images.
+        width: Columns of the terminal. Below ``WIDE``, V-return is left out: on a pair it is V, less the same start.
     """
-    from rich.table import Table
-
-    caption = "\n".join(text for text in (caption, metric_note(map(str, summary["pair"]))) if text) or None
+    shown = [key for key in _COLUMNS if key != "v_return" or width >= WIDE]
+    n_diverged = int(summary["diverged"].sum())
+    diverged = f"{counted(n_diverged, 'run')} diverged." if n_diverged else "No run diverged."
+    caption = "\n".join(text for text in (diverged, caption, metric_note(map(str, summary["pair"]))) if text)
     n_seeds = int(summary["n_seeds"].max()) if len(summary) else 0
-    table = Table(
-        title=f"Mean ± 95 % confidence interval over {n_seeds} seeds; V in nats, accuracies as shares", caption=caption
+    table = plain_table(
+        f"Mean ± 95 % confidence interval over {counted(n_seeds, 'seed')};\nV in nats, accuracies in %", caption
     )
-    for heading in ("pair", "policy"):
-        table.add_column(heading, no_wrap=True)
-    for heading in (*_COLUMNS.values(), "diverged"):
-        table.add_column(heading, justify="right")
+    table.add_column("pair and policy", no_wrap=True)
+    for key in shown:
+        table.add_column(_COLUMNS[key].heading, justify="right", no_wrap=True)
+    if n_diverged:
+        table.add_column("diverged", justify="right", no_wrap=True)
     for pair, rows in summary.groupby("pair", sort=False):
+        table.add_row(Text(label(str(pair)), style="bold"))
+        for _, row in rows.iterrows():
+            cells = [_COLUMNS[key].cell(row[key], row[f"{key}_ci"]) for key in shown]
+            cells += [f"{row['diverged']}/{row['n_seeds']}"] if n_diverged else []
+            table.add_row(f"  {row['policy']}", *cells)
         table.add_section()
-        for i, (_, row) in enumerate(rows.iterrows()):
-            cells = [plus_minus(row[key], row[f"{key}_ci"]) for key in _COLUMNS]
-            table.add_row(
-                label(str(pair)) if i == 0 else "", row["policy"], *cells, f"{row['diverged']}/{row['n_seeds']}"
-            )
+    return table
+
+
+def plain_table(title: str, caption: str | None) -> Table:
+    """An empty table without borders, so that more fits a terminal: columns are two apart, a rule is below the heading.
+
+    Args:
+        title: Printed above.
+        caption: Printed below.
+    """
+    table = Table(title=title, caption=caption or None, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.padding = 0, 1, 0, 0
+    table.title_justify = table.caption_justify = "left"
     return table
 
 
@@ -70,8 +111,6 @@ def gains_table(gains: pd.DataFrame, n_pairs: int, n_seeds: int) -> Table:
         n_pairs: Pairs that means are over.
         n_seeds: Seeds likewise.
     """
-    from rich.table import Table
-
     title = f"What is gained over an ablation: mean ± 95 % confidence interval over {n_seeds} seeds, {n_pairs} pairs"
     table = Table(title=title)
     table.add_column("ablation", overflow="fold")
@@ -83,22 +122,43 @@ def gains_table(gains: pd.DataFrame, n_pairs: int, n_seeds: int) -> Table:
     return table
 
 
-def evaluation_table(lines: list[list[str]], pairs: Iterable[str]) -> Table:
+def evaluation_table(lines: list[list[str]], pairs: Iterable[str], width: int = WIDE) -> Table:
     """The table of :func:`l2o_env.evaluation.report.overall`, with what fits on a terminal.
 
     Args:
         lines: Heading and lines.
         pairs: Names of the pairs.
+        width: Columns of the terminal. What there is no room for is left out, and named below the table.
     """
-    from rich.table import Table
-
-    title = "Interquartile mean over pairs and runs, with 95 % stratified bootstrap intervals"
-    printed = Table(title=title, caption=metric_note(pairs) or None)
-    shown = [k for k, heading in enumerate(lines[0]) if heading not in ("trained on", "updates", "s per episode")]
-    for k in shown:
-        printed.add_column(lines[0][k], overflow="fold")
-    for line in lines[1:]:
-        printed.add_row(*(line[k] for k in shown))
+    headings = [_SHORT.get(heading, heading) for heading in lines[0]]
+    rows = [dict(zip(headings, line, strict=True)) for line in lines[1:]]
+    sections: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        section = f"{row['mode']}, selection: {row['selection']}" if "mode" in row else ""
+        sections.setdefault(section, []).append(row)
+    columns = [heading for heading in headings if heading not in _NOT_PRINTED]
+    used = max(len(text) for text in (*sections, *(f"  {row['policy']}" for row in rows)))
+    shown = list[str]()
+    for heading in sorted(columns, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST)):
+        needed = 2 + max(len(text) for text in (heading, *(row[heading] for row in rows)))
+        if used + needed <= width:
+            shown, used = [*shown, heading], used + needed
+    left_out = [heading for heading in columns if heading not in shown]
+    more = f"In summary.md, not here: {', '.join(left_out)}." if left_out else ""
+    title = (
+        "Interquartile mean over pairs and runs, 95 % stratified bootstrap intervals;\nV in nats, accuracies as shares"
+    )
+    printed = plain_table(title, "\n".join(text for text in (more, metric_note(pairs)) if text))
+    printed.add_column("policy", no_wrap=True)
+    shown = [heading for heading in columns if heading in shown]
+    for heading in shown:
+        printed.add_column(heading, justify="right", no_wrap=True)
+    for section, members in sections.items():
+        if section:
+            printed.add_row(Text(section, style="bold"))
+        for row in members:
+            printed.add_row(f"  {row['policy']}", *(row[heading] for heading in shown))
+        printed.add_section()
     return printed
 
 
@@ -109,8 +169,6 @@ def paper_table(pair: str, summary: pd.DataFrame) -> Table:
         pair: The pair's name.
         summary: What :func:`l2o_env.summarise` returned.
     """
-    from rich.table import Table
-
     n_seeds = int(summary["n_seeds"].max())
     title = f"{label(pair)}: mean ± 95 % confidence interval over {n_seeds} seeds; V in nats, accuracies in %"
     printed = Table(title=title, caption=metric_note([pair]) or None)

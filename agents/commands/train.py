@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from agents.algorithms.registry import find
 from agents.base import Learner
 from agents.commands.checkpoints import Checkpoints
-from agents.commands.console import Reporter, counted, steps
+from agents.commands.console import Reporter, counted, in_episodes, prepare_pairs
 from agents.commands.hyper_parameters import hyper_parameters
 from agents.commands.interrupts import Interrupt, deferred_interrupt, exit_status
+from agents.commands.phases import UpdateClock
 from agents.commands.printed_tables import results_table
 from agents.commands.train_options import Plan, TrainArgs
+from agents.commands.train_work import episodes_of, estimate, next_steps, outline, phases_of
 from agents.commands.training_state import TrainingStates, resumed_plan
 from agents.factory import make_learner
 from agents.opponents import SEARCHES, default_opponents
@@ -25,7 +27,7 @@ from l2o_env.errors import ConfigError, one_line
 from l2o_env.evaluation.agent import AgentLike
 from l2o_env.evaluation.evaluate import check_runs, evaluate
 from l2o_env.evaluation.intervals import SUMMARISED, summarise
-from l2o_env.evaluation.rollout import Progress, episode_seeds
+from l2o_env.evaluation.rollout import episode_seeds
 from l2o_env.results.decimals import decimal
 from l2o_env.results.event_log import LayerLog, TensorBoardLog, cut_events, log_recording, training_events
 from l2o_env.results.rate_plots import plot_actions
@@ -43,11 +45,13 @@ from l2o_env.results.run_folder import (
     RESULTS_TABLE,
     RunFolder,
 )
-from l2o_env.results.training_plots import plot_learning_curve
+from l2o_env.results.training_plots import UNITS, plot_learning_curve
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 
 def train(args: TrainArgs, reporter: Reporter | None = None) -> int:
@@ -102,11 +106,9 @@ class _Run:
     def _prepare(self) -> tuple[Learner, Syn2RealVectorEnv]:
         plan, seed = self.plan, self.plan.args.seed
         names = tuple(dict.fromkeys((*plan.env.pairs, *plan.eval_pairs)))
-        self.reporter.say(f"Preparing {counted(len(names), 'pair')}.")
         if plan.env.reward == "target_oracle":
             self.reporter.say("The reward target_oracle reads target labels: this policy will not be zero-shot.")
-        for name in names:
-            pair_registry.make(name)
+        prepare_pairs(names, self.reporter)
         venv = Syn2RealVectorEnv(plan.args.num_envs, **asdict(self.training_env))
         agent = make_learner(
             plan.args.algo,
@@ -122,6 +124,9 @@ class _Run:
     def run(self) -> int:
         """All stages; what an interrupted one has come to is kept."""
         status = 0
+        self.phases = phases_of(self.plan, trained=self.trained)
+        self.reporter.plan(self.phases)
+        self.reporter.say(outline(self.plan))
         try:
             if not self.goes_on:
                 self.folder.write_json(CONFIG_FILE, self.plan.description())
@@ -148,20 +153,31 @@ class _Run:
 
     def _train(self) -> None:
         plan, venv, reporter = self.plan, self.venv, self.reporter
-        venv.on_step = layers = self.layers
+        layers = self.layers
+        before = min(self.records[-1]["episode"], plan.episodes) if self.records else 0
         with (
             self._timed("train"),
             self.folder.guard(EVENTS) as path,
             closing(TensorBoardLog(training_events(path))) as log,
-            reporter.stage("Training", plan.episodes, "episodes", 10) as update,
+            reporter.stage(f"Training {self.agent.name}", plan.episodes, "episodes", 10, before) as update,
             deferred_interrupt() as interrupted,  # the policy's update is completed first
         ):
+            clock = UpdateClock(lambda seconds: reporter.say(estimate(self.phases, seconds)))
+            told = ""
+
+            def on_step(infos: dict[str, Any], moved: NDArray[np.bool_]) -> None:
+                layers(infos, moved)
+                clock(venv.episodes.updates_made)
+                if reporter.bars:  # episodes as they come; lines are about those that the policy has learned from
+                    update(min(venv.episodes.updates_made // plan.env.budget, plan.episodes), told)
 
             def callback(record: dict[str, Any]) -> None:
+                nonlocal told
                 self.records.append(record)
                 log({**record, **layers.take(), "time/data_wait": venv.episodes.data_wait})
                 self.updates = venv.episodes.updates_made
-                update(min(record["episode"], plan.episodes), f"return {decimal(record['return_mean'], 3)}")
+                told = f"return {decimal(record['return_mean'], 3)} {UNITS.get(plan.env.reward, 'nats')}"
+                update(min(record["episode"], plan.episodes), told)
                 self.checkpoints(self.agent)
 
             def on_boundary(get_state: Callable[[], dict[str, Any]]) -> None:
@@ -170,6 +186,7 @@ class _Run:
                 if interrupted():
                     raise Interrupt(interrupted())
 
+            venv.on_step = on_step
             self.agent.learn(
                 venv,
                 plan.episodes,
@@ -244,7 +261,9 @@ class _Run:
         agents |= self._tuned_opponents(pair)
         others = default_opponents(plan.env, seed)
         agents |= {name: others[name] for name in plan.opponents or others}
-        with self._steps(f"Evaluating on {pair_registry.label(pair)}") as progress:
+        n = len(agents) * plan.eval_seeds
+        with self.reporter.stage(f"Evaluating on {pair_registry.label(pair)}", n, "episodes") as update:
+            progress = in_episodes(update, n)
             frame = evaluate(agents, [pair], plan.eval_seeds, plan.env, seed=seed, progress=progress, on_step=recorder)
         self.frames.append(frame)
         self._write_results("unfinished")
@@ -253,17 +272,15 @@ class _Run:
         env, budget, seed = self.plan.env, self.plan.tuning_episodes, self.plan.args.seed
         found: dict[str, AgentLike] = {}
         self.tuned[pair] = {}
-        for name in self.plan.searches:
-            with self._steps(f"Tuning {name} on {pair_registry.label(pair)}") as progress:
-                for agent in SEARCHES[name](env, pair, budget, seed, progress):
+        if not self.plan.searches:
+            return found
+        n = len(self.plan.searches) * budget
+        with self.reporter.stage(f"Tuning opponents on {pair_registry.label(pair)}", n, "episodes") as update:
+            for k, name in enumerate(self.plan.searches):
+                for agent in SEARCHES[name](env, pair, budget, seed, in_episodes(update, budget, k)):
                     found[agent.name] = agent
                     self.tuned[pair][agent.name] = agent.settings()
         return found
-
-    @contextmanager
-    def _steps(self, title: str) -> Iterator[Progress]:
-        with self.reporter.stage(title, 1, "steps") as update:
-            yield steps(update)
 
     def _finish(self, status: str) -> None:
         import pandas as pd
@@ -280,9 +297,11 @@ class _Run:
             summary = summarise(pd.concat(self.frames, ignore_index=True))
             with self.folder.guard(EVENTS) as path:
                 self._log_results(path, rows, summary)
-            self._write_results(status)  # last: a run that says "finished" lacks nothing
-            self.reporter.out.print(results_table(summary, self._budget()))
-        self.reporter.say(f"The run is in {self.folder.path}.")
+        self._write_results(status)  # last: a run that says "finished" lacks nothing
+        if self.frames:
+            out = self.reporter.out
+            out.print(results_table(summary, self._budget(), out.width))
+        self.reporter.say(next_steps(self.folder.path, finished=status == "finished"))
 
     def _log_results(self, folder: Path, rows: pd.DataFrame, summary: pd.DataFrame) -> None:
         """Actions, pictures and results as TensorBoard events."""
@@ -296,15 +315,17 @@ class _Run:
     def _budget(self) -> str:
         """How many updates the policy was trained with, in words."""
         episodes = episodes_of(self.agent.episodes, self.plan.env.budget, self.updates)
-        return f"{self.agent.name} was trained with {counted(self.updates, 'optimizer update')} ({episodes})"
+        return f"{self.agent.name} was trained with {counted(self.updates, 'update')} ({episodes})"
 
     def _write_results(self, status: str) -> None:
         import pandas as pd
 
-        frame = pd.concat(self.frames, ignore_index=True)
-        summary = summarise(frame)
-        with self.folder.writing(RESULTS_TABLE) as path:
-            frame.to_csv(path, index=False)
+        summary = pd.DataFrame()
+        if self.frames:
+            frame = pd.concat(self.frames, ignore_index=True)
+            summary = summarise(frame)
+            with self.folder.writing(RESULTS_TABLE) as path:
+                frame.to_csv(path, index=False)
         results = {
             "status": status,
             "seconds": self.seconds,
@@ -323,11 +344,3 @@ class _Run:
             yield
         finally:
             self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - started, 1)
-
-
-def episodes_of(episodes: int, budget: int, updates: int) -> str:
-    """How many episodes so many updates were, in words: those that diverge are shorter, and others follow them."""
-    if updates == episodes * budget:
-        return f"{counted(episodes, 'episode')} of {budget}"
-    more = ", and parts of others" if updates > episodes * budget else ""
-    return f"{counted(episodes, 'episode')} of up to {budget}{more}"

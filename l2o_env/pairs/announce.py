@@ -6,8 +6,26 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 _log = logging.getLogger("l2o_env")
+
+
+_part: ContextVar[str] = ContextVar("part", default="")
+
+
+@contextmanager
+def part(text: str) -> Iterator[None]:
+    """Says which part of a longer job everything is that is announced within the block.
+
+    Args:
+        text: Such as ``"pair 2 of 5"``.
+    """
+    token = _part.set(f" ({text})")
+    try:
+        yield
+    finally:
+        _part.reset(token)
 
 
 @contextmanager
@@ -21,13 +39,15 @@ def announced(text: str, total: int) -> Iterator[Callable[[], None]]:
     Yields:
         To be called after each part.
     """
+    text += _part.get()
     if not sys.stderr.isatty():
         _log.info("%s.", text)
         yield lambda: None
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    columns = TextColumn("{task.description}"), BarColumn(12), TaskProgressColumn(), TimeRemainingColumn()
+    with Progress(*columns, TextColumn("left"), console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(text, total=total)
         yield lambda: progress.advance(task)

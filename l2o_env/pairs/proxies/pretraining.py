@@ -75,7 +75,7 @@ def fit(
     )
     path = PathIntegral(dict(proxy.named_parameters()) if track else {})
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_factor, total=n_updates))
-    announcement = announced("Pretraining a proxy on real images, once", training.epochs)
+    announcement = announced("Pretraining a proxy, once", training.epochs)
     # One thread: sums of several are in another order, and so other bits.
     with one_torch_thread(), torch.enable_grad(), announcement as advance:
         for _ in range(training.epochs):

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from agents.commands.console import Reporter, counted, steps
+from agents.commands.console import Reporter, counted, in_episodes, prepare_pairs, steps
+from agents.commands.phases import Phase
+from l2o_env import pairs
+from l2o_env.pairs.announce import announced
+from tests.tiny import tiny_pair
 
 
 def test_things_are_counted() -> None:
@@ -46,3 +52,40 @@ def test_evaluations_of_equal_length_share_a_stage() -> None:
     steps(update)(2, 5, "alone")
     steps(update, 1, 3)(2, 5, "second of three")
     assert seen == [(2, "alone", 5), (7, "second of three", 15)]
+
+
+def test_searches_of_equal_length_share_a_stage_that_counts_episodes() -> None:
+    seen: list[tuple[int, str]] = []
+
+    def update(done: int, detail: str = "", total: int | None = None) -> None:
+        seen.append((done, detail))
+
+    in_episodes(update, 64)(5, 10, "alone")
+    in_episodes(update, 64, 2)(10, 10, "third")
+    assert seen == [(32, "alone"), (192, "third")]
+
+
+def test_planned_stages_have_numbers_and_tell_the_time_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = Reporter(bars=False)
+    reporter.plan([Phase("training", 10), Phase("evaluation", 30)])
+    for title in ("Training", "Evaluating"):
+        with reporter.stage(title, 10, "episodes", lines=1) as update:
+            update(10)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(", ")[0] for line in lines] == ["1/2 Training: 10/10 episodes", "2/2 Evaluating: 10/10 episodes"]
+    assert all(line.endswith("s left in all") for line in lines)
+
+
+def test_pairs_are_prepared_with_their_place(tiny: str, capsys: pytest.CaptureFixture[str], caplog: Any) -> None:
+    def slow() -> pairs.Pair:
+        with announced("Pretraining a proxy, once", 1):
+            return tiny_pair()
+
+    if "slow" not in pairs.names():
+        pairs.register("slow", slow)
+    with caplog.at_level("INFO", "l2o_env"):
+        prepare_pairs([tiny, "slow"], Reporter(bars=False))
+        with announced("Something else", 1):
+            pass
+    assert capsys.readouterr().err.startswith("Preparing 2 pairs.")
+    assert caplog.messages == ["Pretraining a proxy, once (pair 2 of 2).", "Something else."]

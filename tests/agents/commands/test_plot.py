@@ -39,6 +39,21 @@ def test_plot_reads_what_a_killed_run_left(
     assert "No picture learning_curve: there are no TensorBoard events" in told.err
 
 
+def test_a_run_that_was_interrupted_in_training_shows_its_learning_curve(
+    recorded_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(recorded_run / "events", tmp_path / "events")
+    shutil.copy(recorded_run / "config.json", tmp_path)
+    assert train_policy.main(["plot", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert told.out == f"{tmp_path / 'plots' / 'learning_curve.png'}\n"
+    assert "No picture actions: the run has not evaluated its policy yet" in told.err
+    assert train_policy.main(["report", str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "<h2>Training</h2>" in page and "<h2>Actions</h2>" not in page
+    assert train_policy.main(["plot", str(tmp_path), "--policy", "reinforce"]) == 2
+
+
 def test_entropy_of_training_as_the_events_have_it() -> None:
     scalars = {"train/entropy_loss": [(16, -6.0)]}
     assert training_entropy(scalars, "ppo", 3) == {"ppo": ([16.0], [2.0])}

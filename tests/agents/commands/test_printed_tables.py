@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
+import pandas as pd
 import pytest
+from rich.console import Console
 
 from agents.commands.paper_rows import CLAIMS, Finding
 from agents.commands.printed_tables import (
+    WIDE,
     claim_lines,
     evaluation_table,
     metric_note,
@@ -17,6 +21,7 @@ from agents.commands.printed_tables import (
 )
 from l2o_env import pairs
 from l2o_env.evaluation.intervals import summarise
+from l2o_env.evaluation.results_view import METRICS
 from tests.agents.commands.jobs import rows_frame
 from tests.tiny import tiny_pair
 
@@ -44,6 +49,33 @@ def test_what_the_accuracy_is_is_said_where_it_is_no_share_of_images(tiny: str) 
     assert metric_note(["tiny-miou", tiny, "tiny-mean", "tiny-miou"]) == expected
     summary = summarise(rows_frame(_1=[0.5, 0.7]).assign(pair="tiny-mean"))
     assert "Real accuracy is the mean over" in str(results_table(summary, "Below.").caption)
-    assert results_table(summary.assign(pair=tiny), None).caption is None
+    assert results_table(summary.assign(pair=tiny), None).caption == "No run diverged."
     assert "tiny-miou" in str(paper_table("tiny-miou", summary).caption)
     assert "tiny-miou" in str(evaluation_table([["policy"], ["a"]], ["tiny-miou"]).caption)
+
+
+def test_tables_fit_80_columns_and_have_one_line_a_row(tinies: tuple[str, str]) -> None:
+    frame = rows_frame(_1=[0.61, 0.6], csg=[0.6, 0.6])
+    frame["policy"] = frame["policy"].where(frame["policy"] == "CSG", "tuned-adamw-warmup-cosine")
+    both = summarise(pd.concat([frame.assign(pair=pair) for pair in tinies]))
+    for width, shows_return in ((80, False), (WIDE, True)):
+        console = Console(width=width, file=io.StringIO())
+        console.print(results_table(both.assign(diverged=1), "Below.", width))
+        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        assert "…" not in "".join(lines)
+        assert max(len(line.rstrip()) for line in lines) <= width
+        assert ("V-return" in lines[2]) == shows_return
+        # Title, heading and rule; each pair a line, its policies and a gap; what is below.
+        assert len(lines) == 2 + 2 + 2 * 3 + 1 + 2
+
+
+def test_what_an_evaluation_has_no_room_for_is_named() -> None:
+    heading = ["policy", "selection", "mode", *METRICS.values(), "updates", "diverged"]
+    lines = [heading, ["learned", "source", "sampled", *["-0.123 [-0.456, -0.111]"] * 4, "60", "0/3"]]
+    console = Console(width=80, file=io.StringIO())
+    console.print(evaluation_table(lines, [], 80))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "sampled, selection: source" in text
+    assert "In summary.md, not here: V-return, proxy kept, diverged." in text
+    assert "…" not in text
+    assert "summary.md" not in str(evaluation_table(lines, [], 200).caption)

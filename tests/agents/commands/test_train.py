@@ -18,8 +18,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import agents
 from agents.algorithms.registry import ALGORITHMS
 from agents.commands.hyper_parameters import ALWAYS, hyper_parameters
-from agents.commands.train import episodes_of
 from agents.commands.train_options import TrainArgs
+from agents.commands.train_work import episodes_of
 from agents.reinforce.agent import Reinforce
 from l2o_env import pairs
 from l2o_env.errors import ConfigError
@@ -110,8 +110,9 @@ def test_the_same_seed_gives_the_same_table(
     assert (tmp_path / "b" / "results.csv").read_bytes() == (finished_run / "results.csv").read_bytes()
     printed = capsys.readouterr()
     assert "tiny-4" in printed.out
-    assert "proxy accuracy kept" in printed.out
-    assert "Training: 12/12 episodes, return" in printed.err
+    assert "proxy kept" in printed.out
+    assert "1/5 Training reinforce: 12/12 episodes, return" in printed.err
+    assert "12 episodes × 4 updates = 48 updates" in printed.err
 
 
 def test_tensorboard_shows_layers_pictures_and_settings_with_results(finished_run: Path) -> None:
@@ -182,7 +183,9 @@ def test_ctrl_c_while_training_leaves_the_policy_so_far(
     assert train(tmp_path / "run", "--algo", name, "--checkpoints", "3") == 130
     assert agents.load(tmp_path / "run").episodes == 8  # type: ignore[attr-defined]
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"config.json", "policy", "events", "learning_curve.png", "checkpoints", "policy-best", "state"}
+    assert names == {"config.json", "policy", "events", "learning_curve.png", "checkpoints", "policy-best", "state",
+                     "results.json"}  # fmt: skip
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["status"] == "interrupted"
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["000004", "000008"]
     assert "Interrupted" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is before
