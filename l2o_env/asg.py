@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gymnasium.vector import AutoresetMode
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
 
 from l2o_env.env import Syn2RealEnv
 from l2o_env.vector_env import Syn2RealVectorEnv
@@ -99,7 +101,7 @@ class ASGEnv(Syn2RealEnv):
         super().__init__(render_mode, **{**ASG, **config})
 
 
-class ASGVectorEnv(Syn2RealVectorEnv):
+class ASGVectorEnv(Syn2RealVectorEnv, VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
     """A population of :class:`ASGEnv` in one batched graph.
 
     ## Description

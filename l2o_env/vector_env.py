@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
@@ -23,7 +23,8 @@ from l2o_env.errors import ConfigError, WrongTypeError, require_integer, unknown
 from l2o_env.sub_environments import UNKNOWN_SEED, SubEnvironments
 
 
-class Syn2RealVectorEnv(SubEnvironments):
+# Gymnasium's class stands here once more, because clients such as skrl look for it among the direct bases.
+class Syn2RealVectorEnv(SubEnvironments, VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
     """N fine-tuning runs in one batched graph; see :class:`l2o_env.env.Syn2RealEnv` for what one run is.
 
     ## Description

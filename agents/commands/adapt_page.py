@@ -90,7 +90,7 @@ def _examples(folder: RunFolder, last: Round | None, pair: Pair, oracle: TargetO
             index = [i for k in range(min(pair.n_classes, MAX_CLASSES)) for i in _surest(pseudo == k, confidence)]
             truth = oracle.labels.cpu()[index].numpy()
             plot_pseudo_labels(_shown(pair, index), pseudo[index].numpy(), truth, class_names(pair), path)
-            caption = "Pseudo labels of the last round, the surest first; a red frame is a wrong label (oracle)."
+            caption = "Pseudo labels of the last round, the surest first; red and dashed is a wrong label (oracle)."
     yield Section("Examples of pseudo labels", figures=[Figure(path, caption)])
 
 

@@ -81,7 +81,7 @@ class EvaluateArgs:
     opponents: Annotated[
         tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint="(default: all hand-made ones)")
     ] = None
-    """Hand-made opponents by name, or `none`."""
+    """Hand-made opponents by name, or `none`; `l2o opponents` says what they are."""
     tuning_episodes: int = 0
     """Episodes for the opponents that are tuned by V on the very pair they are tested on; 0: leave them out."""
     tuned: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint="(default: all)")] = None

@@ -28,7 +28,7 @@ def plot_rounds(history: pd.DataFrame, path: str | os.PathLike[str]) -> None:
             ``pseudo_accuracy`` (NaN where a method has no pseudo labels).
         path: Where the PNG goes.
     """
-    figure = new_figure(9, 3.4, layout="constrained")
+    figure = new_figure(9, 3.8, layout="constrained")
     left, right = figure.subplots(1, 2)
     lines = {
         "real_accuracy": "accuracy (oracle: reads target labels)",
@@ -38,10 +38,13 @@ def plot_rounds(history: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     for k, (key, text) in enumerate(lines.items()):
         if history[key].notna().any():
             left.plot(history["round"], history[key], label=text, marker="o", ms=3, **line_style(k))
-    left.set(xlabel="round", ylim=(0, 1))
-    left.legend(fontsize=7)
+    left.set(xlabel="round", ylabel="share", ylim=(0, 1))
+    left.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)  # above, not on the lines
     right.plot(history["round"], history["information"], marker="o", ms=3, **line_style(0))
-    right.set(xlabel="round", ylabel="H(mean p) - mean H(p), nats")
+    right.set(xlabel="round", ylabel="H(mean p) - mean H(p) (nats)")
+    right.set_title("information, which reads no labels", fontsize=10)
+    for axis in (left, right):
+        axis.grid(alpha=0.3, lw=0.5)
     save_figure(figure, path)
 
 
@@ -49,7 +52,7 @@ def plot_pseudo_labels(
     images: NDArray[np.float32], labels: NDArray[np.int64], truth: NDArray[np.int64], names: Sequence[str],
     path: str | os.PathLike[str],
 ) -> None:  # fmt: skip
-    """Draws images in rows by the class that they were labelled as; a red frame is a wrong label.
+    """Draws images in rows by the class that they were labelled as; a red, dashed frame is a wrong label.
 
     Args:
         images: ``(n, height, width, 3)``, 0 to 1; the first ``PER_CLASS`` of each class are shown.
@@ -64,7 +67,8 @@ def plot_pseudo_labels(
     for row, k in zip(axes, shown, strict=True):
         chosen = np.flatnonzero(labels == k)[:PER_CLASS]
         for place, axis in enumerate(row):
-            _frame(axis, "none" if place >= len(chosen) else "#009E73" if truth[chosen[place]] == k else "#D00000")
+            right = place < len(chosen) and truth[chosen[place]] == k
+            _frame(axis, "none" if place >= len(chosen) else "#009E73" if right else "#D00000", dashed=not right)
             if place < len(chosen):
                 axis.imshow(images[chosen[place]])
         row[0].set_ylabel(names[k], rotation=0, ha="right", va="center", fontsize=8)
@@ -82,7 +86,7 @@ def plot_label_maps(
         truth: Likewise.
         path: Where the PNG goes.
     """
-    figure = new_figure(5.4, 1.8 * len(images), layout="constrained")
+    figure = new_figure(5.4, 0.4 + 1.75 * len(images) * images.shape[1] / images.shape[2], layout="constrained")
     axes = figure.subplots(len(images), 3, squeeze=False)
     top = max(int(truth.max()), int(labels.max()), 1)
     for row, image, label, true in zip(axes, images, labels, truth, strict=True):
@@ -96,7 +100,7 @@ def plot_label_maps(
     save_figure(figure, path)
 
 
-def _frame(axis: Any, colour: str) -> None:
+def _frame(axis: Any, colour: str, *, dashed: bool = False) -> None:
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
-        spine.set(color=colour, linewidth=2)
+        spine.set(color=colour, linewidth=2.5, linestyle=(0, (2, 1.2)) if dashed else "-", capstyle="butt")

@@ -34,7 +34,7 @@ def plot_confusion(counts: NDArray[np.int64], names: Sequence[str], path: str | 
     side = 1.8 + 0.42 * min(len(counts), 3 * _LABELLED)
     figure = new_figure(side + 1.2, side, layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(shares, vmin=0, vmax=1, cmap="viridis")
+    image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")  # what never happens is white, so that mistakes show
     figure.colorbar(image, label="share of the class's images")
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_xticks(range(len(names)), names, rotation=90)
@@ -42,8 +42,8 @@ def plot_confusion(counts: NDArray[np.int64], names: Sequence[str], path: str | 
     if len(counts) <= _LABELLED:
         for (row, column), share in np.ndenumerate(shares):
             if share >= 0.005:
-                axes.text(column, row, f"{share:.2f}", ha="center", va="center", fontsize=7,
-                          color="white" if share < 0.6 else "black")  # fmt: skip
+                axes.text(column, row, f"{share:.2f}", ha="center", va="center", fontsize=8,
+                          color="black" if share < 0.6 else "white")  # fmt: skip
     save_figure(figure, path)
 
 

@@ -233,14 +233,16 @@ def log_recording(folder: str | os.PathLike[str], rows: pd.DataFrame) -> None:
     tags = LAYER_TAGS | {"entropy": "entropy", "log_prob": "log_prob"}
     for pair, mine in rows.groupby("pair", sort=False):
         log = TensorBoardLog(os.path.join(folder, re.sub(r"[^\w.-]", "_", label(str(pair)))), unit="updates")
-        for (updates, layer), group in mine.groupby(["updates", "layer"], sort=False):
+        for updates, window in mine.groupby("updates", sort=False):
             record: dict[str, Any] = {"episode": updates}  # where the log has its time axis
-            for column, tag in tags.items():
-                values = group[column].dropna().to_numpy(float)
-                if len(values):
-                    record[f"{OVER_UPDATES}/{tag}/{layer}"] = layer_mean(column, values)
-            rates = _rate_histogram(str(layer), group["lr"].to_numpy(float))
-            log(record | {f"{OVER_UPDATES}/{tag}": values for tag, values in rates.items()})
+            for layer, group in window.groupby("layer", sort=False):
+                for column, tag in tags.items():
+                    values = group[column].dropna().to_numpy(float)
+                    if len(values):
+                        record[f"{OVER_UPDATES}/{tag}/{layer}"] = layer_mean(column, values)
+                rates = _rate_histogram(str(layer), group["lr"].to_numpy(float))
+                record |= {f"{OVER_UPDATES}/{tag}": values for tag, values in rates.items()}
+            log(record)
         log.close()
 
 

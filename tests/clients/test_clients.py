@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from gymnasium.vector import VectorEnv
 
+from l2o_env.asg import ASGVectorEnv
+from l2o_env.vector_env import Syn2RealVectorEnv
 from tests.clients.scripts import ROOT, STAND_IN, blocks, run, run_script
 
 FINDS = {
@@ -31,6 +34,12 @@ def test_the_script_runs_as_it_is(client: str, tmp_path: Path) -> None:
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not installed")
     assert re.search(printed, run_script(client, tmp_path))
+
+
+def test_gymnasiums_class_is_a_direct_base() -> None:
+    """Clients such as skrl look one class up."""
+    for kind in (Syn2RealVectorEnv, ASGVectorEnv):
+        assert VectorEnv in kind.__bases__
 
 
 def test_rl_zoo_trains_searches_and_films(tmp_path: Path) -> None:

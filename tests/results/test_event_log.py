@@ -115,7 +115,7 @@ def test_a_recording_over_the_updates_of_an_episode(tmp_path: Path) -> None:
     assert found["over_updates/entropy/stem"] == [(15, 0.5), (30, 0.5)]
     assert found["over_updates/grad/task/head"] == [(15, 2.0), (30, 2.0)]
     assert "over_updates/log_prob/stem" not in found
-    assert found["time/updates"][0] == (15, 15.0)
+    assert found["time/updates"] == [(15, 15.0), (30, 30.0)]
     assert all(tag.startswith("over_updates/") for tag in found if tag != "time/updates")
     assert _events(tmp_path / "a").Histograms("over_updates/log10_lr/stem")[1].histogram_value.num == 2
 
