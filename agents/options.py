@@ -12,11 +12,13 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from tyro.conf import UseAppendAction, arg
 
 from l2o_env.config import EnvConfig
-from l2o_env.errors import ConfigError, shortened, unknown_name
+from l2o_env.errors import ConfigError, brief, shortened, unknown_name
+from l2o_env.safe_json import read_text
 
 Config = TypeVar("Config")
 EnvAssignments = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE")]
 """The command-line option ``--env``."""
+_MAX_YAML, _MAX_YAML_DEPTH = 2**16, 10
 _WORDS = {"true": True, "false": False}
 _NONE = ("none", "null", "~")
 
@@ -38,7 +40,7 @@ def parse_assignments(
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name.strip():
-            raise ConfigError(f"Got the {kind} {assignment!r}; expected name=value, such as {example}.")
+            raise ConfigError(f"Got the {kind} {shortened(assignment)}; expected name=value, such as {example}.")
         values[name.strip()] = value.strip()
     return values
 
@@ -49,22 +51,46 @@ def read_file(path: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: If the file cannot be read or holds anything else.
     """
-    import yaml
-
     path = Path(path).expanduser()
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _parse_yaml(read_text(path, _MAX_YAML))
     except OSError as error:
         raise ConfigError(
             f"The file of hyper-parameters {path} cannot be read: {error.strerror}. Name a YAML file."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path} is no YAML file: {reason}. Expected lines such as gamma: 0.95.") from error
+    except Exception as error:  # dates that are none, and what else a reader makes of anything
+        raise ConfigError(
+            f"{path} is no YAML file: {brief(str(error), 200)}. Expected lines such as gamma: 0.95."
+        ) from error
     values = {} if values is None else values
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise ConfigError(f"{path} holds {values!r}; expected lines of hyper-parameters such as gamma: 0.95.")
+        raise ConfigError(f"{path} holds {shortened(values)}; expected lines of hyper-parameters such as gamma: 0.95.")
     return values
+
+
+def _parse_yaml(text: str) -> Any:
+    """What a YAML text stands for.
+
+    Raises:
+        ValueError: If it nests deeply, names a key twice, or refers to its own parts, by which few bytes can stand for
+            more than any memory holds.
+        yaml.YAMLError: If it is no YAML.
+    """
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):  # step by step, so that nothing of it is built yet
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("it refers to its own parts")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_YAML_DEPTH:
+            raise ValueError(f"it nests deeper than {_MAX_YAML_DEPTH}")
+    node = yaml.compose(text, yaml.SafeLoader)
+    names = [key.value for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+    twice = [name for k, name in enumerate(names) if name in names[:k]]
+    if twice:
+        raise ValueError(f"it has {shortened(twice[0], 40)} twice")
+    return yaml.safe_load(text)
 
 
 def override(config: Config, changes: Mapping[str, Any], kind: str = "hyper-parameter") -> Config:

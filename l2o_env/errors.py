@@ -12,6 +12,10 @@ MOST = 400
 """Characters of a message about a file, but for its path: whatever the file holds, nobody reads more."""
 
 
+_NEAR = 8
+"""Names that are shown of a long list."""
+
+
 class ConfigError(ValueError):
     """A setting that cannot work; the message says what came, what was expected and what to do."""
 
@@ -35,7 +39,10 @@ def one_line(error: BaseException) -> str:
 
 def shortened(value: object, most: int = 80) -> str:
     """What errors quote of a value that may come from a file: its ``repr``, cut to `most` characters."""
-    text = repr(value[:most] if isinstance(value, str | bytes) else value)
+    try:
+        text = repr(value[:most] if isinstance(value, str | bytes) else value)
+    except ValueError:  # an integer of more digits than Python writes
+        text = f"a very large {type(value).__name__}"
     cut = len(text) > most or (isinstance(value, str | bytes) and len(value) > most)
     return f"{text[: most - 1]}…" if cut else text
 
@@ -133,9 +140,13 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ConfigError:
         known: The names that exist.
 
     Returns:
-        An error that lists the known names and the closest one, to be raised by the caller.
+        An error that lists the known names (of hundreds, the closest) and the closest one, to be raised by the caller.
     """
     names = sorted(known)
+    listed = ", ".join(map(repr, names))
+    if len(listed) > MOST:
+        near = difflib.get_close_matches(str(name)[:100], names, n=_NEAR, cutoff=0.0)
+        listed = f"{', '.join(map(repr, near))}, and {len(names) - len(near)} more"
     close = difflib.get_close_matches(str(name)[:100], names, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    return ConfigError(f"Unknown {kind} {shortened(name)}.{hint} Known: {', '.join(map(repr, names))}.")
+    return ConfigError(f"Unknown {kind} {shortened(name)}.{hint} Known: {listed}.")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import backbone, compiled, kills, scaling, scheduler, sensitivity, speed
+from benchmarks import backbone, compiled, fuzz, fuzz_kinds, kills, scaling, scheduler, sensitivity, speed
 from benchmarks.contenders import Setting, Spec
 from benchmarks.measure import Timing, measure, peak_memory
 from benchmarks.raw_loop import RawLoop, Recipe
@@ -348,3 +348,32 @@ def test_ten_kills_change_nothing(
     status = kills.main(kills.Args(kills=10, pair=tiny))
     assert "0 files left behind\nshared memory left behind: 0" in capsys.readouterr().out
     assert status == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="counts memory as Linux does")
+@pytest.mark.parametrize(
+    "name", ["REINFORCE policy", "`config.json` of a run", "VisDA lists", "YAML of hyper-parameters"]
+)
+def test_mutants_of_files_are_refused_or_read(name: str, tmp_path: Path) -> None:
+    counts = fuzz.run(fuzz_kinds.KINDS[name], 12, 3, tmp_path)
+    assert counts.examples == {}
+    assert counts.outcomes["clean error"] + counts.outcomes["accepted"] == 12
+
+
+def test_mutants_that_go_wrong_are_counted(tmp_path: Path) -> None:
+    def read(folder: Path) -> None:
+        text = (folder / "a").read_text()
+        if text == "run":
+            (folder.parent / "canary").touch()
+        if text == "long":
+            raise ConfigError("x" * 501)
+        if text == "raw":
+            raise KeyError("x")
+
+    for number, (text, outcome) in enumerate(
+        [("", "accepted"), ("run", "executed"), ("long", "message over 500"), ("raw", "traceback")]
+    ):
+        kind = fuzz_kinds.Kind(lambda folder: None, read, {"a": lambda rng, content, text=text: text.encode()})
+        (tmp_path / "sample").mkdir(exist_ok=True)
+        (tmp_path / "sample" / "a").write_text("")
+        assert fuzz.outcome_of(kind, number, 0, tmp_path)[0] == outcome

@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from agents.commands.console import Reporter
 from l2o_env.config import EnvConfig
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, brief, one_line
 from l2o_env.results.entropy_plots import plot_entropy
 from l2o_env.results.event_log import TENSORBOARD_NAMES, Scalars, read_scalars, training_records
 from l2o_env.results.guidance_plots import plot_rate_against_guidance
@@ -151,7 +151,11 @@ def _draw(folder: RunFolder, drawings: dict[str, Callable[[Path], None]]) -> Pic
                 draw(path)
             pictures.paths[name] = path
         except ConfigError as error:  # what a picture needs was not recorded; the others are drawn
-            pictures.missing[name] = str(error)
+            pictures.missing[name] = brief(str(error))
+        except OSError:
+            raise
+        except Exception as error:  # a recording may be anybody's, and hold what nothing can be drawn of
+            pictures.missing[name] = f"it cannot be drawn ({brief(one_line(error), 200)})."
     return pictures
 
 

@@ -14,10 +14,11 @@ from tyro.conf import Positional, arg
 
 from agents.commands.console import Reporter
 from agents.commands.plot import CAPTIONS, Pictures, plot_run
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, reading
 from l2o_env.evaluation.intervals import SUMMARISED, plus_minus, summarise
 from l2o_env.evaluation.report import each_pair, in_order, overall
-from l2o_env.evaluation.results_view import ResultsView
+from l2o_env.evaluation.results_view import RESULT_COLUMNS, ResultsView
+from l2o_env.evaluation.summary import TEXT_COLUMNS
 from l2o_env.pairs import label
 from l2o_env.results.page import Figure, Section, render_page
 from l2o_env.results.run_folder import (
@@ -29,8 +30,10 @@ from l2o_env.results.run_folder import (
     RESULTS_TABLE,
     RunFolder,
 )
+from l2o_env.results.tables import read_table
 from l2o_env.safe_json import read_json, read_object
 
+_MEND = "evaluate again."
 EVALUATION_CAPTIONS = {
     "transfer_real_accuracy": "Who transfers where: accuracy on real images of each policy (row, with what it was "
     "trained on) on each pair (column), with half of its 95 % interval. Blue is above the median of the pair, orange "
@@ -93,40 +96,58 @@ def report_run(run: Path, out: Path | None = None, *, policy: str | None = None)
     out = run / PAGE if out is None else out.expanduser()
     with tempfile.TemporaryDirectory() as elsewhere:  # a page that goes elsewhere leaves the run as it is
         pictures = plot_run(run, run / PLOTS if out == run / PAGE else Path(elsewhere), policy=policy)
-        sections = [*_results(run), *_pictures(run, pictures), *_settings(run)]
+        sections = [*result_sections(run), *_pictures(run, pictures), *_settings(run)]
         subtitle = f"Everything is part of this page; the numbers behind it are in {run.resolve().name}/."
         page = render_page(f"l2o-env: {run.resolve().name}", subtitle, sections)
     RunFolder(out.parent).write_text(out.name, page)
     return out
 
 
-def _results(run: Path) -> Iterator[Section]:
-    """Tables of an evaluation, or of the evaluation at the end of a run, with what is needed to read them."""
-    import pandas as pd
+_MARKED = "Bold: the highest V at the end"
 
-    marked = "Bold: the highest V at the end"
-    if (run / RESULTS_PARQUET).is_file():
-        results = ResultsView(pd.read_parquet(run / RESULTS_PARQUET), _setting(run / EVALUATION_FILE, "reference"))
-        yield Section("Words", _words(run / EVALUATION_FILE))
-        text = ["Interquartile means over pairs and runs, with 95 % stratified bootstrap intervals. The selection "
-                f"target-oracle reads the target: an upper bound, not zero-shot. {marked}, of all others."]  # fmt: skip
-        lines, best = overall(results), best_overall(results)
-        yield Section("Results over all pairs", [*held_out(results), *text], lines, marked=best)
-        text = [f"Means with 95 % bootstrap intervals. {marked} on each pair."]
-        yield Section("Results on each pair", text, each_pair(results), marked=best_of_each_pair(results))
-    elif (run / RESULTS_TABLE).is_file():
-        summary = summarise(pd.read_csv(run / RESULTS_TABLE))
-        lines = [["policy", "pair", "V at the end (nats)", "V-return (nats)", "real accuracy", "proxy accuracy kept"]]
-        lines[0].append("diverged")
-        for _, row in summary.iterrows():
-            cells = [plus_minus(row[key], row[f"{key}_ci"]) for key in SUMMARISED]
-            lines.append([row["policy"], row["pair"], *cells, f"{row['diverged']}/{row['n_seeds']}"])
-        best = [int(k) + 1 for k in summary.groupby("pair", sort=False)["v_end"].idxmax()]
-        trained_on = [str(name) for name in _setting(run / CONFIG_FILE, "trained_on") or ()]
-        text = [f"Means with 95 % confidence intervals (Student's t) over seeds. {marked} on each pair."]
-        told = [_held_out("The policy", trained_on, list(dict.fromkeys(summary["pair"])))] if trained_on else []
-        yield Section("Words", _words(run / CONFIG_FILE))
-        yield Section("Results", [*told, *text], lines, marked=best)
+
+def result_sections(run: Path) -> Iterator[Section]:
+    """Tables of an evaluation, or of the evaluation at the end of a run, with what is needed to read them.
+
+    Raises:
+        ConfigError: If the table is damaged.
+    """
+    for path, sections in ((run / RESULTS_PARQUET, _of_evaluation), (run / RESULTS_TABLE, _of_run)):
+        if path.is_file():
+            with reading(path, _MEND):
+                found = list(sections(path))
+            yield from found
+            return
+
+
+def _of_evaluation(path: Path) -> Iterator[Section]:
+    table, settings = read_table(path, RESULT_COLUMNS, TEXT_COLUMNS, _MEND), path.with_name(EVALUATION_FILE)
+    if table.empty:
+        raise ValueError("it has no rows")
+    results = ResultsView(table, _setting(settings, "reference"))
+    yield Section("Words", _words(settings))
+    text = ["Interquartile means over pairs and runs, with 95 % stratified bootstrap intervals. The selection "
+            f"target-oracle reads the target: an upper bound, not zero-shot. {_MARKED}, of all others."]  # fmt: skip
+    lines, best = overall(results), best_overall(results)
+    yield Section("Results over all pairs", [*held_out(results), *text], lines, marked=best)
+    text = [f"Means with 95 % bootstrap intervals. {_MARKED} on each pair."]
+    yield Section("Results on each pair", text, each_pair(results), marked=best_of_each_pair(results))
+
+
+def _of_run(path: Path) -> Iterator[Section]:
+    settings = path.with_name(CONFIG_FILE)
+    summary = summarise(read_table(path, ("policy", "pair", *SUMMARISED, "diverged"), TEXT_COLUMNS, _MEND))
+    lines = [["policy", "pair", "V at the end (nats)", "V-return (nats)", "real accuracy", "proxy accuracy kept"]]
+    lines[0].append("diverged")
+    for _, row in summary.iterrows():
+        cells = [plus_minus(row[key], row[f"{key}_ci"]) for key in SUMMARISED]
+        lines.append([row["policy"], row["pair"], *cells, f"{row['diverged']}/{row['n_seeds']}"])
+    best = [int(k) + 1 for k in summary.groupby("pair", sort=False)["v_end"].idxmax()]
+    trained_on = [str(name) for name in _setting(settings, "trained_on") or ()]
+    text = [f"Means with 95 % confidence intervals (Student's t) over seeds. {_MARKED} on each pair."]
+    told = [_held_out("The policy", trained_on, list(dict.fromkeys(summary["pair"])))] if trained_on else []
+    yield Section("Words", _words(settings))
+    yield Section("Results", [*told, *text], lines, marked=best)
 
 
 def _words(settings: Path) -> list[str]:

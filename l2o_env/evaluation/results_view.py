@@ -26,6 +26,12 @@ DRAWN = ("real_accuracy", "v_end", "proxy_accuracy")
 match for that of a policy that starts from another network (``random-init``)."""
 
 
+RESULT_COLUMNS = (
+    "policy", "selection", "mode", "pair", "run", "trained_on", "seed", *METRICS, "updates", "wall_time", "diverged"
+)  # fmt: skip
+"""Columns of the tidy table that are read off."""
+
+
 class Group(NamedTuple):
     """What is scored as one: a policy, as it was selected and as it acted."""
 

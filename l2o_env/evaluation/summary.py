@@ -15,6 +15,8 @@ TIDY_COLUMNS = (
     "proxy_accuracy", "validation_accuracy", "updates", "wall_time", "diverged", "return",
 )  # fmt: skip
 """Columns of :func:`evaluate_in_parts`, beside those of the classes (``evaluate.CLASS_COLUMN``)."""
+TEXT_COLUMNS = ("policy", "run", "trained_on", "selection", "mode", "pair", "checkpoint")
+"""Those of them that hold names."""
 PREFERRED_REFERENCE = "uniform"
 
 

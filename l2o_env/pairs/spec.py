@@ -13,12 +13,15 @@ from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.errors import ConfigError, brief, one_line, shortened, unknown_name
 
 Settings = TypeVar("Settings")
 
 LABEL = "label"
 """A setting that every pair has: what tables and pictures call it."""
+MAX_TEXT = 10_000
+"""Characters of a pair's text."""
+_MAX_DEPTH = 10
 _WORDS = {"true": True, "false": False, "none": None}
 
 
@@ -37,6 +40,8 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     Raises:
         ConfigError: If it has another form, or names a setting twice.
     """
+    if len(text) > MAX_TEXT:
+        raise ConfigError(f"The pair {shortened(text)} has {len(text)} characters; expected at most {MAX_TEXT}.")
     name, separator, rest = text.partition(":")
     if not separator:
         return name, {}
@@ -45,9 +50,12 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = item.partition("=")
         key = key.strip()
         if not equals or not key.isidentifier():
-            raise ConfigError(f"{item!r} in the pair {text!r} is no setting; expected {name}:key=value,key=value.")
+            raise ConfigError(
+                f"{shortened(item)} in the pair {shortened(text)} is no setting; expected {name[:40]}:key=value,"
+                "key=value."
+            )
         if key in settings:
-            raise ConfigError(f"The pair {text!r} names the setting {key!r} twice; name it once.")
+            raise ConfigError(f"The pair {shortened(text)} names the setting {shortened(key)} twice; name it once.")
         settings[key] = _value(value.strip())
     return name, settings
 
@@ -105,7 +113,12 @@ def from_keywords(
     for key in keywords:
         if key not in known:
             raise unknown_name(f"setting of the pair {pair!r}:", key, known)
-    return form(**keywords, **fixed)
+    try:
+        return form(**keywords, **fixed)
+    except ConfigError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:  # such as text in the place of a number
+        raise ConfigError(f"A setting of the pair {pair!r} cannot work: {brief(one_line(error), 200)}.") from error
 
 
 def _items(text: str, rest: str) -> list[str]:
@@ -115,7 +128,7 @@ def _items(text: str, rest: str) -> list[str]:
     try:
         return [item.replace("\0", ",") for item in lexer]
     except ValueError as error:
-        raise ConfigError(f"The pair {text!r} has a quotation mark without its other; close it.") from error
+        raise ConfigError(f"The pair {shortened(text)} has a quotation mark without its other; close it.") from error
 
 
 def _hide_commas(rest: str) -> str:
@@ -130,9 +143,11 @@ def _hide_commas(rest: str) -> str:
 def _value(text: str) -> Any:
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
+    if text.count("(") > _MAX_DEPTH or "\\" in text:  # no number and no tuple of numbers
+        return text
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return text
     return value if isinstance(value, int | float | tuple) else text
 

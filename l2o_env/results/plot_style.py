@@ -22,6 +22,8 @@ MANY = (
     "#332288", "#DDAA33", "#117733", "#AA4499", "#88CCEE", "#CC6677", "#999933", "#44AA99", "#882255", "#777777"
 )  # fmt: skip
 """More colours, after Paul Tol's "muted" scheme, where each of up to ten things has one of its own."""
+_MAX_TEXT = 300
+"""Characters of one text in a picture."""
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
 
 
@@ -72,6 +74,15 @@ def few_log_ticks(axis: Axis) -> None:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Writes a figure as a PNG, all of it or nothing."""
+    """Writes a figure as a PNG, all of it or nothing.
+
+    Names in it are no formulas, and are cut where they have no end.
+    """
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        if len(text.get_text()) > _MAX_TEXT:
+            text.set_text(f"{text.get_text()[: _MAX_TEXT - 1]}…")
     with atomic_path(Path(path)) as temporary:
         figure.savefig(temporary, format="png")

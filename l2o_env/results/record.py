@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from l2o_env.atomic import atomic_path
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.results.run_folder import RECORDING
+from l2o_env.results.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +105,6 @@ def read_recording(path: str | os.PathLike[str]) -> pd.DataFrame:
         ConfigError: If there is neither the file nor parts of it, or it is no recording.
     """
     import pandas as pd
-    import pyarrow as pa
 
     path = Path(path)
     if path.is_dir():
@@ -112,16 +112,10 @@ def read_recording(path: str | os.PathLike[str]) -> pd.DataFrame:
     files = [path] if path.is_file() else _parts(parts_folder(path))
     if not files:
         raise ConfigError(f"There is no recording {path}; give the folder of a run or of an evaluation.")
-    try:
-        frame = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
-    except (pa.ArrowException, OSError) as error:
-        raise ConfigError(f"The recording {path} cannot be read ({error}); record it again.") from error
-    missing = [column for column in COLUMNS if column not in frame]
-    if missing:
-        raise ConfigError(
-            f"The recording {path} has no column {missing[0]!r}; it is of another version. Record it again."
-        )
-    return frame
+    return pd.concat(
+        [read_table(file, COLUMNS, _NAME_COLUMNS, "record it again.", _FLAG_COLUMNS) for file in files],
+        ignore_index=True,
+    )
 
 
 def select_rows(rows: pd.DataFrame, policy: str | None = None, pairs: Sequence[str] | None = None) -> pd.DataFrame:

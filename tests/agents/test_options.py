@@ -80,6 +80,12 @@ def test_files_that_are_no_hyperparameters(tmp_path: Path) -> None:
         ("- 1\n", r"holds \[1\]; expected lines"),
         ("3: 1\n", r"holds \{3: 1\}; expected lines"),
         ("!!python/object/apply:os.getcwd []", "is no YAML file"),
+        ("a: &a [1, 1]\nb: [*a, *a]", "it refers to its own parts"),
+        ("a: " + "[" * 10**4, "it nests deeper than 10"),
+        ("a: 1\nb: 2\na: 3", "it has 'a' twice"),
+        ("a: " + "9" * 5000, "is no YAML file"),
+        ("a: 2000-99-99", "is no YAML file"),
+        ("a: 1\n" * 10**5, "it has more than 0.0625 MiB"),
     ):
         path.write_text(text)
         with pytest.raises(ConfigError, match=told):

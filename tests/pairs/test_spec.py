@@ -10,6 +10,7 @@ import pytest
 
 import train_policy
 from l2o_env import ConfigError, pairs
+from l2o_env.pairs import check
 from l2o_env.pairs.spec import label, parse, runs_code, spec
 from tests.tiny import tiny_pair
 
@@ -41,6 +42,16 @@ def test_settings_are_read(text: str, settings: dict[str, Any]) -> None:
     assert parse(spec(name, **settings)) == (name, settings)
 
 
+def test_what_only_looks_like_numbers_stays_a_text() -> None:
+    for value in ("(" * 9000, "9" * 5000, r"C:\x41\data", "(1,(2,(3,(4"):
+        assert parse(f"p:a={value}") == ("p", {"a": value})
+
+
+def test_a_setting_of_a_wrong_kind_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"of the pair 'folders' cannot work: ValueError: could not convert"):
+        check("folders:source=a,target=b,size=8,random_crop=true,scales=(0.75")
+
+
 def test_paths_are_written_as_texts() -> None:
     assert spec("folders", source=Path("/a/b"), size=3) == "folders:source=/a/b,size=3"
     assert parse(spec("p", source=Path("/a, (b)/c"))) == ("p", {"source": "/a, (b)/c"})
@@ -51,6 +62,8 @@ def test_paths_are_written_as_texts() -> None:
     [
         ("p:source", "'source' in the pair 'p:source' is no setting; expected p:key=value,key=value"),
         ("p:n=1,n=2", "names the setting 'n' twice"),
+        ("p:n=" + "1" * 10**6, "has 1000004 characters; expected at most 10000"),
+        ("p:" + "x" * 9000, r"is no setting; expected p:key=value,key=value\.$"),
         ("p:source='a", "has a quotation mark without its other"),
     ],
 )

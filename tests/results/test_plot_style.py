@@ -23,6 +23,15 @@ def test_lines_are_told_apart_also_when_the_colours_are_used_up() -> None:
     assert [styles[0], styles[7]["color"]] == [{"color": CATEGORICAL[0], "ls": "-"}, CATEGORICAL[0]]
 
 
+def test_names_are_no_formulas_and_have_an_end(tmp_path: Path) -> None:
+    figure, (axis,) = new_panels(1, 3.0, 2.0)
+    axis.set_title("$a_{")
+    axis.set_xlabel("name" * 50_000)
+    save_figure(figure, tmp_path / "a.png")
+    assert axis.get_title() == "$a_{"
+    assert axis.get_xlabel().endswith("nam…") and len(axis.get_xlabel()) == 300
+
+
 @pytest.mark.parametrize(("n", "columns"), [(1, 1), (3, 3), (4, 3)])
 def test_panels_stand_three_in_a_row(n: int, columns: int) -> None:
     figure, axes = new_panels(n, 3.0, 2.0)

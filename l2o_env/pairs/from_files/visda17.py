@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, shortened
 from l2o_env.pairs.from_files.classified import build_pair
 from l2o_env.pairs.from_files.settings import ImageSettings
-from l2o_env.pairs.images.listing import Listing, existing_folder, read_columns
+from l2o_env.pairs.images.listing import Listing, existing_folder, read_columns, require_files
 from l2o_env.pairs.pair import Pair
 from l2o_env.pairs.spec import from_keywords
 
@@ -21,6 +21,7 @@ CLASSES = (
     "aeroplane", "bicycle", "bus", "car", "horse", "knife", "motorcycle", "person", "plant", "skateboard", "train",
     "truck",
 )  # fmt: skip
+_LABELS = {str(k) for k in range(len(CLASSES))}
 _REPOSITORY = re.compile(r"^src_\d+_")
 """Where a 3-D model was found: in front of its name, and no part of it."""
 
@@ -78,19 +79,16 @@ def read_split(folder: Path, name: str) -> Listing:
         ConfigError: If the list is not there or damaged, or names an image that is not there or a label that is none.
     """
     rows = read_columns(existing_folder(folder, name) / "image_list.txt", (2,))
-    files = [folder / file for file, _ in rows]
     labels = []
     for k, (file, label) in enumerate(rows, 1):
-        if not label.isdigit() or int(label) >= len(CLASSES):
+        if label not in _LABELS:  # no digits of other scripts, and no thousands of them
             raise ConfigError(
-                f"Row {k} of {folder / 'image_list.txt'} gives {file} the label {label!r}; expected 0 to 11."
+                f"Row {k} of {folder / 'image_list.txt'} gives {shortened(file)} the label {shortened(label, 20)}; "
+                "expected 0 to 11."
             )
         labels.append(int(label))
-    missing = [str(file) for file in files if not file.is_file()]
-    if missing:
-        raise ConfigError(
-            f"{len(missing)} images of {folder / 'image_list.txt'} are not there, such as {missing[0]}; unpack the "
-            "whole archive or shorten the list."
-        )
-    groups = [f"{file.parent.name}/{_REPOSITORY.sub('', file.stem).split('__')[0]}" for file in files]
-    return Listing(files, np.array(labels, np.int64), CLASSES, groups if name.startswith("source") else None, name=name)
+    files = {file: folder / file for file, _ in rows}
+    require_files(folder, files, folder / "image_list.txt")
+    models = {key: f"{file.parent.name}/{_REPOSITORY.sub('', file.stem).split('__')[0]}" for key, file in files.items()}
+    groups = [models[key] for key, _ in rows] if name.startswith("source") else None
+    return Listing([files[key] for key, _ in rows], np.array(labels, np.int64), CLASSES, groups, name=name)

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from l2o_env.errors import ConfigError
+from l2o_env.pairs.augmentation import VOID
 from l2o_env.pairs.images.decoding import EXTENSIONS
 from l2o_env.pairs.images.folders import class_folders, copies, image_files, is_hidden
 from l2o_env.pairs.images.label_maps import LabelMap
 from l2o_env.pairs.images.listing import Listing, read_columns
 
+_MAX_CLASS_NAME = 200
 _log = logging.getLogger("l2o_env")
 
 
@@ -45,6 +47,11 @@ def list_masks(folder: Path, name: str, order: Sequence[str] | None = None) -> L
         problem = f"{len(missing)} masks are not there, such as {missing[0]}" if missing else "there are no images"
         raise ConfigError(f"{folder}: {problem}; expected images/NAME.* and masks/NAME.png.")
     classes = [" ".join(row) for row in read_columns(folder / "classes.txt", range(1, 10))]
+    if len(classes) > VOID or max(map(len, classes)) > _MAX_CLASS_NAME:
+        raise ConfigError(
+            f"{folder / 'classes.txt'} names {len(classes)} classes; expected at most {VOID}, one name of at most "
+            f"{_MAX_CLASS_NAME} characters per line."
+        )
     if len(set(classes)) < len(classes):
         raise ConfigError(f"{folder / 'classes.txt'} names a class twice; expected one name per line.")
     known = list(order) if order is not None and set(order) == set(classes) else classes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +11,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, reading, shortened
 from l2o_env.pairs.images.decoding import read_image, read_mask
 from l2o_env.pairs.images.image_split import UnreadableError
 from l2o_env.pairs.images.label_maps import LabelMap
+from l2o_env.safe_json import read_text
 
 OnError = Literal["raise", "skip"]
+_MAX_LIST = 256 * 2**20
+"""Bytes of a list of images, some millions of them."""
+_MISSING = 1000
+"""Missing files of a list that are counted; with so many, it is the wrong folder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,13 +109,40 @@ def read_columns(path: Path, n_columns: Sequence[int]) -> list[list[str]]:
     Raises:
         ConfigError: If there is no such file, it is empty, or a line has another number of columns.
     """
+    expected = "expected a text file with one line per image, in UTF-8."
     if not path.is_file():
-        raise ConfigError(f"There is no list {path}; expected a text file with one line per image.")
-    rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        raise ConfigError(f"There is no list {path}; {expected}")
+    with reading(path, expected):
+        rows = [line.split() for line in read_text(path, _MAX_LIST).splitlines() if line.strip()]
     for k, row in enumerate(rows, 1):
         if len(row) not in n_columns:
-            expected = " or ".join(map(str, n_columns))
-            raise ConfigError(f"Row {k} of {path} is {' '.join(row)!r}; expected {expected} columns.")
+            columns = " or ".join(map(str, n_columns)) if len(n_columns) < 4 else f"{n_columns[0]} to {n_columns[-1]}"
+            raise ConfigError(f"Row {k} of {path} is {shortened(' '.join(row))}; expected {columns} columns.")
     if not rows:
         raise ConfigError(f"The list {path} is empty; expected one line per image.")
     return rows
+
+
+def require_files(folder: Path, names: Iterable[str], path: Path) -> None:
+    """Checks that the files of a list are there.
+
+    Args:
+        folder: Where they are.
+        names: The files in it.
+        path: The list, for messages.
+
+    Raises:
+        ConfigError: If some are not.
+    """
+    missing: list[str] = []
+    for name in names:
+        if not os.path.isfile(folder / name):  # False too of names that no file can have
+            missing.append(str(folder / name))
+        if len(missing) == _MISSING:
+            break
+    if missing:
+        n = f"{_MISSING} or more" if len(missing) == _MISSING else len(missing)
+        raise ConfigError(
+            f"{n} images of {path} are not there, such as {shortened(missing[0], 200)}; unpack the whole archive "
+            "or shorten the list."
+        )

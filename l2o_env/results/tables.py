@@ -1,0 +1,83 @@
+"""Tables of runs, which may be anybody's: looked at before they are read, and checked for what is to be in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from l2o_env.errors import reading, shortened
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_BYTES, MAX_CSV, MAX_ROWS, MAX_NAME = 2**30, 2**25, 10**8, 10_000
+"""Of a table's file, and if it is CSV; of its rows; characters of a name in it."""
+
+
+def read_table(
+    path: Path, columns: Iterable[str], texts: Iterable[str], mend: str, flags: Iterable[str] = ()
+) -> pd.DataFrame:
+    """Reads a table from CSV or Parquet.
+
+    Args:
+        path: The file, whose suffix tells which.
+        columns: Columns that it has to have; others are not read, because there may be any number of them.
+        texts: Those of them that hold names; the others have to hold numbers.
+        mend: What to do if it is damaged; the end of the message.
+        flags: Those of the others that have to hold nothing but true or false.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ConfigError: If it cannot be read, or lacks a column.
+    """
+    import pandas as pd
+
+    columns, texts = list(columns), list(texts)
+    with reading(path, mend):
+        most = MAX_CSV if path.suffix == ".csv" else MAX_BYTES
+        if path.stat().st_size > most:
+            raise ValueError(f"it has more than {most >> 20} MiB")
+        if path.suffix == ".csv":
+            frame = pd.read_csv(
+                path, dtype=dict.fromkeys(texts, str), index_col=False, usecols=lambda name: name in columns
+            )
+        else:
+            frame = _read_parquet(path, columns)
+        missing = [column for column in columns if column not in frame]
+        if missing:
+            raise ValueError(f"it has no column {missing[0]!r}; is it of another version?")
+        for column in flags:
+            if len(frame) and frame[column].dtype != bool:
+                raise ValueError(f"{column} holds {shortened(frame[column].iloc[0], 40)}; expected true or false")
+        for column in columns:
+            frame[column] = _names(frame[column]) if column in texts else _numbers(frame[column])
+        return frame
+
+
+def _read_parquet(path: Path, columns: list[str]) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        groups = [file.metadata.row_group(k) for k in range(file.metadata.num_row_groups)]
+        # What is said there costs nothing to read; a few bytes can stand for any number of equal rows.
+        if file.metadata.num_rows > MAX_ROWS or sum(group.total_byte_size for group in groups) > 4 * MAX_BYTES:
+            raise ValueError(f"it has {file.metadata.num_rows} rows")
+        known = [column for column in columns if column in file.schema_arrow.names]
+        return file.read(known).to_pandas(ignore_metadata=True)
+
+
+def _names(values: pd.Series) -> pd.Series:
+    names = values.astype(object).where(values.notna(), "").astype(str)
+    longest = max(names.unique(), key=len, default="")
+    if len(longest) > MAX_NAME:
+        raise ValueError(f"{values.name} holds {shortened(longest, 40)}")
+    return names
+
+
+def _numbers(values: pd.Series) -> Any:
+    import pandas as pd
+
+    if len(values) and not pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        raise ValueError(f"{values.name} holds {shortened(values.iloc[0], 40)}; expected numbers")
+    return values
