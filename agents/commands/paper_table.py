@@ -17,7 +17,6 @@ from agents.commands.paper_rows import BY_KEY, ROWS, Finding, Row, RowAgents, ch
 from agents.commands.printed_tables import claim_lines, paper_cells, paper_table
 from agents.factory import load, make_learner
 from agents.options import EnvAssignments
-from agents.policy_folders import trained_on
 from l2o_env import pairs as pair_registry
 from l2o_env.action import ACTION_SETTINGS
 from l2o_env.config import EnvConfig, GuidanceName
@@ -26,15 +25,19 @@ from l2o_env.evaluation.evaluate import check_runs, evaluate
 from l2o_env.evaluation.intervals import summarise
 from l2o_env.evaluation.resumable import pair_digest
 from l2o_env.evaluation.rollout import episode_seeds
+from l2o_env.pairs.pair import is_streamed
 from l2o_env.results.decimals import decimal
 from l2o_env.results.kept_parts import KeptParts
 from l2o_env.results.run_folder import PARTS, POLICY, RunFolder
+from l2o_env.training.policies import DEFAULT
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+EPISODES = 320
+"""Episodes of a training on the spot, if nobody says how many."""
 TRAINING_ENVS = 16
 """Fine-tuning runs that train side by side when a policy is trained on the spot."""
 
@@ -49,10 +52,16 @@ class TableArgs:
 
     pair: Positional[Annotated[str, arg(metavar="PAIR")]] = "glyphs-digits"
     """The pair, by name."""
-    policy: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="(default: trained on the spot)")] = None
-    """Run folder of the learned policy, or a folder that a policy was saved to."""
-    episodes: int = 320
-    """Episodes that the policy is trained for on this very pair, if no run is given."""
+    policy: Annotated[
+        Path | None,
+        arg(
+            metavar="RUN", help_behavior_hint="(default: trained on the spot; the one that comes along on image files)"
+        ),
+    ] = None
+    """Run folder of the learned policy, a folder that a policy was saved to, or the name of one that comes along."""
+    episodes: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 320; none on image files)")] = None
+    """Episodes that the policy is trained for on this very pair, if no run is given. A pair of image files takes
+    minutes for each, so that there it is trained only if this is given."""
     seeds: int = 64
     """Fine-tuning runs per row; all rows get the same seeds. Some rows differ by two points of accuracy only, and of 16
     runs a difference is known to about four."""
@@ -112,12 +121,17 @@ class TableArgs:
                 raise unknown_name("row", key, BY_KEY)
         for option, value, least in (
             ("--seeds", self.seeds, 1),
-            ("--episodes", self.episodes, 1),
+            ("--episodes", self.training_episodes, 1),
             ("--seed", self.seed, 0),
         ):
             require_integer(option, value, least)
         if not self.lr > 0:
             raise ConfigError(f"--lr is {self.lr}; expected a number > 0.")
+
+    @property
+    def training_episodes(self) -> int:
+        """Episodes of a training on the spot."""
+        return EPISODES if self.episodes is None else self.episodes
 
     @property
     def weights(self) -> dict[GuidanceName, float]:
@@ -206,17 +220,19 @@ def prepare_rows(
         ConfigError: Before a policy is trained, if a row cannot be run on the pair.
         WriteError: If the policy cannot be kept.
     """
+    if args.policy is None and args.episodes is None and is_streamed(pair_registry.make(args.pair)):
+        args = replace(args, policy=Path(DEFAULT))
     config, saved = _settings_and_saved_policy(args)
     agents = RowAgents(args.lr, args.weights, config.window / config.budget, saved)
     known = [row for row in rows if row.profile != "policy" or saved is not None]
     check_runs({row.label: agents.of(row) for row in known}, [args.pair], config)
     if args.policy is not None:
-        trained = ", ".join(trained_on(args.policy)) or "pairs that its folder does not name"
+        trained = ", ".join(find_policy(str(args.policy)).trained_on) or "pairs that its folder does not name"
         return config, agents, f"The policy is that of {args.policy}, trained on {trained}."
     if known == list(rows):
         return config, agents, "No policy was needed."
     agents = replace(agents, policy=_kept_policy(args, config, reporter, kept or KeptParts()))
-    return config, agents, f"The policy was trained on {args.pair} for {args.episodes} episodes."
+    return config, agents, f"The policy was trained on {args.pair} for {args.training_episodes} episodes."
 
 
 def _settings_and_saved_policy(args: TableArgs) -> tuple[EnvConfig, Agent | None]:
@@ -226,12 +242,13 @@ def _settings_and_saved_policy(args: TableArgs) -> tuple[EnvConfig, Agent | None
     if args.policy is None:
         return EnvConfig(**{"optimizer": "sgd", **overrides}), None  # the paper's
     trained = find_policy(str(args.policy))
+    agent = load(trained.checkpoints["last"])
     config = common_settings([trained], overrides)
     if trained.config is not None:
         config = replace(config, **{key: getattr(trained.config, key) for key in ACTION_SETTINGS})
     else:
-        config = replace(config, **load(args.policy).action_settings)
-    return config, load(args.policy)
+        config = replace(config, **agent.action_settings)
+    return config, agent
 
 
 def _kept_policy(args: TableArgs, config: EnvConfig, reporter: Reporter, kept: KeptParts) -> Agent:
@@ -252,16 +269,16 @@ def _kept_policy(args: TableArgs, config: EnvConfig, reporter: Reporter, kept: K
 
 def _train(args: TableArgs, config: EnvConfig, reporter: Reporter) -> Agent:
     env = replace(config, common_random_numbers=True)
-    venv = Syn2RealVectorEnv(min(TRAINING_ENVS, args.episodes), **asdict(env))
+    venv = Syn2RealVectorEnv(min(TRAINING_ENVS, args.training_episodes), **asdict(env))
     seed = episode_seeds(args.seed, "policy", 1)[0]
     agent = make_learner("reinforce", env, n_layers=len(venv.layer_names), seed=seed)
     venv.reset(seed=episode_seeds(args.seed, "training", venv.num_envs))
-    with reporter.stage("Training the policy", args.episodes, "episodes") as update:
+    with reporter.stage("Training the policy", args.training_episodes, "episodes") as update:
 
         def tell(record: dict[str, Any]) -> None:
-            update(min(record["episode"], args.episodes), f"return {decimal(record['return_mean'], 3)}")
+            update(min(record["episode"], args.training_episodes), f"return {decimal(record['return_mean'], 3)}")
 
-        agent.learn(venv, args.episodes, callback=tell)
+        agent.learn(venv, args.training_episodes, callback=tell)
     return agent
 
 

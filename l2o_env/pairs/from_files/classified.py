@@ -42,6 +42,7 @@ def build_pair(
     Raises:
         ConfigError: If something cannot work; all files are looked at.
     """
+    settings.warn_of_normalisation()
     classes = source.classes
     require_same_classes(source, target)
     source = _verified(source, settings.on_error)

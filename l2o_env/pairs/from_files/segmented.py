@@ -33,6 +33,7 @@ def build_dense_pair(name: str, settings: DenseSettings, source: Listing, target
     Raises:
         ConfigError: If something cannot work; all files are looked at.
     """
+    settings.warn_of_normalisation()
     require_same_classes(source, target)
     source = verified(source, settings.on_error)
     target = None if target is None else verified(target, settings.on_error)

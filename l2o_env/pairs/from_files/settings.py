@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from l2o_env.errors import ConfigError, require_integers
+from l2o_env.models.adapted.by_name import is_name
 from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.models.adapted.normalisation import Normalisation, normalisation_of
 from l2o_env.pairs.augmentation import Augmentation
 from l2o_env.pairs.images.listing import OnError
+
+_log = logging.getLogger("l2o_env")
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,19 @@ class ImageSettings:
             if len(numbers) != 3 or not all(isinstance(x, int | float) and least < x < math.inf for x in numbers):
                 raise ConfigError(f"{key} is {value!r}; expected three {'positive ' * (key == 'std')}numbers.")
             object.__setattr__(self, key, tuple(float(x) for x in numbers))
+
+    def warn_of_normalisation(self) -> None:
+        """Warns if the published weights of the network expect other colours than are given."""
+        if not isinstance(self.backbone, str) or not is_name(self.backbone) or str(self.weights) != "DEFAULT":
+            return
+        known, given = normalisation_of(self.backbone), Normalisation(self.mean, self.std)
+        if not np.allclose(known, given, atol=1e-3):
+            _log.warning(
+                "The weights of %s were trained with mean=%s and std=%s of RGB in [0, 1]; this pair has mean=%s and "
+                "std=%s. Leave both out, or give weights that were trained with these.",
+                self.backbone,
+                *(tuple(round(x, 3) for x in each) for each in (*known, *given)),
+            )
 
     @property
     def cache_bytes(self) -> int:

@@ -50,7 +50,7 @@ class ClipartPhotosSettings(ImageSettings):
 
     backbone: str = "efficientnet_lite0"
     size: int = 96
-    n_validation: int = 400
+    n_validation: int = 150
     root: str | Path | None = None
     n_train: int = 2000
     held_out_style: str = "noto"
@@ -89,6 +89,7 @@ def build(name: str, settings: ClipartPhotosSettings) -> Pair:
     source = cut_outs(settings.folder)
     classes = source.classes
     chosen = photographs(settings.folder, classes, settings.photographs)
+    settings.warn_of_normalisation()
     prepared = prepare(settings.network, settings.size)
     target = None if chosen is None else plain_split(settings, half(chosen, 0), "photographs")
     agreement = None if target is None else as_the_proxy_says(prepared.proxy, target)

@@ -19,6 +19,7 @@ from agents.reinforce.agent import Reinforce
 from l2o_env import pairs
 from l2o_env.config import EnvConfig
 from l2o_env.evaluation.agent import AgentLike
+from tests.image_trees import class_folders, save_weights
 from tests.tiny import TinyNet, tiny_pair
 
 FAST = ["--seeds", "3", "--budget", "4", "--window", "2", "--episodes", "4", "--device", "cpu"]
@@ -86,6 +87,28 @@ def test_a_policy_of_a_folder_is_run_as_it_was_trained(
     frame = pd.read_csv(out / "table.csv")
     assert frame["policy"].unique().tolist() == [BY_KEY["4"].label, BY_KEY["9"].label]
     assert f"{len(CLAIMS) - 2} claims could not be checked" in capsys.readouterr().out
+
+
+def test_a_policy_that_comes_along_is_named(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train_policy.main(["table", tiny, *FAST, "--rows", "9", "--policy", "default"]) == 0
+    assert "The policy is that of default, trained on" in capsys.readouterr().err
+
+
+def test_on_image_files_none_is_trained_unless_it_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = class_folders(tmp_path / "source", n=4)
+    weights = save_weights(tmp_path / "weights.pt")
+    pair = pairs.spec(
+        "folders", source=source, target=source, weights=weights, size=12, n_validation=2,
+        backbone="tests.image_trees:MicroNet",
+    )  # fmt: skip
+    short = ["table", pair, "--seeds", "1", "--budget", "2", "--window", "1", "--rows", "9", "--device", "cpu"]
+    short += ["--env", "batch_size=2"]
+    assert train_policy.main(short) == 0
+    assert "The policy is that of default" in capsys.readouterr().err
+    assert train_policy.main([*short, "--episodes", "2"]) == 0
+    assert "for 2 episodes" in capsys.readouterr().err
 
 
 def test_a_row_that_cannot_run_is_told_before_a_policy_is_trained(

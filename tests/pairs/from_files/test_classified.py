@@ -79,3 +79,11 @@ def test_a_fingerprint_tells_whether_files_have_changed(tree: Path) -> None:
     assert pair_digest(_make(tree, mirror=True)) != before
     save(picture(2, np.random.default_rng(9)), tree / "source" / "cat" / "000.png")
     assert pair_digest(_make(tree)) != before
+
+
+def test_images_are_normalised_as_the_settings_say(tree: Path) -> None:
+    half = (0.5, 0.5, 0.5)
+    pair = _make(tree, target=tree / "target", mean=half, std=(0.5, 0.25, 0.5))
+    for split in (pair.train, pair.validation, pair.target):
+        assert (split.mean, split.std) == (half, (0.5, 0.25, 0.5))  # type: ignore[union-attr]
+    assert pair_digest(pair) != pair_digest(_make(tree, target=tree / "target"))

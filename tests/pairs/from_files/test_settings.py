@@ -43,11 +43,36 @@ def test_dense_settings_are_those_of_street_scenes() -> None:
         ({"batchnorm": "frosen"}, r"Unknown batchnorm 'frosen'\. Did you mean 'frozen'"),
         ({"brightness": 2}, "brightness is 2; expected a number from 0 to 1"),
         ({"scales": (0.5, 2)}, "without a crop"),
+        ({"mean": (0.5, 0.5), "std": (1, 1, 1)}, r"mean is \(0\.5, 0\.5\); expected three numbers"),
+        ({"mean": (0.5, 0.5, 0.5)}, "mean and std go together"),
+        ({"mean": (0, 0, 0), "std": (1, 0, 1)}, r"std is \(1, 0, 1\); expected three positive numbers"),
+        ({"mean": (0, 0, float("nan")), "std": (1, 1, 1)}, "mean is"),
+        ({"mean": "half", "std": "half"}, "mean is 'half'"),
     ],
 )
 def test_what_cannot_work_is_told(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         ImageSettings(**settings)
+
+
+def test_colours_are_what_the_networks_weights_expect_unless_they_are_given(caplog: pytest.LogCaptureFixture) -> None:
+    imagenet, half = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), (0.5, 0.5, 0.5)
+    assert (ImageSettings().mean, ImageSettings().std) == imagenet
+    own = ImageSettings("net.py:Net")
+    assert (own.mean, own.std) == imagenet
+    lite = ImageSettings("efficientnet_lite0")
+    assert [(x / 255 - lite.mean[0]) / lite.std[0] for x in (0, 255)] == pytest.approx([-127 / 128, 1])
+    given = ImageSettings("net.py:Net", mean=half, std=(1, 1, 1))
+    assert (given.mean, given.std) == (half, (1.0, 1.0, 1.0))
+    caplog.set_level("WARNING", "l2o_env")
+    for quiet in (given, lite, ImageSettings(), ImageSettings(weights="file.pt", mean=half, std=half)):
+        quiet.warn_of_normalisation()
+    assert not caplog.text
+    ImageSettings(mean=half, std=half).warn_of_normalisation()
+    assert (
+        "The weights of resnet18 were trained with mean=(0.485, 0.456, 0.406) and std=(0.229, 0.224, 0.225) of RGB in "
+        "[0, 1]; this pair has mean=(0.5, 0.5, 0.5) and std=(0.5, 0.5, 0.5). Leave both out"
+    ) in caplog.text
 
 
 @pytest.mark.parametrize("key", ["target_resize", "sliding_window"])
