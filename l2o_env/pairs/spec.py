@@ -60,10 +60,27 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     return name, settings
 
 
+class _Int(int):
+    """A whole number that was written in another way than Python writes it, such as 2024_05_17."""
+
+    text: str
+
+
+class _Float(float):
+    """The same of a number with a fraction or an exponent, such as 1e3."""
+
+    text: str
+
+
+def as_text(value: Any) -> str:
+    """A value as it was written."""
+    return str(getattr(value, "text", value))
+
+
 def label(text: str) -> str:
     """What tables and pictures call a pair: its setting ``label`` if it has one, else its name without settings."""
     name, settings = parse(text)
-    return str(settings.get(LABEL, name))
+    return as_text(settings.get(LABEL, name))
 
 
 def runs_code(text: str) -> bool:
@@ -113,12 +130,26 @@ def from_keywords(
     for key in keywords:
         if key not in known:
             raise unknown_name(f"setting of the pair {pair!r}:", key, known)
+    texts = {f.name for f in fields(form) if _is_text(str(f.type))}  # type: ignore[arg-type]
+    values = {key: _fitting(value, key in texts) for key, value in keywords.items()}
     try:
-        return form(**keywords, **fixed)
+        return form(**values, **fixed)
     except ConfigError:
         raise
     except (TypeError, ValueError, OverflowError) as error:  # such as text in the place of a number
         raise ConfigError(f"A setting of the pair {pair!r} cannot work: {brief(one_line(error), 200)}.") from error
+
+
+def _is_text(annotation: str) -> bool:
+    """Whether a field holds texts and no numbers."""
+    return ("str" in annotation or "Path" in annotation) and not any(k in annotation for k in ("int", "float", "Any"))
+
+
+def _fitting(value: Any, text: bool) -> Any:
+    """A number as the text that was written, for a field of texts; else as Python's own number."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and text:
+        return as_text(value)
+    return int(value) if isinstance(value, _Int) else float(value) if isinstance(value, _Float) else value
 
 
 def _items(text: str, rest: str) -> list[str]:
@@ -149,7 +180,13 @@ def _value(text: str) -> Any:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return text
-    return value if isinstance(value, int | float | tuple) else text
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value if isinstance(value, tuple) else text
+    if str(value) == text:
+        return value
+    written = _Int(value) if isinstance(value, int) else _Float(value)
+    written.text = text
+    return written
 
 
 def _written(key: str, value: Any) -> str:
@@ -157,6 +194,8 @@ def _written(key: str, value: Any) -> str:
     text = str(value)
     if (isinstance(value, str) or hasattr(value, "__fspath__")) and any(c in text for c in ",()'") and '"' not in text:
         text = f'"{text}"'
-    if parse(f"_:{key}={text}")[1].get(key) != (value if not hasattr(value, "__fspath__") else str(value)):
+    found = parse(f"_:{key}={text}")[1].get(key)
+    is_text = isinstance(value, str) or hasattr(value, "__fspath__")
+    if (as_text(found) != str(value) or found is None or isinstance(found, bool)) if is_text else found != value:
         raise ConfigError(f"{key}={value!r} cannot be written as a text; give it to pairs.make or pairs.register.")
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import train_policy
 from l2o_env import ConfigError, pairs
 from l2o_env.pairs import check
-from l2o_env.pairs.spec import label, parse, runs_code, spec
+from l2o_env.pairs.spec import from_keywords, label, parse, runs_code, spec
 from tests.tiny import tiny_pair
 
 
@@ -91,8 +92,25 @@ def test_texts_whose_pairs_run_code(text: str, runs: bool) -> None:
 def test_what_no_text_can_say_is_told() -> None:
     with pytest.raises(ConfigError, match=r"backbone=.* cannot be written as a text; give it to pairs.make"):
         spec("folders", backbone=print)
-    with pytest.raises(ConfigError, match="name='3' cannot be written"):
-        spec("folders", name="3")
+    with pytest.raises(ConfigError, match="name='true' cannot be written"):
+        spec("folders", name="true")
+
+
+@pytest.mark.parametrize("text", ["2024_05_17", "10_000", "1e3", "0x1F", "007", "+5", "1.50", "2024"])
+def test_texts_that_look_like_numbers_stay_as_they_are_written(text: str) -> None:
+    @dataclass(frozen=True)
+    class Form:
+        source: str | Path = ""
+        n: int = 0
+        rate: float = 0.0
+
+    _, settings = parse(f"sized:source={text},label={text}")
+    assert from_keywords(Form, "sized", {"source": settings["source"]}).source == text
+    assert label(f"sized:label={text}") == text
+    assert parse(spec("sized", source=text))[1] == parse(f"sized:source={text}")[1]
+    number = from_keywords(Form, "sized", parse("sized:n=10_000,rate=1e-3")[1])
+    assert (number.n, number.rate) == (10_000, 0.001)
+    assert (type(number.n), type(number.rate)) == (int, float)
 
 
 def test_a_text_stands_for_a_pair(sized: str) -> None:

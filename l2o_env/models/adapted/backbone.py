@@ -54,6 +54,8 @@ class Backbone(Optimizee):
         layer = feature_layer_of(network, feature_layer)
         self.feature_layer = f"network.{layer}" if layer else None
         self.trains_batch_statistics = batchnorm == "trained" and bool(batch_norms(network))
+        # Of feature maps of one place, or of vectors, one image has nothing to take a variance of.
+        self.smallest_batch = 2 if self.trains_batch_statistics else 1
         with local_seed(0):
             self.head = self.new_head(n_features(self.proxy_head), n_classes)
         initialise(self.head, generator)

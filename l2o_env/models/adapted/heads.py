@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -119,6 +120,30 @@ def check_network(network: nn.Module, head: str, side: int, *, dense: bool = Fal
         )
     if not logits.requires_grad or torch.autograd.grad(logits.sum(), answers[0], allow_unused=True)[0] is None:
         raise ConfigError(f"The logits of {name} do not come out of its head {head!r}. {hint}")
+
+
+def check_sizes(network: nn.Module, sizes: Iterable[tuple[int, int]], hint: str) -> None:
+    """Tells which sizes of images a network for every place of them cannot take, without computing anything.
+
+    Args:
+        network: The whole network.
+        sizes: Heights and widths.
+        hint: What to do about it.
+
+    Raises:
+        ConfigError: If it cannot take one of them.
+    """
+    shapes = deepcopy(network).to("meta")
+    for height, width in sizes:
+        try:
+            shapes(torch.empty(1, 3, height, width, device="meta"))
+        except NotImplementedError:  # an operation that cannot do without numbers
+            return
+        except Exception as error:  # whatever a network makes of images it cannot take
+            raise ConfigError(
+                f"{type(network).__name__} cannot take target images of {width} x {height} pixels ({one_line(error)}); "
+                f"{hint}."
+            ) from error
 
 
 @torch.enable_grad()

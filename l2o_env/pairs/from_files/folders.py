@@ -14,7 +14,7 @@ from l2o_env.pairs.from_files.settings import DenseSettings, ImageSettings
 from l2o_env.pairs.images.folder_listings import is_dense, list_classes, list_masks
 from l2o_env.pairs.images.listing import existing_folder
 from l2o_env.pairs.pair import MetricName, Pair
-from l2o_env.pairs.spec import from_keywords
+from l2o_env.pairs.spec import as_text, from_keywords
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def settings_of(name: str, keywords: Mapping[str, Any]) -> FoldersSettings | Mas
         ConfigError: If there is no such setting, or it cannot work.
     """
     settings: FoldersSettings | MaskFoldersSettings
-    if is_dense(keywords.get("source", "")):
+    if is_dense(as_text(keywords.get("source", ""))):
         settings = from_keywords(MaskFoldersSettings, name, keywords)
     else:
         settings = from_keywords(FoldersSettings, name, keywords)

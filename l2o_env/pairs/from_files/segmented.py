@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from l2o_env.models.adapted.heads import check_sizes
 from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.models.adapted.prepare_dense import classifier_below, prepare_dense, proxy_classifier
 from l2o_env.pairs.from_files.class_checks import require_same_classes
@@ -19,6 +23,9 @@ from l2o_env.pairs.images.image_split import ImageSplit, Size
 from l2o_env.pairs.images.listing import Listing
 from l2o_env.pairs.images.verify import verified
 from l2o_env.pairs.pair import Pair
+
+_ORIENTATION = 0x0112
+"""EXIF's tag: from 5 on, images lie on their side."""
 
 
 def build_dense_pair(name: str, settings: DenseSettings, source: Listing, target: Listing | None) -> Pair:
@@ -49,6 +56,9 @@ def build_dense_pair(name: str, settings: DenseSettings, source: Listing, target
     target_split = None
     if target is not None:  # whole images, for the sliding window
         target_split = replace(plain, samples=target, size=Size(settings.target_resize), name=target.name)
+        sizes = _sizes_seen(target.files, settings.target_resize, settings.sliding_window)
+        side = settings.size
+        check_sizes(prepared.proxy, sizes, f"give sliding_window={side}, which it is trained on, or target_resize")
     return Pair(
         name=name,
         train=replace(uncut, samples=source.take(train), augmentation=settings.augmentation(), name="training images"),
@@ -65,6 +75,21 @@ def build_dense_pair(name: str, settings: DenseSettings, source: Listing, target
         flip_average=settings.flip_average,
         sliding_window=settings.sliding_window,
     )
+
+
+def _sizes_seen(files: Sequence[Path], resize: int, window: int) -> list[tuple[int, int]]:
+    """Heights and widths that predictions on images are made of: whole images, or windows of them."""
+    found = set()
+    for file in files:
+        with Image.open(file) as image:  # its header alone
+            width, height = image.size
+            if image.getexif().get(_ORIENTATION, 1) > 4:  # lying on its side
+                width, height = height, width
+        if resize:
+            scale = resize / min(width, height)
+            width, height = int(width * scale), int(height * scale)
+        found.add((min(height, window), min(width, window)) if window else (height, width))
+    return sorted(found)
 
 
 def _with_weights(settings: DenseSettings) -> NetworkConfig:

@@ -86,6 +86,13 @@ def read_split(folder: Path, name: str) -> Listing:
                 f"Row {k} of {folder / 'image_list.txt'} gives {shortened(file)} the label {shortened(label, 20)}; "
                 "expected 0 to 11."
             )
+        named = Path(file).parent.name
+        if named in CLASSES and CLASSES[int(label)] != named:
+            raise ConfigError(
+                f"Row {k} of {folder / 'image_list.txt'} gives {shortened(file)} the label {label}, which is "
+                f"{CLASSES[int(label)]!r}; its folder says {named!r}. Number the classes as VisDA-17 does: "
+                f"{', '.join(f'{i} {name}' for i, name in enumerate(CLASSES))}."
+            )
         labels.append(int(label))
     files = {file: folder / file for file, _ in rows}
     require_files(folder, files, folder / "image_list.txt")

@@ -61,7 +61,7 @@ def verified(listing: Listing, on_error: OnError) -> Listing:
     more = f" And {len(problems) - _SHOWN} more." if len(problems) > _SHOWN else ""
     counted = f"{len(problems)} of {len(listing)} {listing.name} cannot be used"
     if on_error == "raise" or len(problems) == len(listing):
-        hint = " Mend or remove them, or give on_error=skip." if on_error == "raise" else ""
+        hint = " Mend or remove them, or give on_error=skip." if len(problems) < len(listing) else ""
         raise UnreadableError(f"{counted}. {shown}{more}{hint}")
     _log.warning("%s and are skipped. %s%s", counted, shown, more)
     return listing.take([i for i in range(len(listing)) if i not in problems])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from rich.table import Table
 
 from agents.commands.console import Reporter, counted, in_episodes, prepare_pairs, steps
 from agents.commands.phases import Phase
@@ -89,3 +90,16 @@ def test_pairs_are_prepared_with_their_place(tiny: str, capsys: pytest.CaptureFi
             pass
     assert capsys.readouterr().err.startswith("Preparing 2 pairs.")
     assert caplog.messages == ["Pretraining a proxy, once (pair 2 of 2).", "Something else."]
+
+
+def test_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = Reporter(bars=False)
+    table = Table(title="a[/b]")
+    table.add_column("sim[v2]")
+    table.add_row("[bold]sim[v1]")
+    reporter.out.print(table)
+    with reporter.stage("Evaluating on x[/y]", 1, "steps") as update:
+        update(1, "[red]")
+    printed = capsys.readouterr()
+    assert all(text in printed.out for text in ("a[/b]", "sim[v2]", "[bold]sim[v1]"))
+    assert "Evaluating on x[/y]: 1" in printed.err and "[red]" in printed.err

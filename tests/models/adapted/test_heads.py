@@ -11,6 +11,7 @@ from l2o_env import ConfigError
 from l2o_env.models.adapted.by_name import builder
 from l2o_env.models.adapted.heads import (
     check_network,
+    check_sizes,
     find_head,
     head_inputs,
     n_classes_of,
@@ -146,3 +147,18 @@ def test_what_works_passes_and_nothing_is_left_behind() -> None:
     check_network(builder(Pooled)(), "aux", 8)
     with pytest.raises(ConfigError, match=r"expected logits \(2, 5\) of the 5 classes"):
         check_network(network, "head", 8)
+
+
+class Halving(MicroSegNet):
+    """Takes sides in multiples of 4 alone, as a U-Net does."""
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """See ``MicroSegNet``."""
+        small = F.avg_pool2d(F.avg_pool2d(images, 2), 2)
+        return super().forward(images + F.interpolate(small, scale_factor=4))
+
+
+def test_sizes_are_tried_without_computing_anything() -> None:
+    check_sizes(Halving(), [(8, 12), (20, 4)], "give sliding_window=8")
+    with pytest.raises(ConfigError, match=r"Halving cannot take target images of 50 x 37 .*give sliding_window=8"):
+        check_sizes(Halving(), [(8, 12), (37, 50)], "give sliding_window=8")

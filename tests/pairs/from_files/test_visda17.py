@@ -101,6 +101,7 @@ def test_images_are_those_of_the_papers_recipe(root: Path) -> None:
         (f"bus/a.png {'9' * 10**5}", "the label '999"),
         (f"bus/{'x' * 10**5}.png 2", "1 images of .* are not there"),
         ("bus/a\x00.png 2", "1 images of .* are not there"),
+        ("truck/a.png 0", r"'truck/a\.png' the label 0, which is 'aeroplane'; its folder says 'truck'"),
         ("bus/a.png bus", "the label 'bus'; expected 0 to 11"),
         ("bus/a.png 2\nbus/b.png 2", r"2 images of .* are not there, such as .*bus/a\.png"),
     ],

@@ -205,3 +205,13 @@ def test_train_ids_are_not_read_as_ids(tmp_path: Path, values: tuple[int, ...], 
         return
     with pytest.raises(ConfigError, match=r"no value above 18, as train ids do\. .*source_labels=train_ids"):
         verified(listing, "raise")
+
+
+def test_where_none_can_be_used_skipping_is_no_advice(tmp_path: Path) -> None:
+    listing = _listing(tmp_path)
+    for file in listing.files:
+        file.write_bytes(b"x")
+    for on_error in ("raise", "skip"):
+        with pytest.raises(UnreadableError, match=r"6 of 6 source images cannot be used\..*") as told:
+            verified(listing, on_error)  # type: ignore[arg-type]
+        assert "on_error=skip" not in str(told.value)
