@@ -186,6 +186,7 @@ def plain_tensors(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
         ConfigError: If one is sparse, quantised, larger than the file, or not finite.
     """
     found = {_PIECES.sub("", str(name)): value for name, value in state.items() if isinstance(value, Tensor)}
+    found.pop("n_averaged", None)  # of torch.optim.swa_utils.AveragedModel
     with reading(path, "save the tensors alone, all of whose numbers are finite."):
         require_plain(found, path.stat().st_size)
         require_finite(found)
