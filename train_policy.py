@@ -101,16 +101,19 @@ def _usage() -> str:
 
 def _run_command(name: str, arguments: list[str]) -> int:
     import torch
-    import tyro
 
+    from agents.commands.command_line import read
     from agents.commands.interrupts import exit_status, raised_signals
     from l2o_env.errors import ConfigError, one_line
     from l2o_env.inner.workers import WorkerError
     from l2o_env.results.run_folder import WriteError
 
     kind, run = _loaded(COMMANDS[name])
-    # Tyro's parser exits by itself for --help and for bad syntax.
-    settings = tyro.cli(kind, prog=f"l2o {name}", args=arguments)
+    try:
+        settings = read(kind, f"l2o {name}", arguments, getattr(kind, "groups", {}))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     logging.basicConfig(format="%(message)s")
     logging.getLogger("l2o_env").setLevel(logging.INFO)
     try:

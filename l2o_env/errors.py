@@ -148,5 +148,6 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ConfigError:
         near = difflib.get_close_matches(str(name)[:100], names, n=_NEAR, cutoff=0.0)
         listed = f"{', '.join(map(repr, near))}, and {len(names) - len(near)} more"
     close = difflib.get_close_matches(str(name)[:100], names, n=1, cutoff=0.5)
+    close = close or [each for each in names if "".join(word[:1] for word in each.split("_")) == str(name)]  # lr
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return ConfigError(f"Unknown {kind} {shortened(name)}.{hint} Known: {listed}.")

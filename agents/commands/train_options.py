@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 import torch
 from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
@@ -170,6 +170,21 @@ class TrainArgs:
     """Make the whole table of docs/results.md (22 minutes on one core of a fast server, longer on others)."""
     quick: FlagCreatePairsOff[bool] = False
     """Show all of it, with less of everything, in a minute or two."""
+
+    groups: ClassVar[Mapping[str, Sequence[str]]] = {
+        "effort": (
+            "quick", "full", "episodes", "checkpoints", "eval_seeds", "tuning_episodes", "tuned",
+        ),
+        "pairs": ("pairs", "eval_pairs"),
+        "learning": ("algo", "hp", "hp_file", "seed"),
+        "environment": (
+            "budget", "window", "action", "reward", "guidance", "guidance_weight", "guidance_schedule", "guidance_cap",
+            "env",
+        ),
+        "machine": ("num_envs", "workers", "device"),
+        "folder": ("out", "resume", "save_every"),
+    }  # fmt: skip
+    """Headings of help."""
 
     def plan(self) -> Plan:
         """Fills in what was left open, and checks everything.
