@@ -90,7 +90,7 @@ def of_text(rng: random.Random, content: bytes) -> bytes:
         elif kind == 3:
             lines[k] = (lines[k] * rng.choice((2, 1000)))[:_LONGEST]
         elif kind == 4 and rng.random() < 0.05:
-            lines += [lines[k]] * rng.choice((10_000, 960_000))
+            lines += [lines[k]] * min(rng.choice((10_000, 960_000)), 10 * _LONGEST // (len(lines[k]) + 1))
         elif kind == 5:
             separator = rng.choice((",", "=", ":", "_", "."))
             parts = lines[k].split(separator)

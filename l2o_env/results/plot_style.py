@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 
 CATEGORICAL = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -80,9 +82,21 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """
     from matplotlib.text import Text
 
-    for text in figure.findobj(Text):
+    numbers = {text for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for text in _numbers_of(axis)}
+    for text in set(figure.findobj(Text)) - numbers:
         text.set_parse_math(False)
         if len(text.get_text()) > _MAX_TEXT:
             text.set_text(f"{text.get_text()[: _MAX_TEXT - 1]}…")
     with atomic_path(Path(path)) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def _numbers_of(axis: Axis) -> Iterator[Text]:
+    """Labels of ticks that are numbers, which matplotlib itself writes as formulas: 10 to the power of 3."""
+    from matplotlib.ticker import LogFormatter, ScalarFormatter
+
+    yield axis.get_offset_text()
+    if isinstance(axis.get_major_formatter(), LogFormatter | ScalarFormatter):
+        yield from axis.get_majorticklabels()
+    if isinstance(axis.get_minor_formatter(), LogFormatter | ScalarFormatter):
+        yield from axis.get_minorticklabels()

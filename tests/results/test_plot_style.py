@@ -27,8 +27,12 @@ def test_names_are_no_formulas_and_have_an_end(tmp_path: Path) -> None:
     figure, (axis,) = new_panels(1, 3.0, 2.0)
     axis.set_title("$a_{")
     axis.set_xlabel("name" * 50_000)
+    axis.set_yticks([0.0, 1.0], ["$b^{", "c"])
+    axis.set_xscale("log")
     save_figure(figure, tmp_path / "a.png")
     assert axis.get_title() == "$a_{"
+    assert [text.get_parse_math() for text in axis.get_yticklabels()] == [False, False]
+    assert axis.get_xticklabels()[0].get_parse_math()  # 10 to some power
     assert axis.get_xlabel().endswith("nam…") and len(axis.get_xlabel()) == 300
 
 
