@@ -26,8 +26,8 @@ import tyro
 from benchmarks.kills import digests
 
 TRAINING = (
-    "--num-envs 4 --budget 12 --window 4 --episodes 200 --checkpoints 2 --eval-seeds 2 --tuning-episodes 0 "
-    "--device cpu --save-every 0.2 --env implementation=looped"
+    "--num-envs 4 --budget 12 --window 4 --episodes 160 --checkpoints 2 --eval-seeds 2 --tuning-episodes 0 "
+    "--device cpu --save-every 0.2"
 )
 KINDS = ("worker", "node", "command")
 

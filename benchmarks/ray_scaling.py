@@ -51,8 +51,8 @@ def measure_steps(args: Args) -> dict[str, Any]:
     from l2o_env.inner.ray_worker import RayWorker
 
     settings: dict[str, Any] = {"pairs": args.pair, "device": "cpu", "workers": args.workers, "budget": 15 * args.steps}
-    envs = {name: Syn2RealVectorEnv(args.optimizees, **settings, **more)
-            for name, more in (("processes", {}), ("ray", {"ray": "auto"}))}  # fmt: skip
+    more: dict[str, dict[str, Any]] = {"processes": {}, "ray": {"ray": "auto"}}
+    envs = {name: Syn2RealVectorEnv(args.optimizees, **settings, **own) for name, own in more.items()}
     actions = np.random.default_rng(0)
     seconds: dict[str, list[float]] = {name: [] for name in envs}
     for env in envs.values():

@@ -286,3 +286,15 @@ def test_a_sweep_runs_on_the_same_cells(machines: _Machines, tiny: str, tmp_path
     study = example.main(replace(args, out=tmp_path / "ray", trials=3))  # goes on
     assert [trial.value for trial in study.trials[:2]] == [trial.value for trial in whole.trials[:2]]
     assert len(study.trials) == 3
+
+
+def test_algorithms_are_trained_by_tasks(machines: _Machines, tiny: str, tmp_path: Path) -> None:
+    example = _example("compare_algorithms")
+    ray.cloudpickle.register_pickle_by_value(example)
+    args = example.Args(algos=("reinforce",), pairs=("tiny",), eval_pairs=("tiny",), seeds=1, episodes=12, num_envs=4,
+                        eval_seeds=2, budget=4, window=2, device="cpu")  # fmt: skip
+    tables = [
+        example.main(replace(args, out=tmp_path / name, ray=address))
+        for name, address in (("here", None), ("ray", machines.address))
+    ]
+    pd.testing.assert_frame_equal(*tables)

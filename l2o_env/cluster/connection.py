@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from l2o_env.cluster.sent_pairs import SentPair
-from l2o_env.errors import ConfigError, one_line
+from l2o_env.errors import ConfigError, brief, one_line
 from l2o_env.extras import require
 from l2o_env.pairs.pair import Pair
 
@@ -140,10 +140,10 @@ def _init(ray: Any, address: str) -> None:
                 log_to_driver=False,  # what goes wrong comes as an exception
                 logging_level="ERROR",
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises plain ones too
         raise ConfigError(
-            f"No Ray cluster can be reached at {address!r} ({one_line(error)}); start one with `ray start --head`, or "
-            f"use {AUTO!r}."
+            f"No Ray cluster can be reached or started at {address!r} ({brief(one_line(error))}); start one with `ray "
+            f"start --head`, or use {AUTO!r}."
         ) from error
 
 

@@ -15,7 +15,8 @@ from PIL import Image
 import agents
 import train_policy
 from agents.commands.console import Reporter
-from agents.commands.evaluate import EvaluateArgs, _folder_of, evaluate_runs
+from agents.commands.evaluate import EvaluateArgs, evaluate_runs
+from agents.commands.tuned import _folder_of
 from agents.reinforce.agent import Reinforce
 from l2o_env import pairs
 from l2o_env.errors import ConfigError
