@@ -11,13 +11,18 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from tyro.conf import UseAppendAction, arg
 
-from l2o_env.config import EnvConfig
+from l2o_env.cluster.tasks import Tasks
+from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, brief, shortened, unknown_name
 from l2o_env.safe_json import read_text
 
 Config = TypeVar("Config")
 EnvAssignments = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE")]
 """The command-line option ``--env``."""
+RayAddress = Annotated[str | None, arg(metavar="{auto,ADDRESS}", help_behavior_hint="(default: none)")]
+"""The command-line option ``--ray``."""
+GpusPerTask = Annotated[float, arg(metavar="X")]
+"""The command-line option ``--gpus-per-worker`` of commands whose cells are tasks."""
 _MAX_YAML, _MAX_YAML_DEPTH = 2**16, 10
 _WORDS = {"true": True, "false": False}
 _NONE = ("none", "null", "~")
@@ -134,6 +139,29 @@ def environment_settings(assignments: Sequence[str], options: Iterable[str]) -> 
             f"--env sets {', '.join(taken)}, which this command has options of its own for, or takes from the policy."
         )
     return typed(EnvConfig, changes, "setting of the environment")
+
+
+def device_of(device: str, gpus_per_worker: float) -> str:
+    """What a command's options say of the device: with GPUs of a cluster's workers this machine needs none.
+
+    Raises:
+        ConfigError: If the device is not there.
+    """
+    return "cuda" if gpus_per_worker else str(resolve_device(device))
+
+
+def tasks_of(ray: str | None, gpus_per_worker: float) -> Tasks | None:
+    """The cluster that the cells of a command are tasks of, connected to; None without one.
+
+    Raises:
+        ConfigError: If it cannot be reached or has no room for a task, or GPUs are asked for without one.
+    """
+    EnvConfig(ray=ray, gpus_per_worker=gpus_per_worker)  # which knows what can be
+    if ray is None:
+        return None
+    tasks = Tasks(ray, gpus_per_worker)
+    tasks.connect()
+    return tasks
 
 
 def describe(hint: Any) -> str:

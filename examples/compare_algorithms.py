@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import numpy as np
@@ -28,6 +30,7 @@ import agents
 from agents.algorithms import ALGORITHMS, find
 from agents.opponents import RandomRates, tune_uniform
 from l2o_env import AgentLike, EnvConfig, Syn2RealVectorEnv, episode_seeds, evaluate
+from l2o_env.cluster.tasks import Tasks
 
 DEFAULT = ("reinforce", "ppo", "a2c", "sac", "td3", "tqc", "recurrent_ppo", "trpo", "ars")
 
@@ -58,6 +61,8 @@ class Args:
     """Optimizer updates between two actions."""
     device: str = "auto"
     """Torch device; auto takes a GPU if there is one."""
+    ray: str | None = None
+    """Ray cluster whose tasks the trainings are: an address or auto; without one, they run here, one by one."""
 
     def env(self, algo: str) -> EnvConfig:
         """The environment that an algorithm trains in."""
@@ -82,6 +87,8 @@ def main(args: Args) -> pd.DataFrame:
         find(algo)
     _write(args.out / "config.json", json.dumps(asdict(args), default=str, indent=2))
     with Progress(console=Console(stderr=True)) as progress:
+        if args.ray is not None:
+            _train_on(Tasks(args.ray), args, progress)
         updates = {algo: [_train(args, algo, seed, progress) for seed in range(args.seeds)] for algo in args.algos}
         frame = pd.concat([_evaluate(args, pair, progress) for pair in args.eval_pairs], ignore_index=True)
     frame.to_csv(args.out / "results.csv", index=False)
@@ -96,6 +103,28 @@ def _write(path: Path, text: str) -> None:
     temporary = path.with_suffix(".part")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)  # nobody ever sees half a file
+
+
+def _train_on(tasks: Tasks, args: Args, progress: Progress) -> None:
+    """Trains what is missing side by side on a cluster, whose nodes share no files with this machine."""
+    missing = [f"{algo}-{seed}" for algo in args.algos for seed in range(args.seeds)]
+    missing = [name for name in missing if not (args.out / "policies" / name / "updates.json").exists()]
+    task = progress.add_task("Trainings", total=len(missing))
+    for k, files in tasks.run([partial(_trained_files, args, name) for name in missing], args.pairs):
+        for path, content in sorted(files.items(), key=lambda file: file[0] == "updates.json"):
+            target = args.out / "policies" / missing[k] / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        progress.advance(task)
+
+
+def _trained_files(args: Args, name: str) -> dict[str, bytes]:
+    """Trains a policy in a task; what it leaves, by name."""
+    algo, _, seed = name.rpartition("-")
+    with TemporaryDirectory() as out, Progress(disable=True) as progress:
+        _train(replace(args, out=Path(out)), algo, int(seed), progress)
+        folder = Path(out) / "policies" / name
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def _train(args: Args, algo: str, seed: int, progress: Progress) -> int:

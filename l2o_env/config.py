@@ -129,7 +129,12 @@ class EnvConfig:
     cuda_graphs: bool = True
     """On a GPU, record the updates of a stacked population as CUDA graphs."""
     workers: int = 1
-    """Processes that a population is divided over, on a CPU; at most one per optimizee."""
+    """Processes that a population is divided over, on a CPU; at most one per optimizee. With `ray`, its workers."""
+    ray: str | None = None
+    """Ray cluster whose workers take the place of processes: its address, or `auto` for the one that runs here or is
+    started then. None: no cluster."""
+    gpus_per_worker: float = 0.0
+    """GPUs of each of Ray's workers, on which its part of the population is then: a share of one, or whole ones."""
     device: str = "auto"
     """Torch device; `auto` takes a GPU if there is one."""
 
@@ -178,6 +183,10 @@ class EnvConfig:
         return cls(**kwargs)
 
 
+IN_PROCESS: dict[str, Any] = {"workers": 1, "ray": None, "gpus_per_worker": 0.0}
+"""Settings with which a population is not divided over workers."""
+
+
 # --- what values settings may have -----------------------------------------------------------------------------------
 
 _Rule = Callable[[str, Any], Any]
@@ -224,6 +233,12 @@ def _or_none(rule: _Rule) -> _Rule:
     return lambda key, value: None if value is None else rule(key, value)
 
 
+def _address(key: str, value: object) -> Any:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{key} is {value!r}; expected 'auto', the address of a Ray cluster, or None.")
+    return value
+
+
 def _text(key: str, value: object) -> Any:
     return value  # `resolve_device` says what devices there are, when one is needed
 
@@ -264,6 +279,8 @@ _RULES: dict[str, _Rule] = {
     "guidance_schedule": _one_of("guidance schedule", GuidanceSchedule),
     "implementation": _one_of("implementation", Implementation),
     "precision": _one_of("precision", Precision),
+    "ray": _or_none(_address),
+    "gpus_per_worker": _number("0, a share of a GPU, or a whole number", lambda x: 0 <= x <= 1 or x == int(x) > 1),
     "device": _text,
 }
 """What each setting may be."""
@@ -291,6 +308,10 @@ _TOGETHER: tuple[tuple[Callable[[EnvConfig], bool], str], ...] = (
         lambda c: c.feature_dropout == 0 or c.observation == "layers",
         "feature_dropout is {feature_dropout} and masks features of observation='layers'; observation is "
         "{observation!r}.",
+    ),
+    (
+        lambda c: not c.gpus_per_worker or c.ray is not None,
+        "gpus_per_worker is {gpus_per_worker}, and there is no Ray cluster; give ray='auto' or an address, too.",
     ),
     (
         lambda c: c.action != "log+guidance" or c.guidance != "none",

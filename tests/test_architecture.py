@@ -33,6 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("l2o_env.observation", "l2o_env.action", "l2o_env.reward"),
     ("l2o_env.inner",),
     ("l2o_env.guidance", "l2o_env.results"),
+    ("l2o_env.cluster",),
     ("l2o_env.pairs",),
     ("l2o_env.models",),
     ("l2o_env.windows", "l2o_env.lr_curve"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agents.commands.adapt_rates import drive
 from agents.commands.adaptation_rows import PUBLISHED, SELECTIONS, SLIDES, AdaptationFinding, check_claims
+from agents.commands.cells import kept_arguments
 from agents.commands.console import Reporter
 from agents.commands.contestants import agent_digest
 from agents.commands.initialisations import INITIALISATIONS, fine_tuned
@@ -29,7 +30,7 @@ from l2o_env.adaptation import (
     predictions,
 )
 from l2o_env.config import resolve_device
-from l2o_env.errors import unknown_name
+from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.evaluation.intervals import mean_and_half_width, plus_minus
 from l2o_env.evaluation.resumable import pair_digest
 from l2o_env.evaluation.rollout import episode_seeds
@@ -49,6 +50,8 @@ def adaptation_table(args: TableArgs, reporter: Reporter) -> int:
         ConfigError: If a setting cannot work.
         WriteError: If the folder cannot be written to.
     """
+    if args.ray is not None:
+        raise ConfigError("--adaptation runs in this process; leave out --ray.")
     methods, starts = args.methods or SLIDES, args.starts or tuple(INITIALISATIONS)
     for method in methods:
         if method not in METHODS:
@@ -57,7 +60,7 @@ def adaptation_table(args: TableArgs, reporter: Reporter) -> int:
         if start not in INITIALISATIONS:
             raise unknown_name("initialisation", start, INITIALISATIONS)
     config = override(AdaptConfig(device=args.device), parse_assignments(args.hp, example="portion=0.5"))
-    with KeptParts.opened(args.out, {"command": "table --adaptation", **asdict(replace(args, out=None))}) as kept:
+    with KeptParts.opened(args.out, kept_arguments("table --adaptation", args)) as kept:
         measured = _measure(args, methods, starts, config, reporter, kept)
         frame = measured.frame
         headings, rows = cells(args.pair, frame)

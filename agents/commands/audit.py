@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,12 +13,14 @@ from tyro.conf import Positional, arg
 
 from agents.base import Agent
 from agents.commands.audit_runs import good_runs, random_runs
+from agents.commands.cells import kept_arguments, on_cluster
 from agents.commands.console import Reporter, steps
 from agents.commands.contestants import TrainedPolicy, agent_digest, find_policy
 from agents.factory import load
-from agents.options import EnvAssignments, environment_settings
+from agents.options import EnvAssignments, GpusPerTask, RayAddress, device_of, environment_settings, tasks_of
 from l2o_env import pairs as pair_registry
-from l2o_env.config import EnvConfig, GuidanceName, resolve_device
+from l2o_env.cluster.tasks import Tasks
+from l2o_env.config import EnvConfig, GuidanceName
 from l2o_env.errors import ConfigError, require_integer
 from l2o_env.evaluation.intervals import plus_minus
 from l2o_env.evaluation.resumable import pair_digest
@@ -68,6 +70,11 @@ class AuditArgs:
     command goes on where it was cut off."""
     device: str = "auto"
     """Torch device; auto takes a GPU if there is one."""
+    ray: RayAddress = None
+    """Ray cluster whose tasks the guidances of each pair are: its address, or auto for the one that runs here or is
+    started for this."""
+    gpus_per_worker: GpusPerTask = 0.0
+    """GPUs of each task: a share of one, or whole ones; 0 computes on CPUs."""
 
     def check(self) -> None:
         """Raises ConfigError if a setting cannot work."""
@@ -95,15 +102,20 @@ def audit(args: AuditArgs, reporter: Reporter | None = None) -> int:
 
     args.check()
     reporter = reporter or Reporter()
-    options: dict[str, Any] = {"guidance_weight": args.guidance_weight, "device": str(resolve_device(args.device))}
+    tasks = tasks_of(args.ray, args.gpus_per_worker)
+    options: dict[str, Any] = {
+        "guidance_weight": args.guidance_weight,
+        "device": device_of(args.device, args.gpus_per_worker),
+    }
     settings = options | environment_settings(args.env, (*options, "pairs", "guidance", "kl_weight"))
     for pair in args.pairs:
         require_target(pair)
     policies = [_named(folder) for run in args.policies for folder in _checkpoints(find_policy(run))]
-    with KeptParts.opened(args.out, {"command": "audit", **asdict(replace(args, out=None))}) as kept:
-        found = [
-            _audited(args, pair, EnvConfig(pairs=(pair,), **settings), policies, reporter, kept) for pair in args.pairs
-        ]
+    with KeptParts.opened(args.out, kept_arguments("audit", args)) as kept:
+        found = []
+        for pairs in [args.pairs] if tasks is not None else [(pair,) for pair in args.pairs]:
+            configs = {pair: EnvConfig(pairs=(pair,), **settings) for pair in pairs}
+            found += _audited(args, configs, policies, reporter, kept, tasks)
         if kept.folder is not None:
             with kept.folder.writing("audit.csv") as path:
                 pd.concat(found, ignore_index=True).to_csv(path, index=False)
@@ -111,28 +123,35 @@ def audit(args: AuditArgs, reporter: Reporter | None = None) -> int:
 
 
 def _audited(
-    args: AuditArgs, pair: str, config: EnvConfig, policies: Sequence[Agent], reporter: Reporter, kept: KeptParts
-) -> pd.DataFrame:
-    """Runs and prints a pair; returns its runs."""
-    import pandas as pd
-
-    runs: dict[str, pd.DataFrame] = {}
-    depends_on = {
-        "images": pair_digest(pair_registry.make(pair)),
-        "policies": [agent_digest(each) for each in policies],
-    }
-    for guidance in GUIDANCES:
-        title = f"{args.among.capitalize()} rates on {pair_registry.label(pair)}, guidance {guidance}"
-        with reporter.stage(title, 1, "steps" if args.among == "random" else "runs") as update:
-            guided, progress = replace(config, guidance=guidance), steps(update)
-            run = (
+    args: AuditArgs,
+    configs: Mapping[str, EnvConfig],
+    policies: Sequence[Agent],
+    reporter: Reporter,
+    kept: KeptParts,
+    tasks: Tasks | None,
+) -> list[pd.DataFrame]:
+    """Runs and prints pairs, with the settings of each; returns the runs of each."""
+    cells = [(pair, guidance) for pair in configs for guidance in GUIDANCES]
+    title = f"{args.among.capitalize()} rates on {', '.join(map(pair_registry.label, configs))}"
+    digests = [agent_digest(each) for each in policies]
+    parts = []
+    with reporter.stage(title, 1, "steps" if args.among == "random" else "runs", 4) as update:
+        run = on_cluster(tasks, list(configs), update)
+        for k, (pair, guidance) in enumerate(cells):
+            guided = replace(configs[pair], guidance=guidance)
+            progress = steps(update, k, len(cells)) if run is None else None
+            make = (
                 partial(random_runs, guided, args.runs, args.seed, progress)
                 if args.among == "random"
                 else partial(good_runs, guided, args.runs, args.seed, policies, progress)
             )
-            runs[guidance] = kept.table({"pair": pair, "guidance": guidance, **depends_on}, run)
-    reporter.out.print(table(pair, runs, args.kl_weights, good=args.among == "good"))
-    return pd.concat([frame.assign(pair=pair, guidance=name) for name, frame in runs.items()], ignore_index=True)
+            images = pair_digest(pair_registry.make(pair))
+            parts.append(({"pair": pair, "guidance": guidance, "images": images, "policies": digests}, make))
+        frames = dict(zip(cells, kept.tables(parts, run), strict=True))
+    for pair in configs:
+        of_pair: dict[str, pd.DataFrame] = {guidance: frames[pair, guidance] for guidance in GUIDANCES}
+        reporter.out.print(table(pair, of_pair, args.kl_weights, good=args.among == "good"))
+    return [frame.assign(pair=pair, guidance=guidance) for (pair, guidance), frame in frames.items()]
 
 
 def require_target(name: str) -> None:

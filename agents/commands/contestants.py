@@ -1,11 +1,9 @@
-"""What is evaluated: the checkpoints of runs, hand-made opponents, and opponents tuned on the very pair."""
+"""What is evaluated: the checkpoints of runs, and hand-made opponents."""
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,31 +11,23 @@ from typing import Any
 
 from agents.base import Agent
 from agents.factory import load
-from agents.opponents import SEARCHES, TUNED, default_opponents
-from agents.opponents.files import load as load_schedule
-from agents.opponents.rate_setter import RateSetter
+from agents.opponents import default_opponents
 from agents.options import environment_settings
 from agents.policy_folders import MEND, POLICY_FOLDERS, policy_folder, trained_on
-from l2o_env import pairs as pair_registry
 from l2o_env.action import ACTION_SETTINGS, action_settings
-from l2o_env.atomic import atomic_path
-from l2o_env.config import EnvConfig, resolve_device
+from l2o_env.config import IN_PROCESS, EnvConfig
 from l2o_env.errors import ConfigError, reading, unknown_name
 from l2o_env.evaluation.agent import settings_for
 from l2o_env.evaluation.contestant import Contestant, Mode, SelectionRule, folder_digest
-from l2o_env.evaluation.resumable import pair_digest
-from l2o_env.evaluation.rollout import Progress
 from l2o_env.results.run_folder import CHECKPOINTS, CONFIG_FILE
 from l2o_env.safe_json import as_object, read_object
 from l2o_env.training.policies import shipped
 
 FREE_SETTINGS = (
     *ACTION_SETTINGS, "pairs", "reward", "divergence_penalty", "common_random_numbers", "implementation", "device",
-    "workers", "cuda_graphs", "feature_dropout",
+    "cuda_graphs", "feature_dropout", *IN_PROCESS,
 )  # fmt: skip
 """Settings in which runs may differ and still be compared: the others define the fine-tuning runs themselves."""
-_NOT_OF_RESULTS = ("pairs", "device", "implementation", "workers", "cuda_graphs")
-"""Settings that the tuned opponents of a pair do not depend on."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +94,7 @@ def given_settings(env: Sequence[str], device: str, **options: Any) -> dict[str,
 
     Args:
         env: What ``--env`` was given.
-        device: What ``--device`` was given.
+        device: The device; see ``device_of``.
         **options: Other settings with an option of their own; None where it was not given.
 
     Raises:
@@ -112,7 +102,7 @@ def given_settings(env: Sequence[str], device: str, **options: Any) -> dict[str,
     """
     given = {key: value for key, value in options.items() if value is not None}
     own = (*ACTION_SETTINGS, *options, "pairs", "device")
-    return {**given, "device": str(resolve_device(device)), **environment_settings(env, own)}
+    return {**given, "device": device, **environment_settings(env, own)}
 
 
 def common_settings(policies: Sequence[TrainedPolicy], overrides: dict[str, Any]) -> EnvConfig:
@@ -234,67 +224,3 @@ def agent_digest(agent: Agent) -> str:
     with tempfile.TemporaryDirectory() as folder:
         agent.save(Path(folder))
         return folder_digest(Path(folder))
-
-
-_TUNED_WITH = "settings.json"
-
-
-def tuned_opponents(
-    searches: Sequence[str],
-    pair: str,
-    config: EnvConfig,
-    episodes: int,
-    seed: int,
-    folder: Path,
-    progress: Callable[[str], AbstractContextManager[Progress]],
-) -> list[Contestant]:
-    """The tuned opponents of a pair; they are kept in a folder, and tuned once.
-
-    Args:
-        searches: Names of ``SEARCHES``.
-        pair: The pair.
-        config: Settings to tune with.
-        episodes: Episodes of each search.
-        seed: Seed of the episodes.
-        folder: Where they are kept; made if it is not there.
-        progress: Name of a search to what shows how it goes.
-    """
-    settings = {"pair": pair, "episodes": episodes, "seed": seed, "layers": pair_registry.make(pair).layout.n_layers}
-    settings |= {key: value for key, value in vars(config).items() if key not in _NOT_OF_RESULTS}
-    settings |= {"images": pair_digest(pair_registry.make(pair))}
-    text = json.dumps(settings, sort_keys=True)
-    found: list[Contestant] = []
-    for name in searches:
-        place = folder / name
-        agents = _kept(place, TUNED[name], text)
-        if agents is None:
-            with progress(name) as report:
-                agents = SEARCHES[name](config, pair, episodes, seed, report)
-            (place / _TUNED_WITH).unlink(missing_ok=True)  # cut off here, there is nothing to be taken for finished
-            for agent in agents:
-                agent.save(place / agent.name)
-            with atomic_path(place / _TUNED_WITH) as path:
-                path.write_text(_signed(place, [agent.name for agent in agents], text), encoding="utf-8")
-        for agent in agents:
-            found.append(
-                Contestant(
-                    agent.name, partial(load, place / agent.name), agent_digest(agent),
-                    settings_for(agent, config), "tuned", trained_on=(pair,), pairs=(pair,),
-                )
-            )  # fmt: skip
-    return found
-
-
-def _kept(folder: Path, names: Sequence[str], settings: str) -> list[RateSetter] | None:
-    """The opponents in a folder, if they were tuned with these settings and are as they were written."""
-    try:
-        if (folder / _TUNED_WITH).read_text(encoding="utf-8") != _signed(folder, names, settings):
-            return None
-        return [load_schedule(folder / name) for name in names]
-    except (OSError, ConfigError, UnicodeDecodeError):
-        return None
-
-
-def _signed(folder: Path, names: Sequence[str], settings: str) -> str:
-    """What opponents were tuned with, and the checksums of what they are."""
-    return json.dumps({"settings": settings, "sha256": {name: folder_digest(folder / name) for name in names}})

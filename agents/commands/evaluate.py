@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -24,12 +22,13 @@ from agents.commands.contestants import (
     find_policy,
     given_settings,
     opponents,
-    tuned_opponents,
 )
 from agents.commands.printed_tables import evaluation_table, gains_table
+from agents.commands.tuned import tuned_opponents
 from agents.opponents import SEARCHES, TUNED, check_searches, default_opponents
-from agents.options import EnvAssignments
+from agents.options import EnvAssignments, GpusPerTask, RayAddress, device_of, tasks_of
 from l2o_env import pairs as pair_registry
+from l2o_env.cluster.tasks import Tasks
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, require_integer, unknown_name
 from l2o_env.evaluation.ablation import ablated, check_ablations, gains
@@ -110,6 +109,11 @@ class EvaluateArgs:
     training."""
     device: str = "auto"
     """Torch device; auto takes a GPU if there is one."""
+    ray: RayAddress = None
+    """Ray cluster whose tasks each policy on each pair, and each tuning, is: its address, or auto for the one that runs
+    here or is started for this."""
+    gpus_per_worker: GpusPerTask = 0.0
+    """GPUs of each task: a share of one, or whole ones; 0 computes on CPUs."""
 
     @property
     def searches(self) -> tuple[str, ...]:
@@ -154,8 +158,10 @@ def evaluate_runs(args: EvaluateArgs, reporter: Reporter | None = None) -> pd.Da
     """
     args.check()
     reporter = reporter or Reporter()
+    tasks = tasks_of(args.ray, args.gpus_per_worker)
+    device = device_of(args.device, args.gpus_per_worker)
     policies = [find_policy(argument) for argument in args.runs]
-    config = common_settings(policies, given_settings(args.env, args.device, budget=args.budget, window=args.window))
+    config = common_settings(policies, given_settings(args.env, device, budget=args.budget, window=args.window))
     if args.optimizer is not None:
         config = config.with_optimizer(args.optimizer)
     trained = [
@@ -173,7 +179,7 @@ def evaluate_runs(args: EvaluateArgs, reporter: Reporter | None = None) -> pd.Da
     folder = RunFolder(_folder(args, trained, pairs))
     folder.claim()
     try:
-        return _Evaluation(args, policies, config, pairs, folder, reporter).run(trained, hand_made).table
+        return _Evaluation(args, policies, config, pairs, folder, reporter, tasks).run(trained, hand_made).table
     finally:
         folder.release()
 
@@ -226,6 +232,7 @@ def _folder(args: EvaluateArgs, trained: list[Contestant], pairs: tuple[str, ...
             raise ConfigError(f"The folder {path} holds something that is no evaluation; name another one with --out.")
         return path
     settings = {**asdict(args), "pairs": pairs, "runs": [(each.policy, each.digest) for each in trained]}
+    del settings["ray"], settings["gpus_per_worker"]  # wherever it is computed, it is the same evaluation
     text = json.dumps(settings, sort_keys=True, default=str)
     return Path("runs") / f"evaluation-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
@@ -240,6 +247,7 @@ class _Evaluation:
     pairs: tuple[str, ...]
     folder: RunFolder
     reporter: Reporter
+    tasks: Tasks | None
 
     def run(self, trained: Sequence[Contestant], hand_made: Sequence[Contestant]) -> ResultsView:
         """Tunes what is to be tuned, evaluates everyone, writes and prints."""
@@ -252,8 +260,9 @@ class _Evaluation:
             contestants += self._tuned()
         with self.folder.guard(PARTS), self._progress("Evaluating") as progress:
             evaluated = evaluate_in_parts(
-                contestants, self.pairs, self.args.seeds, self.folder.path, seed=self.args.seed, progress=progress
-            )
+                contestants, self.pairs, self.args.seeds, self.folder.path, seed=self.args.seed, progress=progress,
+                tasks=self.tasks,
+            )  # fmt: skip
         if evaluated.kept:
             self.reporter.say(f"{evaluated.kept} of {evaluated.n_parts} parts were finished before, and are kept.")
         results = ResultsView(evaluated.results, self.args.reference)
@@ -285,13 +294,12 @@ class _Evaluation:
         self.reporter.out.print(gains_table(found, len(self.pairs), self.args.seeds))
 
     def _tuned(self) -> list[Contestant]:
-        tuned: list[Contestant] = []
-        for pair in self.pairs:
-            with self.folder.guard(TUNED_FOLDER) as path:
-                episodes, seed, place = self.args.tuning_episodes, self.args.seed, path / _folder_of(pair)
-                progress = partial(self._tuning_progress, pair)
-                tuned += tuned_opponents(self.args.searches, pair, self.config, episodes, seed, place, progress)
-        return tuned
+        args = self.args
+        with self.folder.guard(TUNED_FOLDER) as path:
+            return tuned_opponents(
+                args.searches, self.pairs, self.config, args.tuning_episodes, args.seed, path, self._tuning_progress,
+                self.tasks,
+            )  # fmt: skip
 
     def _tuning_progress(self, pair: str, search: str) -> AbstractContextManager[Progress]:
         return self._progress(f"Tuning {search} on {pair_registry.label(pair)}")
@@ -316,12 +324,3 @@ class _Evaluation:
         with folder.guard("pictures"):
             events = {policy.name: policy.checkpoints["last"].parent / EVENTS for policy in self.policies}
             write_pictures(results, folder.path, events=events)
-
-
-def _folder_of(pair: str) -> str:
-    """Name of the folder for a pair: its label so far as names of files may hold it, and what tells it from others.
-
-    A pair's text may hold anything, also what would lead out of the folder.
-    """
-    words = re.sub(r"[^A-Za-z0-9-]+", "-", pair_registry.label(pair))[:40].strip("-")
-    return f"{words}-{hashlib.sha256(pair.encode()).hexdigest()[:12]}"

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from l2o_env.adaptation.weights import load_weights
-from l2o_env.config import EnvConfig
+from l2o_env.config import IN_PROCESS, EnvConfig
 from l2o_env.errors import ConfigError, brief, reading
 from l2o_env.evaluation.agent import AgentLike, settings_for
 from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, run_episodes
@@ -35,7 +35,7 @@ def fine_tuned(agent: AgentLike, pair: str, config: EnvConfig, seeds: Sequence[i
         seeds: Seeds of the episodes; those of an evaluation give the networks that it evaluated.
     """
     own = settings_for(agent, config)
-    settings = asdict(replace(own, pairs=(pair,), common_random_numbers=False, workers=1))
+    settings = asdict(replace(own, pairs=(pair,), common_random_numbers=False, **IN_PROCESS))
     for k in range(0, len(seeds), MAX_OPTIMIZEES):
         part = list(seeds[k : k + MAX_OPTIMIZEES])
         venv = Syn2RealVectorEnv(len(part), **settings)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from agents.base import Agent
+from agents.commands.cells import kept_arguments, on_cluster
 from agents.commands.console import Reporter, steps
 from agents.commands.contestants import agent_digest, common_settings, find_policy, given_settings
 from agents.commands.paper_rows import BY_KEY, ROWS, Finding, Row, RowAgents, check_claims
 from agents.commands.printed_tables import claim_lines, paper_cells, paper_table
 from agents.factory import load, make_learner
-from agents.options import EnvAssignments
+from agents.options import EnvAssignments, GpusPerTask, RayAddress, device_of, tasks_of
 from l2o_env import pairs as pair_registry
 from l2o_env.action import ACTION_SETTINGS
 from l2o_env.config import EnvConfig, GuidanceName
@@ -112,6 +113,10 @@ class TableArgs:
     policy's training."""
     device: str = "auto"
     """Torch device; auto takes a GPU if there is one."""
+    ray: RayAddress = None
+    """Ray cluster whose tasks the rows are: its address, or auto for the one that runs here or is started for this."""
+    gpus_per_worker: GpusPerTask = 0.0
+    """GPUs of each task: a share of one, or whole ones; 0 computes on CPUs."""
 
     def check(self) -> None:
         """Raises ConfigError if a setting cannot work."""
@@ -167,7 +172,7 @@ def paper_table_command(args: TableArgs, reporter: Reporter) -> int:
         ConfigError: If a setting cannot work.
         WriteError: If the folder cannot be written to.
     """
-    with KeptParts.opened(args.out, {"command": "table", **asdict(replace(args, out=None))}) as kept:
+    with KeptParts.opened(args.out, kept_arguments("table", args)) as kept:
         measured = measure(args, reporter, kept)
         summary, findings = summarise(measured.frame), check_claims(measured.frame)
         reporter.out.print(paper_table(args.pair, summary))
@@ -193,14 +198,18 @@ def measure(args: TableArgs, reporter: Reporter, kept: KeptParts) -> Measured:
     """
     import pandas as pd
 
+    tasks = tasks_of(args.ray, args.gpus_per_worker)
     rows = [row for row in ROWS if args.rows is None or row.key in args.rows]
     config, agents, origin = prepare_rows(args, rows, reporter, kept)
-    images, frames = pair_digest(pair_registry.make(args.pair)), []
+    images, parts = pair_digest(pair_registry.make(args.pair)), []
     with reporter.stage(f"Rows on {pair_registry.label(args.pair)}", 1, "steps") as update:
+        run = on_cluster(tasks, [args.pair], update)
         for k, row in enumerate(rows):
-            by_label, progress = {row.label: agents.of(row)}, steps(update, k, len(rows))
-            run = partial(evaluate, by_label, [args.pair], args.seeds, config, seed=args.seed, progress=progress)
-            frames.append(kept.table({"row": row.key, "images": images, "policy": _digest_for(row, agents)}, run))
+            make = partial(evaluate, {row.label: agents.of(row)}, [args.pair], args.seeds, config, seed=args.seed)
+            if run is None:
+                make = partial(make, progress=steps(update, k, len(rows)))
+            parts.append(({"row": row.key, "images": images, "policy": _digest_for(row, agents)}, make))
+        frames = kept.tables(parts, run)
     return Measured(pd.concat(frames, ignore_index=True), agents.policy, origin)
 
 
@@ -236,8 +245,8 @@ def prepare_rows(
 
 
 def _settings_and_saved_policy(args: TableArgs) -> tuple[EnvConfig, Agent | None]:
-    lengths = {"budget": args.budget, "window": args.window}
-    overrides = given_settings(args.env, args.device, guidance="kl", guidance_weight=args.guidance_weight, **lengths)
+    lengths, device = {"budget": args.budget, "window": args.window}, device_of(args.device, args.gpus_per_worker)
+    overrides = given_settings(args.env, device, guidance="kl", guidance_weight=args.guidance_weight, **lengths)
     overrides["pairs"] = (args.pair,)
     if args.policy is None:
         return EnvConfig(**{"optimizer": "sgd", **overrides}), None  # the paper's

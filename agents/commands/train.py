@@ -28,6 +28,7 @@ from l2o_env.evaluation.agent import AgentLike
 from l2o_env.evaluation.evaluate import check_runs, evaluate
 from l2o_env.evaluation.intervals import SUMMARISED, summarise
 from l2o_env.evaluation.rollout import episode_seeds
+from l2o_env.inner.build import check_workers
 from l2o_env.results.decimals import decimal
 from l2o_env.results.event_log import LayerLog, TensorBoardLog, cut_events, log_recording, training_events
 from l2o_env.results.rate_plots import plot_actions
@@ -105,6 +106,7 @@ class _Run:
 
     def _prepare(self) -> tuple[Learner, Syn2RealVectorEnv]:
         plan, seed = self.plan, self.plan.args.seed
+        check_workers(plan.env, plan.args.num_envs)
         names = tuple(dict.fromkeys((*plan.env.pairs, *plan.eval_pairs)))
         if plan.env.reward == "target_oracle":
             self.reporter.say("The reward target_oracle reads target labels: this policy will not be zero-shot.")

@@ -15,9 +15,9 @@ from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 import l2o_env
 from agents.algorithms.registry import ALGORITHMS, AlgorithmConfig, configure, find
 from agents.opponents import RECIPES, SEARCHES, check_searches
-from agents.options import EnvAssignments, environment_settings, parse_assignments, read_file
+from agents.options import EnvAssignments, RayAddress, device_of, environment_settings, parse_assignments, read_file
 from l2o_env import pairs as pair_registry
-from l2o_env.config import ActionForm, EnvConfig, GuidanceName, GuidanceSchedule, RewardName, resolve_device
+from l2o_env.config import ActionForm, EnvConfig, GuidanceName, GuidanceSchedule, RewardName
 from l2o_env.errors import ConfigError, require_integer
 from l2o_env.extras import require
 
@@ -143,7 +143,13 @@ class TrainArgs:
                    "the best of them. 0 turns it off.", "N", *_count("checkpoints")),
     ] = None  # fmt: skip
     workers: int = EnvConfig.workers
-    """Processes that share the fine-tuning runs, on a CPU; the cores of the machine are a good choice."""
+    """Processes that share the fine-tuning runs, on a CPU; the cores of the machine are a good choice. With --ray,
+    workers of the cluster."""
+    ray: RayAddress = None
+    """Ray cluster whose workers share the fine-tuning runs: its address, or auto for the one that runs here or is
+    started for this run."""
+    gpus_per_worker: float = EnvConfig.gpus_per_worker
+    """GPUs of each of Ray's workers: a share of one, or whole ones; 0 computes on CPUs."""
     device: str = "auto"
     """Torch device, such as cpu or cuda; auto takes a GPU if there is one."""
     eval_pairs: Annotated[
@@ -245,7 +251,7 @@ class TrainArgs:
     def _environment(self, pairs: Sequence[str], common_random_numbers: bool) -> EnvConfig:
         own = {f.name for f in fields(self)} & {f.name for f in fields(EnvConfig)}
         settings = {name: getattr(self, name) for name in own}
-        settings |= {"pairs": tuple(dict.fromkeys(pairs)), "device": str(resolve_device(self.device))}
+        settings |= {"pairs": tuple(dict.fromkeys(pairs)), "device": device_of(self.device, self.gpus_per_worker)}
         settings |= {"common_random_numbers": common_random_numbers, **environment_settings(self.env, own)}
         return EnvConfig(**settings)
 

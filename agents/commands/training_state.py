@@ -23,7 +23,7 @@ from l2o_env.safe_json import as_object, read_object
 KEPT = 2
 """States that are kept: if the last is damaged, the one before is good."""
 _KINDS = (Measurements, Start)
-_OWN = ("resume", "pairs", "eval_pairs", "save_every")
+_OWN = ("resume", "pairs", "eval_pairs", "save_every", "ray")
 """Options that may be given beside ``--resume``."""
 
 
@@ -118,10 +118,10 @@ def resumed_plan(args: TrainArgs) -> tuple[Plan, RunFolder]:
         saved = _arguments(as_object(config["arguments"]))
         named = (*config["environment"]["pairs"], *config["eval_pairs"])
         _refuse_code((*named, *(saved.pairs or ()), *(saved.eval_pairs or ())), args)
-        plan = replace(saved, save_every=args.save_every).plan()
+        plan = replace(saved, save_every=args.save_every, ray=args.ray or saved.ray).plan()
     told = json.loads(json.dumps(plan.description(), default=str))
     for key in ("environment", "algorithm", "episodes", "eval_pairs", "eval_seeds", "tuned", "tuning_episodes"):
-        if told[key] != config.get(key):
+        if _without_cluster(told[key]) != _without_cluster(config.get(key)):
             raise ConfigError(
                 f"The run in {folder.path} was started with another {key!r} than the same command line has now; go on "
                 "with the version, the files and the working folder that it was started with."
@@ -129,6 +129,13 @@ def resumed_plan(args: TrainArgs) -> tuple[Plan, RunFolder]:
     folder.claim()
     folder.remove_remains()
     return plan, folder
+
+
+def _without_cluster(settings: Any) -> Any:
+    """What a run was to do, wherever its cluster is now; there are files from before there were clusters."""
+    if not isinstance(settings, dict):
+        return settings
+    return {key: value for key, value in settings.items() if key not in ("ray", "gpus_per_worker")}
 
 
 def _default(field: Any) -> Any:

@@ -1,24 +1,26 @@
-"""Builds the inner loop that the settings name: stacked or looped, whole, in blocks or in worker processes."""
+"""Builds the inner loop that the settings name: stacked or looped, whole, in blocks or in workers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from l2o_env import pairs as pair_registry
-from l2o_env.config import EnvConfig, resolve_device
+from l2o_env.config import IN_PROCESS, EnvConfig, resolve_device
 from l2o_env.errors import ConfigError
 from l2o_env.inner.graphed import GraphedPopulation
 from l2o_env.inner.least_memory import require_memory
 from l2o_env.inner.looped import LoopedPopulation
 from l2o_env.inner.protocol import InnerLoop
+from l2o_env.inner.ray_worker import ray_workers
 from l2o_env.inner.sharded import LocalShard, ShardedPopulation
 from l2o_env.inner.stacked import StackedPopulation
+from l2o_env.inner.worker_pool import WorkerPool
 from l2o_env.inner.worker_shard import WorkerShard
-from l2o_env.inner.workers import get_workers
+from l2o_env.inner.workers import PROCESSES
 from l2o_env.pairs.pair import Pair, is_streamed
 from l2o_env.pairs.splits import Split
 from l2o_env.threads import n_threads
@@ -75,17 +77,43 @@ def make_population(config: EnvConfig, n: int, dtype: torch.dtype = torch.float3
     network has no kernels of its own.
     """
     # What can be wrong is found out before a pair is built, because that may take the training of a proxy.
-    device = resolve_device(config.device)
-    if config.workers > 1 and device.type != "cpu":
-        raise ConfigError(
-            f"workers is {config.workers} on the device {device}; worker processes are for the CPU: use workers=1."
-        )
+    device = check_workers(config, n)
     for name in config.pairs:
         pair_registry.check(name)
     members = [pair_registry.make(name) for name in config.pairs]
     require_memory(config, n, members[0])
     plan = Plan(_kind(config, members, n, device), n, config, dtype)
-    return in_workers(plan, members) if min(config.workers, n) > 1 else plan(members)
+    divided = config.ray is not None or min(config.workers, n) > 1
+    return in_workers(plan, members) if divided else plan(members)
+
+
+def check_workers(config: EnvConfig, n: int) -> torch.device:
+    """Checks that the workers of a population can be had, before anything is built.
+
+    Args:
+        config: Settings of the environment.
+        n: Number of optimizees.
+
+    Returns:
+        Where the networks will be, which may be a device of another machine.
+
+    Raises:
+        ConfigError: If they cannot.
+    """
+    if config.ray is not None:
+        ray_workers(config.ray, min(config.workers, n), config.gpus_per_worker)
+    if config.gpus_per_worker:
+        return torch.device("cuda")
+    device = resolve_device(config.device)
+    if config.ray is not None and device.type != "cpu":
+        raise ConfigError(
+            f"The device is {device}, and workers of Ray get no GPU: give gpus_per_worker, such as 1, or device='cpu'."
+        )
+    if config.workers > 1 and device.type != "cpu":
+        raise ConfigError(
+            f"workers is {config.workers} on the device {device}; worker processes are for the CPU: use workers=1."
+        )
+    return device
 
 
 def _kind(config: EnvConfig, pairs: Sequence[Pair], n: int, device: torch.device) -> Literal["stacked", "looped"]:
@@ -109,20 +137,23 @@ def _kind(config: EnvConfig, pairs: Sequence[Pair], n: int, device: torch.device
 
 
 def in_workers(plan: Plan, pairs: Sequence[Pair]) -> ShardedPopulation:
-    """A population in worker processes, as many as the settings say but no more than optimizees.
+    """A population in workers, as many as the settings say but no more than optimizees.
 
     Raises:
-        ConfigError: If the processes cannot be started from here, or the pairs cannot be sent to them.
+        ConfigError: If the workers cannot be started, or the pairs cannot be sent to them.
     """
-    workers = min(plan.config.workers, plan.n)
+    config, workers = plan.config, min(plan.config.workers, plan.n)
     sizes = list(_even(plan.n, workers))
-    # The threads that PyTorch would use here are handed out, so that the processes do not get in each other's way.
-    threads = max(1, n_threads() // workers)
-    parts = [replace(plan, n=size, config=replace(plan.config, workers=1)) for size in sizes]
-    shards = [
-        WorkerShard(worker, part, pairs, threads, part.n)
-        for worker, part in zip(get_workers(workers), parts, strict=True)
-    ]
+    pool: WorkerPool[Any]
+    if config.ray is None:
+        # The threads that PyTorch would use here are handed out, so that the processes do not get in each other's way.
+        pool, threads = PROCESSES, max(1, n_threads() // workers)
+    else:
+        pool, threads = ray_workers(config.ray, workers, config.gpus_per_worker), 1
+    inner = replace(config, **IN_PROCESS, device="cuda" if config.gpus_per_worker else config.device)
+    parts = [replace(plan, n=size, config=inner) for size in sizes]
+    pool.get(workers)  # all at once, because starting takes seconds
+    shards = [WorkerShard(pool, k, part, pairs, threads, part.n) for k, part in enumerate(parts)]
     try:
         for shard in shards:
             shard.result()

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from l2o_env import pairs
-from l2o_env.config import EnvConfig, resolve_device
+from l2o_env.config import IN_PROCESS, EnvConfig, resolve_device
 from l2o_env.errors import ConfigError
 from l2o_env.inner.build import Plan, make_population
 from l2o_env.inner.optimizees import STAGES
@@ -58,7 +58,7 @@ def fitting_num_envs(config: EnvConfig, share: float = 0.8, limit: int = 4096) -
     if not 0 < share <= 1:
         raise ConfigError(f"share is {share!r}; expected a number in (0, 1].")
     device = resolve_device(config.device)
-    need = measured_need(replace(config, workers=1), device)
+    need = measured_need(replace(config, **IN_PROCESS), device)
     usable = share * _free(device)
     parts = config.workers
     fitting = max((n for n in range(1, limit + 1) if parts * need(-(-n // parts)) <= usable), default=0)
@@ -120,7 +120,7 @@ def measured_need(config: EnvConfig, device: torch.device) -> Need:
     """Measures what populations of these settings take in one process.
 
     Args:
-        config: Settings of the environment, with ``workers=1``.
+        config: Settings of the environment, not divided.
         device: Their device.
     """
     n_weights = pairs.make(config.pairs[0]).layout.n_weights

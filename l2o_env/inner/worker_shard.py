@@ -1,4 +1,4 @@
-"""A part of a population in a worker process, which is made again if that ends."""
+"""A part of a population in a worker, which is made again if that ends."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from l2o_env.inner.workers import Builder, Worker, WorkerError, get_workers, stop_unused_workers, stop_workers
+from l2o_env.inner.orders import Builder
+from l2o_env.inner.worker_pool import WorkerPool
+from l2o_env.inner.workers import WorkerError
 from l2o_env.pairs.pair import Pair
 
 ATTEMPTS = 3
-"""Times that a call is made again in a new process."""
+"""Times that a call is made again in a new worker."""
 JOURNAL_CALLS = 64
 """Calls that are remembered, until a state is taken in their place."""
 _CHANGING = ("start", "run", "set_state")
@@ -18,15 +20,16 @@ _log = logging.getLogger("l2o_env")
 
 
 class WorkerShard:
-    """A part of a population in a worker process; see ``l2o_env.inner.sharded.Shard``.
+    """A part of a population in a worker; see ``l2o_env.inner.sharded.Shard``.
 
-    The population is being built when the constructor returns; ``result`` waits for that. If the process ends, or gives
+    The population is being built when the constructor returns; ``result`` waits for that. If the worker ends, or gives
     no sign of life, a new one builds the population and repeats the calls that have made it what it was: those since
     all its optimizees were last started, or since a state was taken. A call does the same wherever it is made, bit for
     bit, so that nobody notices but by the time it takes. As long as nothing goes wrong this costs nothing.
 
     Args:
-        worker: Where it runs.
+        pool: The workers.
+        number: Which of them runs it.
         build: Makes the population.
         pairs: Its pairs.
         threads: Threads that it computes with.
@@ -35,9 +38,11 @@ class WorkerShard:
 
     _count = 0
 
-    def __init__(self, worker: Worker, build: Builder, pairs: Sequence[Pair], threads: int, size: int) -> None:
+    def __init__(
+        self, pool: WorkerPool[Any], number: int, build: Builder, pairs: Sequence[Pair], threads: int, size: int
+    ) -> None:
         WorkerShard._count += 1
-        self._worker, self._id = worker, WorkerShard._count
+        self._pool, self._worker, self._id = pool, pool.get(number + 1)[number], WorkerShard._count
         self._plan, self._size = (build, tuple(pairs), threads), size
         self._journal: list[tuple[str, tuple[Any, ...]]] = []
         self._call: tuple[str, tuple[Any, ...]] | None = None
@@ -62,7 +67,7 @@ class WorkerShard:
         """See ``Shard``.
 
         Raises:
-            WorkerError: If new processes have ended too.
+            WorkerError: If new workers have ended too.
         """
         for attempt in range(ATTEMPTS + 1):
             try:
@@ -75,15 +80,15 @@ class WorkerShard:
                 break
             except WorkerError as error:
                 if attempt == ATTEMPTS:
-                    stop_workers()
+                    self._pool.stop()
                     raise
                 _log.warning("%s It is made again in a new process.", str(error).partition(", and its part")[0] + ".")
         self._remember()
         return value
 
     def _make_again(self) -> None:
-        """Builds the population in a new process, makes it what it was, and submits the call again."""
-        self._worker = get_workers(self._worker.number + 1)[self._worker.number]
+        """Builds the population in a new worker, makes it what it was, and submits the call again."""
+        self._worker = self._pool.get(self._worker.number + 1)[self._worker.number]
         self._ticket = self._ask_to_build()
         if self._call is None:  # it was being built
             return
@@ -117,4 +122,4 @@ class WorkerShard:
     def close(self) -> None:
         """Frees the population, and ends the workers if they have no other."""
         self.forget()
-        stop_unused_workers()
+        self._pool.stop_unused()

@@ -8,27 +8,23 @@ that one which was stopped, or hangs, is not waited for.
 from __future__ import annotations
 
 import atexit
-import os
 import pickle
 import signal
 import threading
 import time
-import traceback
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from l2o_env.errors import ConfigError
+from l2o_env.inner.orders import Order, Populations
 from l2o_env.inner.shared_memory import dump_pair
+from l2o_env.inner.worker_pool import WorkerPool
 from l2o_env.pairs.pair import Pair
-
-Builder = Callable[[Sequence[Pair]], Any]
-"""Makes a population of pairs, in the worker; it is pickled: ``l2o_env.inner.build.Plan``."""
-
 
 BEAT_SECONDS = 1.0
 """Time between two signs of life of a worker that works."""
@@ -41,15 +37,6 @@ _SMALL = 4096
 
 class WorkerError(RuntimeError):
     """A worker process has ended or was given up, and with it its part of the population."""
-
-
-class _Order(NamedTuple):
-    """What a worker is asked to do with one of its populations."""
-
-    ticket: int
-    population: int
-    method: str
-    args: tuple[Any, ...]
 
 
 class Worker:
@@ -94,7 +81,7 @@ class Worker:
         """Sends an order; returns its ticket for :meth:`answer`."""
         self._ticket += 1
         ticket = self._ticket
-        self._send(pickle.dumps(_Order(ticket, population, method, args)))
+        self._send(pickle.dumps(Order(ticket, population, method, args)))
         self._send_drops()
         return ticket
 
@@ -136,7 +123,7 @@ class Worker:
                         f"Pair {pair.name!r} cannot be sent to worker processes: {error}. Build it of functions and "
                         "classes of importable modules, or use workers=1."
                     ) from error
-                self._send(pickle.dumps(_Order(0, self._n_sent, "pair", (data,))))
+                self._send(pickle.dumps(Order(0, self._n_sent, "pair", (data,))))
                 self._sent[pair] = self._n_sent
                 self._n_sent += 1
         return [self._sent[pair] for pair in pairs]
@@ -161,7 +148,7 @@ class Worker:
         while self._dropped and self._sending.acquire(blocking=False):  # else whoever is sending does it afterwards
             try:
                 if self._dropped:
-                    self._write(pickle.dumps(_Order(0, self._dropped.pop(), "drop", ())))
+                    self._write(pickle.dumps(Order(0, self._dropped.pop(), "drop", ())))
             finally:
                 self._sending.release()
 
@@ -197,41 +184,11 @@ class Worker:
         )
 
 
-_workers: list[Worker] = []
-_owner = os.getpid()
-
-
-def get_workers(n: int) -> list[Worker]:
-    """The first `n` workers of this process; those that are missing, or have ended, are started."""
-    global _owner
-    if _owner != os.getpid():  # a fork: the workers are those of the other process
-        _workers.clear()
-        _owner = os.getpid()
-    for k, worker in enumerate(_workers):
-        if not worker.alive:
-            worker.stop()
-            _workers[k] = Worker(k)
-    while len(_workers) < n:
-        _workers.append(Worker(len(_workers)))
-    return _workers[:n]
-
-
-def stop_workers() -> None:
-    """Ends all workers of this process; populations that they run are lost."""
-    for worker in _workers:
-        worker.disconnect()
-    while _workers:
-        _workers.pop().stop()
-
-
-def stop_unused_workers() -> None:
-    """Ends the workers of this process if none of them has a population."""
-    if not any(worker.populations for worker in _workers):
-        stop_workers()
-
-
+PROCESSES = WorkerPool(Worker)
+"""The worker processes of this one."""
+get_workers, stop_workers = PROCESSES.get, PROCESSES.stop
 # Before multiprocessing ends what it has started, which waits for processes that are stopped.
-atexit.register(stop_workers)
+atexit.register(PROCESSES.stop)
 
 
 # --- in the worker ---------------------------------------------------------------------------------------------------
@@ -243,20 +200,19 @@ def _serve(connection: Connection) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     heart = _Heart(connection)
-    pairs: dict[int, bytes | Pair] = {}
-    populations: dict[int, Any] = {}
+    populations: Populations[bytes] = Populations(pickle.loads)
     while True:
         try:
             order = pickle.loads(connection.recv_bytes())
         except (EOFError, OSError):
             return
         if order.method == "pair":
-            pairs[order.population] = order.args[0]
+            populations.take_pair(order.population, *order.args)
         elif order.method == "drop":
-            populations.pop(order.population, None)
+            populations.drop(order.population)
         else:
             with heart.beating():
-                answer = _answer(order, pairs, populations)
+                answer = populations.answer(order)
             if not heart.send(answer):
                 return
 
@@ -290,32 +246,3 @@ class _Heart:
     def _beat(self) -> None:
         while self._working.wait() and self.send(_BEAT):
             time.sleep(BEAT_SECONDS)
-
-
-def _answer(order: _Order, pairs: dict[int, bytes | Pair], populations: dict[int, Any]) -> bytes:
-    try:
-        if order.method == "build":
-            populations[order.population] = _build(order, pairs)
-            return pickle.dumps((order.ticket, None, None))
-        value = getattr(populations[order.population], order.method)(*order.args)
-        return pickle.dumps((order.ticket, value, None))
-    except Exception as caught:
-        error: Exception = caught
-        # What `add_note` does, which Python 3.10 lacks.
-        vars(error).setdefault("__notes__", []).append("In a worker process:\n" + traceback.format_exc())
-    try:
-        return pickle.dumps((order.ticket, None, error))
-    except Exception:  # an exception that cannot be sent
-        return pickle.dumps((order.ticket, None, RuntimeError(f"{type(error).__name__}: {error}")))
-
-
-def _build(order: _Order, pairs: dict[int, bytes | Pair]) -> Any:
-    build, keys, threads = order.args
-    torch.set_num_threads(threads)
-    members = []
-    for key in keys:
-        pair = pairs[key]
-        if isinstance(pair, bytes):
-            pair = pairs[key] = pickle.loads(pair)
-        members.append(pair)
-    return build(members)

@@ -22,6 +22,7 @@ class _Entry(NamedTuple):
 
 
 _registry: dict[str, _Entry] = {}
+_taken: dict[str, Pair] = {}
 
 
 def register(
@@ -57,6 +58,16 @@ def unregister(name: str) -> None:
     _make_default.cache_clear()  # which may hold a pair of that name
 
 
+def take(text: str, pair: Pair) -> None:
+    """From now on, a name stands for a pair that was built elsewhere, such as on another node.
+
+    Args:
+        text: The name, with settings or without; it need not be registered here.
+        pair: The pair.
+    """
+    _taken[text] = pair
+
+
 def names(split: FamilySplit | None = None) -> tuple[str, ...]:
     """Names of the registered pairs, in the order of registration; of one split only if given."""
     return tuple(name for name, entry in _registry.items() if split is None or entry.split == split)
@@ -64,6 +75,8 @@ def names(split: FamilySplit | None = None) -> tuple[str, ...]:
 
 def check(text: str) -> None:
     """Raises ``ConfigError`` unless ``text`` is the name of a registered pair, with settings that it has or without."""
+    if text in _taken:
+        return
     entry, settings = _entry(text)
     if entry.settings is not None:
         entry.settings(settings)
@@ -88,7 +101,7 @@ def make(name: str, **kwargs: Any) -> Pair:
         ConfigError: If no pair of that name is registered; the message names the closest.
     """
     if not kwargs:
-        return _make_default(name)
+        return _taken[name] if name in _taken else _make_default(name)
     entry, settings = _entry(name)
     return entry.factory(**{**settings, **{key: value for key, value in kwargs.items() if key != LABEL}})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,9 @@ from l2o_env.results.run_folder import PARTS, RunFolder
 if TYPE_CHECKING:
     import pandas as pd
 
+Part = tuple[Mapping[str, Any], Callable[[], "pd.DataFrame"]]
+"""What tells a part of a table from others, and what makes it."""
+Run = Callable[[Sequence[Callable[[], "pd.DataFrame"]]], Iterable[tuple[int, "pd.DataFrame"]]]
 _ARGUMENTS = "arguments.json"
 
 
@@ -86,17 +89,44 @@ class KeptParts:
         Raises:
             WriteError: If it cannot be written.
         """
+        return self.tables([(settings, make)])[0]
+
+    def tables(self, parts: Sequence[Part], run: Run | None = None) -> list[pd.DataFrame]:
+        """Several parts, see :meth:`table`; each is kept as soon as it is finished.
+
+        Args:
+            parts: Settings of each, and what makes it.
+            run: Makes calls, and yields index and value of each as they finish, such as ``Tasks.run``; None makes them
+                here, one after the other.
+
+        Raises:
+            WriteError: If one cannot be written.
+        """
+        texts = [json.dumps(RunFolder.as_json(settings), sort_keys=True) for settings, _ in parts]
+        found = [self._kept(text) for text in texts]
+        missing = [k for k, frame in enumerate(found) if frame is None]
+        for i, frame in (run or _one_by_one)([parts[k][1] for k in missing]) if missing else ():
+            found[missing[i]] = self._keep(texts[missing[i]], frame)
+        return [frame for frame in found if frame is not None]
+
+    def _kept(self, text: str) -> pd.DataFrame | None:
+        return None if self.folder is None else _read(self.folder.path / _name(text), text)
+
+    def _keep(self, text: str, frame: pd.DataFrame) -> pd.DataFrame:
         if self.folder is None:
-            return make()
-        text = json.dumps(RunFolder.as_json(settings), sort_keys=True)
-        name = f"{PARTS}/{hashlib.sha256(text.encode()).hexdigest()[:20]}.parquet"
-        found = _read(self.folder.path / name, text)
-        if found is None:
-            found = make()
-            self.begin()
-            with self.folder.writing(name) as path:
-                found = _write(path, text, found)
-        return found
+            return frame
+        self.begin()
+        with self.folder.writing(_name(text)) as path:
+            return _write(path, text, frame)
+
+
+def _name(settings: str) -> str:
+    return f"{PARTS}/{hashlib.sha256(settings.encode()).hexdigest()[:20]}.parquet"
+
+
+def _one_by_one(calls: Sequence[Callable[[], pd.DataFrame]]) -> Iterator[tuple[int, pd.DataFrame]]:
+    for k, call in enumerate(calls):
+        yield k, call()
 
 
 def _write(path: Path, settings: str, frame: pd.DataFrame) -> pd.DataFrame:

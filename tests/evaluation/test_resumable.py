@@ -16,7 +16,7 @@ from agents.opponents import Schedule
 from agents.reinforce.agent import Reinforce
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
-from l2o_env.evaluation import resumable
+from l2o_env.evaluation import parts
 from l2o_env.evaluation.agent import AgentLike
 from l2o_env.evaluation.contestant import Contestant, Mode, SelectionRule
 from l2o_env.evaluation.evaluate import evaluate
@@ -80,7 +80,7 @@ def test_it_goes_on_where_it_was_cut_off(config: EnvConfig, tmp_path: Path, monk
     contestants = [_contestant(config), _opponent(config)]
     expected = evaluate_in_parts(contestants, ["tiny", "tiny-4"], 2, whole)
     runs: list[str] = []
-    real = resumable.evaluate
+    real = parts.evaluate
 
     def counting(agents: Any, pairs: list[str], *args: Any, **kwargs: Any) -> pd.DataFrame:
         runs.append(pairs[0])
@@ -88,7 +88,7 @@ def test_it_goes_on_where_it_was_cut_off(config: EnvConfig, tmp_path: Path, monk
             raise KeyboardInterrupt
         return real(agents, pairs, *args, **kwargs)
 
-    monkeypatch.setattr(resumable, "evaluate", counting)
+    monkeypatch.setattr(parts, "evaluate", counting)
     with pytest.raises(KeyboardInterrupt):
         evaluate_in_parts(contestants, ["tiny", "tiny-4"], 2, tmp_path)
     seen: list[tuple[int, int, str]] = []
@@ -119,7 +119,7 @@ def test_a_part_is_kept_only_if_all_is_as_it_was(
         results = [path for path in tmp_path.glob("parts/*.parquet") if "actions" not in path.name]
         results[0].write_bytes(results[0].read_bytes()[:100])
     elif change == "images":
-        monkeypatch.setattr(resumable, "pair_digest", lambda pair: "others")
+        monkeypatch.setattr("l2o_env.evaluation.resumable.pair_digest", lambda pair: "others")
     n, seed = n + (change == "seeds"), seed + (change == "seed")
     again = evaluate_in_parts([opponent], ["tiny"], n, tmp_path, seed=seed)
     assert again.kept == 0

@@ -303,8 +303,8 @@ def test_a_worker_that_ends_again_and_again_is_one_clear_error(
         calls.append(n)
         return found
 
-    monkeypatch.setattr(worker_shard, "get_workers", kill)
     os.kill(workers.get_workers(2)[1].pid, signal.SIGKILL)  # type: ignore[arg-type]
+    monkeypatch.setattr(workers.PROCESSES, "get", kill)
     with pytest.raises(workers.WorkerError, match=r"Worker process 1 \(pid \d+\) has ended with exit code -9"):
         population.run(RATES, LENGTHS[0])
     assert len(calls) == worker_shard.ATTEMPTS

@@ -15,11 +15,12 @@ from PIL import Image
 import agents
 import train_policy
 from agents.commands.console import Reporter
-from agents.commands.evaluate import EvaluateArgs, _folder_of, evaluate_runs
+from agents.commands.evaluate import EvaluateArgs, evaluate_runs
+from agents.commands.tuned import _folder_of
 from agents.reinforce.agent import Reinforce
 from l2o_env import pairs
 from l2o_env.errors import ConfigError
-from l2o_env.evaluation import resumable
+from l2o_env.evaluation import parts
 from l2o_env.evaluation.evaluate import evaluate
 from l2o_env.evaluation.summary import TIDY_COLUMNS
 from l2o_env.results.event_log import TensorBoardLog
@@ -149,7 +150,7 @@ def test_pairs_without_target_or_proxy_test_images_are_evaluated_too(tmp_path: P
 def test_it_goes_on_where_it_was_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, out, real, calls = run_folder(tmp_path / "a"), tmp_path / "out", resumable.evaluate, []
+    run, out, real, calls = run_folder(tmp_path / "a"), tmp_path / "out", parts.evaluate, []
 
     def interrupt(*args: Any, **kwargs: Any) -> pd.DataFrame:
         calls.append(args)
@@ -157,7 +158,7 @@ def test_it_goes_on_where_it_was_cut_off(
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(resumable, "evaluate", interrupt)
+    monkeypatch.setattr(parts, "evaluate", interrupt)
     assert _evaluate(out, run) == 130
     assert not (out / "results.csv").exists()
     assert _evaluate(out, run) == 0

@@ -1,0 +1,170 @@
+"""A Ray cluster, as one process sees it: what it has, what fits, and the pairs that were sent to it."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from l2o_env.cluster.sent_pairs import SentPair
+from l2o_env.errors import ConfigError, brief, one_line
+from l2o_env.extras import require
+from l2o_env.pairs.pair import Pair
+
+AUTO = "auto"
+"""The address of the cluster that ``RAY_ADDRESS`` names or that runs on this machine; without one it is started."""
+
+
+class Need(NamedTuple):
+    """What one worker or task takes.
+
+    Attributes:
+        gpus: GPUs; a share of one, or several whole ones.
+        cpus: Processor cores.
+    """
+
+    gpus: float = 0.0
+    cpus: int = 1
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.cpus} CPU" + (f" and {self.gpus:g} GPU" if self.gpus else "")
+
+    @property
+    def device(self) -> str:
+        """The device that it computes on."""
+        return "cuda" if self.gpus else "cpu"
+
+
+class Cluster:
+    """A cluster that this process is connected to; see :func:`connect`.
+
+    Attributes:
+        ray: The package.
+        job: Tells this connection from any other.
+        bytes_of_pairs: Bytes of the pairs that were put into the object store.
+    """
+
+    def __init__(self, ray: Any) -> None:
+        self.ray, self.job = ray, str(ray.get_runtime_context().get_job_id())
+        self.bytes_of_pairs = 0
+        self._pairs: weakref.WeakKeyDictionary[Pair, Any] = weakref.WeakKeyDictionary()
+
+    def put(self, pair: Pair) -> Any:
+        """A pair in the object store, which hands its images to each node once.
+
+        Args:
+            pair: The pair; one that was put before is not put again.
+
+        Returns:
+            A reference to its :class:`SentPair`.
+
+        Raises:
+            ConfigError: If it cannot be sent.
+        """
+        if pair not in self._pairs:
+            sent = SentPair.of(pair)
+            self.bytes_of_pairs += sent.n_bytes
+            self._pairs[pair] = self.ray.put(sent)
+        return self._pairs[pair]
+
+    def room(self, need: Need) -> int:
+        """How many of a need fit on the nodes that are there, if nothing else runs on them."""
+        return sum(_room(node["Resources"], need) for node in self.ray.nodes() if node["Alive"])
+
+    def require_room(self, n: int, need: Need, what: str) -> None:
+        """Checks that so many fit.
+
+        Args:
+            n: How many.
+            need: What each takes.
+            what: What they are, in words.
+
+        Raises:
+            ConfigError: If they do not; the message says what the cluster has.
+        """
+        room = self.room(need)
+        if room < n:
+            raise ConfigError(
+                f"{n} {what} with {need} each do not fit: the cluster has {self.described()}, room for {room}. Ask for "
+                "fewer, or for less for each, or start more nodes first."
+            )
+
+    def described(self) -> str:
+        """What the cluster has, in words."""
+        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        cpus, gpus = (sum(node.get(key, 0.0) for node in nodes) for key in ("CPU", "GPU"))
+        return f"{len(nodes)} node{'s' * (len(nodes) != 1)} with {cpus:g} CPU and {gpus:g} GPU in all"
+
+
+_current: Cluster | None = None
+
+
+def connect(address: str) -> Cluster:
+    """Connects this process to a cluster, once; a connection that is there already is taken, whoever has made it.
+
+    Args:
+        address: ``AUTO``, or where the head of the cluster is, such as ``"10.0.0.1:6379"``.
+
+    Raises:
+        MissingExtraError: If Ray is not installed.
+        ConfigError: If there is no cluster at the address.
+    """
+    global _current
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody has asked for reports
+    os.environ.setdefault("RAY_worker_niceness", "0")  # else they starve beside anything else that computes
+    ray = require("ray", extra="ray", what="--ray")
+    if not ray.is_initialized():
+        _init(ray, address)
+    if _current is None or _current.job != str(ray.get_runtime_context().get_job_id()):
+        _current = Cluster(ray)
+    return _current
+
+
+def _init(ray: Any, address: str) -> None:
+    if address.startswith("ray://"):
+        raise ConfigError(
+            f"{address} is a Ray client's address, which every step would be sent by; run the command on a node of the "
+            "cluster, with `--ray auto`."
+        )
+    try:
+        with _own_signals():
+            ray.init(
+                address=None if address == AUTO else address,
+                include_dashboard=False,
+                log_to_driver=False,  # what goes wrong comes as an exception
+                logging_level="ERROR",
+            )
+    except Exception as error:  # Ray raises plain ones too
+        raise ConfigError(
+            f"No Ray cluster can be reached or started at {address!r} ({brief(one_line(error))}); start one with `ray "
+            f"start --head`, or use {AUTO!r}."
+        ) from error
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keeps what SIGTERM does: Ray would make it an exit in which nothing is saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _room(resources: dict[str, float], need: Need) -> int:
+    """How many of a need fit on a node."""
+    room = int(resources.get("CPU", 0.0) // need.cpus)
+    if need.gpus:
+        gpus = int(resources.get("GPU", 0.0))
+        # A share is of one GPU: two halves and two halves, not four out of any two.
+        room = min(room, gpus * math.floor(1 / need.gpus + 1e-9) if need.gpus < 1 else gpus // int(need.gpus))
+    return room
