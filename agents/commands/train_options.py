@@ -187,7 +187,7 @@ class TrainArgs:
             "budget", "window", "action", "reward", "guidance", "guidance_weight", "guidance_schedule", "guidance_cap",
             "env",
         ),
-        "machine": ("num_envs", "workers", "device"),
+        "machine": ("num_envs", "workers", "ray", "gpus_per_worker", "device"),
         "folder": ("out", "resume", "save_every"),
     }  # fmt: skip
     """Headings of help."""
