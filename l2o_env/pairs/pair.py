@@ -10,10 +10,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from l2o_env.errors import ConfigError
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.models.layout import Layout
 from l2o_env.pairs.images.image_split import ImageSplit
-from l2o_env.pairs.splits import Split
+from l2o_env.pairs.splits import Split, check_images
+from l2o_env.safe_tensors import require_finite
 
 MetricName = Literal["accuracy", "mean_class_accuracy", "miou"]
 
@@ -59,6 +61,26 @@ class Pair:
     metric: MetricName = "accuracy"
     flip_average: bool = False
     sliding_window: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ``ConfigError`` if its images, labels or proxy cannot be meant: pairs may be anybody's."""
+        if self.n_classes < 2:
+            raise ConfigError(f"The pair {self.name!r} has {self.n_classes} classes; expected two to tell apart.")
+        if self.classes and len(self.classes) != self.n_classes:
+            raise ConfigError(
+                f"The pair {self.name!r} names {len(self.classes)} classes and has {self.n_classes}; expected a name "
+                "for each, or none."
+            )
+        check_images(self.train, self.n_classes, f"training images of the pair {self.name!r}")
+        check_images(self.validation, self.n_classes, f"validation images of the pair {self.name!r}")
+        if self.target is not None:
+            check_images(self.target, self.n_classes, f"target images of the pair {self.name!r}")
+        if self.proxy_test is not None:
+            check_images(self.proxy_test, self.n_proxy_classes, f"proxy's test images of the pair {self.name!r}")
+        try:
+            require_finite(self.proxy.state_dict())
+        except ValueError as error:
+            raise ConfigError(f"The proxy of the pair {self.name!r} cannot be used: {error}.") from error
 
     @cached_property
     def layout(self) -> Layout:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pickle
 from dataclasses import replace
 
+import pytest
 import torch
 from PIL import Image
 
 from l2o_env import pairs
+from l2o_env.errors import ConfigError
 from l2o_env.models import Optimizee, new_generator
 from l2o_env.models.layout import Layout
 from l2o_env.pairs.images.image_split import ImageSplit
@@ -56,3 +58,31 @@ def test_a_pair_is_streamed_if_any_of_its_images_are() -> None:
     for part in ("train", "validation", "target", "proxy_test"):
         assert is_streamed(replace(pair, **{part: ImageSplit(Grey(), None)}))  # type: ignore[arg-type]
     assert not is_streamed(replace(pair, target=None, proxy_test=None))
+
+
+def test_a_pair_that_cannot_be_meant_is_told_when_it_is_made() -> None:
+    pair = tiny_pair()
+    images, labels = pair.train.images, pair.train.labels  # type: ignore[union-attr]
+    beyond = pairs.Split(images, labels + 1)
+    for part, words in (
+        ("train", "training images"),
+        ("validation", "validation images"),
+        ("target", "target images"),
+        ("proxy_test", "proxy's test images"),
+    ):
+        with pytest.raises(ConfigError, match=f"labels of the {words} of the pair 'tiny' are none of its"):
+            replace(pair, **{part: beyond})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="'tiny' has 1 classes; expected two"):
+        replace(pair, n_classes=1)
+    with pytest.raises(ConfigError, match="'tiny' names 2 classes and has 3"):
+        replace(pair, classes=("a", "b"))
+
+
+def test_a_proxy_that_is_not_finite_is_told_by_its_weight() -> None:
+    pair = tiny_pair()
+    with torch.no_grad():
+        next(pair.proxy.parameters()).view(-1)[0] = torch.nan
+    with pytest.raises(
+        ConfigError, match=r"proxy of the pair 'tiny' cannot be used: 1 of .*'net\.stem\.weight' are NaN"
+    ):
+        replace(pair)

@@ -10,7 +10,7 @@ from l2o_env.errors import ConfigError
 from l2o_env.pairs.augmentation import Augmentation
 from l2o_env.pairs.images.image_split import ImageSplit, Size
 from l2o_env.pairs.images.labelled import Pixels
-from l2o_env.pairs.splits import Split, as_split, decoded, images_of, in_memory
+from l2o_env.pairs.splits import Split, as_split, check_images, decoded, images_of, in_memory
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 6, 3), np.uint8)
 LABELS = np.array([2, 0, 1, 2])
@@ -49,3 +49,40 @@ def test_what_needs_images_in_memory_says_so(streamed: ImageSplit) -> None:
     for split in (streamed, None):
         with pytest.raises(ConfigError, match="needs a pair whose images are in memory, such as 'glyphs-digits'"):
             in_memory(split)
+
+
+IMAGES = torch.arange(4 * 3 * 2 * 2, dtype=torch.float32).reshape(4, 3, 2, 2)
+CLASSES = torch.tensor([0, 1, 2, 1])
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "reason"),
+    [
+        (IMAGES[:0], CLASSES[:0], "There are no images"),
+        (IMAGES, torch.tensor([0, 3, 1, -1]), "2 labels of the images are none of its 3 classes: -1, 3; .*0 to 2"),
+        (IMAGES, torch.tensor([0, -100, 1, 2]), "1 labels of the images are none"),
+        (IMAGES, CLASSES.int(), "labels of the images are torch.int32 of shape .4,.; expected torch.int64"),
+        (IMAGES, CLASSES.float(), "labels of the images are torch.float32"),
+        (IMAGES, torch.eye(3)[CLASSES].long(), r"of shape \(4, 3\); expected"),
+        (IMAGES.byte(), CLASSES, "images are torch.uint8 .*expected torch.float32"),
+        (IMAGES[:, 0], CLASSES, r"images are torch.float32 of shape \(4, 2, 2\); expected"),
+        (IMAGES[:3], CLASSES, r"images are of shape \(3, 3, 2, 2\), their labels of \(4,\)"),
+        (IMAGES, torch.zeros(4, 2, 3, dtype=torch.int64), r"their labels of \(4, 2, 3\)"),
+        (IMAGES, torch.full((4, 2, 2), 3), "16 labels .*0 to 2, or -100 for pixels without a class"),
+        (IMAGES, torch.full((4, 2, 2), -100), "No pixel of the images has a class"),
+        (IMAGES.clone().index_fill_(0, torch.tensor(2), torch.nan), CLASSES, "1 of the 4 images .* number 2;"),
+        (IMAGES.clone().index_fill_(0, torch.tensor(1), -torch.inf), CLASSES, "1 of the 4 images hold NaN or infinity"),
+    ],
+)
+def test_images_that_cannot_be_trained_on_are_told(images: torch.Tensor, labels: torch.Tensor, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        check_images(Split(images, labels), 3, "images")
+
+
+def test_images_that_can_be_trained_on_pass(streamed: ImageSplit) -> None:
+    check_images(Split(IMAGES, CLASSES), 3, "images")
+    check_images(Split(IMAGES * 1e36, CLASSES), 3, "images")  # whose sum alone is infinite
+    check_images(Split(IMAGES, torch.tensor([0, 1, 2, -100])[:, None, None].expand(4, 2, 2)), 3, "images")
+    check_images(streamed, 3, "images")
+    with pytest.raises(ConfigError, match="2 labels of the images are none of its 2 classes: 2;"):
+        check_images(streamed, 2, "images")
