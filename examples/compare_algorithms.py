@@ -30,7 +30,7 @@ import agents
 from agents.algorithms import ALGORITHMS, find
 from agents.opponents import RandomRates, tune_uniform
 from l2o_env import AgentLike, EnvConfig, Syn2RealVectorEnv, episode_seeds, evaluate
-from l2o_env.cluster.tasks import Tasks
+from l2o_env.cluster import Tasks
 
 DEFAULT = ("reinforce", "ppo", "a2c", "sac", "td3", "tqc", "recurrent_ppo", "trpo", "ars")
 

@@ -21,7 +21,7 @@ import tyro
 
 from agents.opponents import Schedule
 from l2o_env import EnvConfig, evaluate
-from l2o_env.cluster.tasks import Tasks
+from l2o_env.cluster import Tasks
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"windows": "asg", "window": 10, "budget": 10}, ["'asg'", "10 updates before the first action"]),
     ({"guidance_weight_min": 2.0, "guidance_weight_max": 1.0}, ["guidance_weight_min 2.0", "guidance_weight_max 1.0"]),
     ({"action": "log+guidance", "guidance": "none"}, ["'log+guidance'", "guidance is 'none'"]),
-    ({"buget": 10}, ["setting", "'buget'", "'budget'?", "'window'"]),
+    ({"buget": 10}, ["setting", "'buget'", "'budget'?", "'momentum'"]),
 ]
 
 

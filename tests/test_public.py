@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*.py"))]
 FACES = (
     "agents", "agents.algorithms", "agents.asg", "agents.opponents", "agents.reinforce", "agents.sb3", "l2o_env",
-    "l2o_env.pairs", "l2o_env.training.lightning", "l2o_env.training.transformers",
+    "l2o_env.cluster", "l2o_env.pairs", "l2o_env.training.lightning", "l2o_env.training.transformers",
 )  # fmt: skip
 """Modules whose names users may rely on."""
 

@@ -70,5 +70,7 @@ class DeviceData:
             split = getattr(self.pair, name)
             if split is None:
                 raise no_images(self.pair, name)
+            if name == "target":
+                self.pair.check_target()
             self._evaluated[name] = self._move(split)
         return self._evaluated[name]

@@ -107,6 +107,8 @@ class StreamData:
             split = getattr(self.pair, name)
             if split is None:
                 raise no_images(self.pair, name)
+            if name == "target":
+                self.pair.check_target()
             if isinstance(split, Split):
                 self._feeds[name] = Split(split.images.to(self._device, self._dtype), split.labels.to(self._device))
             else:

@@ -73,14 +73,17 @@ class Pair:
             )
         check_images(self.train, self.n_classes, f"training images of the pair {self.name!r}")
         check_images(self.validation, self.n_classes, f"validation images of the pair {self.name!r}")
-        if self.target is not None:
-            check_images(self.target, self.n_classes, f"target images of the pair {self.name!r}")
         if self.proxy_test is not None:
             check_images(self.proxy_test, self.n_proxy_classes, f"proxy's test images of the pair {self.name!r}")
         try:
             require_finite(self.proxy.state_dict())
         except ValueError as error:
             raise ConfigError(f"The proxy of the pair {self.name!r} cannot be used: {error}.") from error
+
+    def check_target(self) -> None:
+        """Raises ``ConfigError`` likewise of the target: before an evaluation, because nothing else reads it."""
+        if self.target is not None:
+            check_images(self.target, self.n_classes, f"target images of the pair {self.name!r}")
 
     @cached_property
     def layout(self) -> Layout:

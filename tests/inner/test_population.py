@@ -495,7 +495,7 @@ def test_the_target_is_never_read(kind: type[Population], target: Any, reward: s
     window = population.run(RATES[None], np.array([7]))
     assert np.isnan(window.measurements.target_accuracy[0])
     population.evaluate("proxy_test")
-    with pytest.raises((AssertionError, ConfigError), match=r"target's images was read|no labelled target images"):
+    with pytest.raises((AssertionError, ConfigError), match=r"target's labels was read|no labelled target images"):
         population.evaluate("target")
 
 

@@ -67,11 +67,13 @@ def test_a_pair_that_cannot_be_meant_is_told_when_it_is_made() -> None:
     for part, words in (
         ("train", "training images"),
         ("validation", "validation images"),
-        ("target", "target images"),
         ("proxy_test", "proxy's test images"),
     ):
         with pytest.raises(ConfigError, match=f"labels of the {words} of the pair 'tiny' are none of its"):
             replace(pair, **{part: beyond})  # type: ignore[arg-type]
+    untested = replace(pair, target=beyond)  # which training never reads
+    with pytest.raises(ConfigError, match="labels of the target images of the pair 'tiny' are none of its"):
+        untested.check_target()
     with pytest.raises(ConfigError, match="'tiny' has 1 classes; expected two"):
         replace(pair, n_classes=1)
     with pytest.raises(ConfigError, match="'tiny' names 2 classes and has 3"):

@@ -134,7 +134,7 @@ def test_the_main_job_runs_on_it(
     ("settings", "told"),
     [
         ({"source": "minst"}, r"Unknown source of digits 'minst'\. Did you mean 'mnist'"),
-        ({"source": 3}, "Unknown source of digits 3"),
+        ({"source": 3}, "Unknown source of digits '3'"),
         ({"target": "glyphs"}, "Unknown target of digits 'glyphs'.*'uci'"),
         ({"source": "mnist", "n_train_per_class": 5}, r"where the source is 'mnist': 'n_train_per_class'\. Did you "
                                                       "mean 'n_train'"),
