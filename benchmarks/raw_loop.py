@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from l2o_env.pairs.images.image_split import ImageSplit
 from l2o_env.pairs.pair import Pair
-from l2o_env.pairs.splits import in_memory
+from l2o_env.pairs.splits import Split, decoded
 
 
 class Recipe(NamedTuple):
@@ -59,7 +60,7 @@ class RawLoop:
         self.compile = compile
         last = self.device.type == "cuda" if channels_last is None else channels_last
         self.format = torch.channels_last if last else torch.contiguous_format
-        train, validation = in_memory(pair.train), in_memory(pair.validation)
+        train, validation = _decoded(pair.train), _decoded(pair.validation)
         self.images, self.labels, self.probs = self._on_device(train.images, train.labels)
         self.val_images, self.val_labels, self.val_probs = self._on_device(validation.images, validation.labels)
 
@@ -119,3 +120,8 @@ class RawLoop:
     def weights(self) -> Tensor:
         """The trained weights ``(n_weights,)``, layer group after layer group."""
         return torch.cat([p.detach().reshape(-1) for group in self.optimizer.param_groups for p in group["params"]])
+
+
+def _decoded(split: Split | ImageSplit) -> Split:
+    """The images as a script keeps them where they fit: in memory, decoded before it begins."""
+    return split if isinstance(split, Split) else decoded(split, range(len(split)))

@@ -35,7 +35,8 @@ class DataArgs:
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: in the cache folder)")] = None
     """Where it goes; the pair finds another folder by its setting root."""
     picture: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
-    """Picture of some images of both sides to draw, of the data set as it is there, or else once it is."""
+    """Picture of some images of both sides to draw (a JPEG if it ends with .jpg, else a PNG), of the data set as it is
+    there, or else once it is."""
 
 
 def data(args: DataArgs, reporter: Reporter | None = None) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from l2o_env.atomic import atomic_path
 from l2o_env.errors import ConfigError
 from l2o_env.pairs.photos.assemble import ORIGINS_FILE
 from l2o_env.pairs.photos.clipart_photos import ClipartPhotosSettings, cut_outs, drawings, half, photographs
@@ -25,7 +26,7 @@ def contact_sheet(root: Path, path: Path) -> None:
 
     Args:
         root: The data set.
-        path: The picture.
+        path: The picture: a JPEG if it ends with ``.jpg``, else a PNG.
 
     Raises:
         ConfigError: If the data set is not there, or its file of origins.
@@ -51,6 +52,8 @@ def contact_sheet(root: Path, path: Path) -> None:
 
 
 def _draw(classes: Sequence[str], rows: Sequence[Sequence[Sequence[Any]]], path: Path) -> None:
+    from PIL import Image
+
     widths = list(_COLUMNS.values())
     ratios = [width for k, n in enumerate(widths) for width in ([0.35] if k else []) + [1.0] * n]
     figure = new_figure(0.85 * sum(ratios) + 0.9, 0.87 * len(rows) + 0.5)
@@ -71,7 +74,12 @@ def _draw(classes: Sequence[str], rows: Sequence[Sequence[Sequence[Any]]], path:
                 if r == 0 and k == (n - 1) // 2:
                     axis.set_title(title, loc="left", fontsize=10)
                 column += 1
-    save_figure(figure, path)
+    with atomic_path(path) as temporary:
+        save_figure(figure, temporary)
+        if path.suffix.lower() in (".jpg", ".jpeg"):  # a fifth of the bytes
+            with Image.open(temporary) as image:
+                pixels = image.convert("RGB")
+            pixels.save(temporary, "jpeg", quality=88, optimize=True)
 
 
 def _by_class(images: Drawings) -> dict[int, list[Any]]:

@@ -70,6 +70,10 @@ def test_the_picture_shows_only_what_anybody_may_show(
     assert whole.std() > 10
     assert train_policy.main([*TEXT, *options]) == 0  # of the data set that is there
     assert np.array_equal(np.asarray(Image.open(picture).convert("RGB")), whole)
+    options[-1] = str(tmp_path / "sheet.jpg")
+    assert train_policy.main([*TEXT, *options]) == 0
+    with Image.open(tmp_path / "sheet.jpg") as small:
+        assert small.format == "JPEG" and small.size == whole.shape[1::-1]
     (out / "origins.csv").write_text("file\nx.png\n")
     assert train_policy.main([*TEXT, *options]) == 2
     assert "origins.csv cannot be read" in capsys.readouterr().err
