@@ -91,16 +91,12 @@ def measure_call(n: int = 300) -> dict[str, list[float]]:
         times = []
         for _ in range(n):
             started = time.perf_counter()
-            worker.answer(worker.ask(0, "build", _nothing, [], 1))
+            worker.answer(worker.ask(0, "build", tuple, [], 1))
             times.append(1e3 * (time.perf_counter() - started))
         found[name] = list(quartiles(np.array(times[n // 10 :])))
         worker.drop(0)
     stop_workers()
     return found
-
-
-def _nothing(pairs: Any) -> None:
-    return None
 
 
 def measure_simulated(args: Args) -> list[dict[str, float]]:
@@ -120,8 +116,8 @@ def main(args: Args) -> int:
     import ray
 
     # As many cores as tasks wait side by side; they need none.
-    ray.init(num_cpus=args.simulated, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
-    steps, call = measure_steps(args), measure_call()
+    ray.init("local", num_cpus=args.simulated, include_dashboard=False, object_store_memory=200 * 2**20)
+    steps = measure_steps(args)
     for name, (median, low, high) in steps["seconds of a step"].items():
         times = f"{1e3 * median:8.1f} ms ({1e3 * low:.1f}–{1e3 * high:.1f})"
         print(f"a step of {args.optimizees} optimizees, {name:<9} {times}")
@@ -129,6 +125,7 @@ def main(args: Args) -> int:
     out, back = steps["bytes of a step and optimizee"].values()
     print(f"bytes of a step and optimizee: {out:.0f} out, {back:.0f} back")
     print(f"bytes of the pairs, once: {steps['bytes of the pairs, once']}")
+    call = measure_call()
     for name, (median, low, high) in call.items():
         print(f"a call that does nothing, {name:<9} {median:.2f} ms ({low:.2f}–{high:.2f})")
     rows = measure_simulated(args)

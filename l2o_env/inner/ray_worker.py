@@ -17,7 +17,7 @@ from typing import Any
 
 from l2o_env.cluster.connection import Cluster, Need, connect
 from l2o_env.cluster.sent_pairs import SentPair
-from l2o_env.errors import one_line
+from l2o_env.errors import ConfigError, brief, one_line
 from l2o_env.inner.orders import Order, Populations
 from l2o_env.inner.worker_pool import WorkerPool
 from l2o_env.inner.workers import WorkerError
@@ -132,6 +132,11 @@ class RayWorker:
                 return self._ray.get(call, timeout=BEAT_SECONDS if self._heard else 1.0)
             except self._ray.exceptions.GetTimeoutError:
                 self._check_life()
+            except self._ray.exceptions.RayTaskError as error:
+                raise ConfigError(
+                    f"Ray worker {self.number} cannot read what it is sent ({brief(one_line(error.cause))}); is this "
+                    "package there in the same version?"
+                ) from error
             except self._ray.exceptions.RayError as error:
                 raise self._lost(f"has ended ({one_line(error)})") from error
 
