@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, NamedTuple
 
 DESCRIPTION = """Trains policies that set one learning rate per layer, evaluates them on pairs,
@@ -55,18 +56,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; None takes that of the process.
 
     Returns:
-        The exit status: 0, 2 for settings that cannot work, a folder that cannot be written or memory that ran out, 130
-        after Ctrl-C, 143 and 129 after SIGTERM and SIGHUP.
+        The exit status: 0, 2 for settings that cannot work, a folder or a standard output that cannot be written, or
+        memory that ran out, 130 after Ctrl-C, 143 and 129 after SIGTERM and SIGHUP.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if isinstance(sys.stdout, TextIOWrapper):  # names of files may hold what no terminal, or not this one, can show
+        sys.stdout.reconfigure(errors="replace")
     try:
         try:
             return _run(arguments)
         finally:
-            sys.stdout.flush()
+            _flush()
     except BrokenPipeError:  # whoever read has seen enough; nothing more can be said, not even at the exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 0
+    except OSError as error:
+        try:  # whether it is the output's error: then it comes again
+            print(flush=True)
+        except OSError:
+            _forget_output()
+            print(f"error: Standard output cannot be written: {error.strerror}.", file=sys.stderr)
+            return 2
+        raise
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # as it is where standard output is closed
+        sys.stdout.flush()
+
+
+def _forget_output() -> None:
+    """Lets what waits for standard output, and what comes after it, go nowhere, which Python's exit could not bear."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
 import subprocess
 import sys
@@ -68,3 +70,32 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "0"
     assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_standard_output_that_is_full_or_closed_is_no_traceback() -> None:
+    script = "import sys, train_policy; sys.exit(train_policy.main(['--help']))"
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([sys.executable, "-c", script], stdout=full, stderr=-1, text=True, check=False, cwd=ROOT)
+    told = "error: Standard output cannot be written: No space left on device.\n"
+    assert (done.returncode, done.stderr) == (2, told)
+    closed = f"import os; os.close(1); os.execv({sys.executable!r}, [{sys.executable!r}, '-c', {script!r}])"
+    done = subprocess.run([sys.executable, "-c", closed], stderr=-1, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_a_terminal_cannot_show_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "ascii", newline="\n"))
+    monkeypatch.setattr(train_policy, "DESCRIPTION", "0.5 ± 0.1, caf\udce9")
+    assert train_policy.main(["--help"]) == 0
+    assert b"\n0.5 ? 0.1, caf?\n" in raw.getvalue()
+
+
+def test_errors_of_other_files_are_not_taken_for_those_of_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(arguments: list[str]) -> int:
+        raise OSError(5, "Input/output error", "elsewhere")
+
+    monkeypatch.setattr(train_policy, "_run", fails)
+    with pytest.raises(OSError, match="elsewhere"):
+        train_policy.main([])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from rich.console import Console
@@ -52,8 +52,9 @@ class Reporter:
         self._phases: Phases | None = None
 
     def say(self, text: str) -> None:
-        """Writes a line to standard error."""
-        self.err.print(text, markup=False)
+        """Writes a line to standard error, if that can be written: no run ends for a line of its progress."""
+        with suppress(OSError):
+            self.err.print(text, markup=False)
 
     def plan(self, phases: Sequence[Phase]) -> None:
         """Says what the stages to come are, so that each tells the time that all of them take.

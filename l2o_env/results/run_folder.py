@@ -169,10 +169,17 @@ class RunFolder:
         except Exception as error:
             if not isinstance(error, OSError) and not _is_safetensors_error(error):
                 raise
-            raise WriteError(
-                f"{path} could not be written: {_reason(error)}. Nothing half-written is left of it, and what the "
-                f"run wrote before is complete in {self.path}."
-            ) from error
+            raise WriteError(f"{path} could not be written: {_reason(error)}. {self._left(path)}") from error
+
+    def _left(self, path: Path) -> str:
+        """What is there after `path` could not be written."""
+        if not self.path.is_dir():
+            return f"The folder {self.path} is no longer there."
+        if path.is_dir():
+            return f"What is in {path} may lack a part; whatever else the run wrote before is complete in {self.path}."
+        if path.exists():
+            return f"It is what it was before, and what the run wrote before is complete in {self.path}."
+        return f"Nothing half-written is left of it, and what the run wrote before is complete in {self.path}."
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file (UTF-8).
@@ -189,7 +196,12 @@ class RunFolder:
         Raises:
             WriteError: If it cannot be written.
         """
-        self.write_text(name, json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # names of files that are no text
+            text = json.dumps(_plain(value), indent=2, allow_nan=False)
+        self.write_text(name, text + "\n")
 
     @staticmethod
     def as_json(value: Any) -> Any:

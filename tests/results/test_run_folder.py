@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_a_disk_that_fills_is_one_clear_error(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(WriteError, match=r"new\.txt could not be written: the disk is full\. Nothing half-written"):
         folder.write_text("new.txt", "new")
-    with pytest.raises(WriteError, match="the disk is full"):
+    with pytest.raises(WriteError, match=r"the disk is full\. It is what it was before, and what the run wrote"):
         folder.write_json("old.txt", {})
     assert {p.name: p.read_text() for p in folder.path.iterdir()} == {"old.txt": "old"}
 
@@ -134,3 +135,19 @@ def test_what_killed_writers_leave_is_removed(tmp_path: Path) -> None:
         "a-b.tmp",
         "policy/policy.json",
     ]
+
+
+def test_an_error_says_what_is_there(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    (folder.path / "policy").mkdir(parents=True)
+    with pytest.raises(WriteError, match=r"What is in .*policy may lack a part; whatever else"), folder.guard("policy"):
+        raise OSError("the disk")
+    shutil.rmtree(folder.path)
+    with pytest.raises(WriteError, match=r"No such file or directory\. The folder .*run is no longer there\.$"):
+        folder.write_text("a.txt", "a")
+
+
+def test_names_that_are_no_text_are_kept_in_json(tmp_path: Path) -> None:
+    value = {"source": os.fsdecode(b"caf\xe9"), "target": "café"}
+    RunFolder(tmp_path).write_json("a.json", value)
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Any
 
 import pytest
@@ -103,3 +105,12 @@ def test_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr()
     assert all(text in printed.out for text in ("a[/b]", "sim[v2]", "[bold]sim[v1]"))
     assert "Evaluating on x[/y]: 1" in printed.err and "[red]" in printed.err
+
+
+def test_a_line_of_progress_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    Reporter(bars=False).say("Preparing 2 pairs.")
