@@ -37,7 +37,7 @@ from l2o_env.evaluation.summary import TIDY_COLUMNS
 from l2o_env.models.adapted.weights import load_weights, read_weights
 from l2o_env.observation import N_FEATURES
 from l2o_env.pairs import cache
-from l2o_env.pairs.from_files.visda17 import read_split
+from l2o_env.pairs.from_files import visda17
 from l2o_env.pairs.images.folder_listings import list_masks
 from l2o_env.pairs.images.label_maps import label_map
 from l2o_env.pairs.spec import label, runs_code
@@ -186,11 +186,11 @@ def _plot(folder: Path) -> None:
 
 
 def _visda(folder: Path) -> None:
-    (folder / "bus").mkdir()
     lines = []
-    for k in range(12):
-        (folder / "bus" / f"src_1_a{k}__0.png").write_bytes(b"")
-        lines.append(f"bus/src_1_a{k}__0.png {k}")
+    for k, name in enumerate(visda17.CLASSES):
+        (folder / name).mkdir()
+        (folder / name / "src_1_a__0.png").write_bytes(b"")
+        lines.append(f"{name}/src_1_a__0.png {k}")
     (folder / "image_list.txt").write_text("\n".join(lines))
 
 
@@ -298,7 +298,9 @@ KINDS: dict[str, Kind] = {
         _files(["results.parquet"], mutants.of_parquet),
     ),
     "recordings, by `l2o plot`": Kind(_recording, _plot, _files(["actions.parquet"], mutants.of_parquet)),
-    "VisDA lists": Kind(_visda, lambda f: read_split(f, "source images"), _files(["image_list.txt"], mutants.of_text)),
+    "VisDA lists": Kind(
+        _visda, lambda f: visda17.read_split(f, "source images"), _files(["image_list.txt"], mutants.of_text)
+    ),
     "masks and `classes.txt`": Kind(
         _masks,
         _read_masks,
