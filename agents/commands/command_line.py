@@ -82,8 +82,8 @@ def _default(f: Field[Any]) -> Any:
 
 def _grouped(kind: type, groups: Mapping[str, Sequence[str]]) -> type:
     """A dataclass of one dataclass for each group."""
-    left = {f.name for f in fields(kind)} - {name for names in groups.values() for name in names}
-    assert not left, f"options without a group: {left}"
+    left = [f.name for f in fields(kind) if all(f.name not in names for names in groups.values())]
+    groups = {**groups, **({"other": left} if left else {})}
     forms = {title: _form(title, kind, names) for title, names in groups.items()}
     return make_dataclass(kind.__name__, [(key, form, field(default_factory=form)) for key, form in forms.items()])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated
 
 import pytest
@@ -84,6 +84,14 @@ def test_the_rest_is_told_without_colours(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_every_option_of_training_has_a_group() -> None:
+    assert {name for names in TrainArgs.groups.values() for name in names} == {f.name for f in fields(TrainArgs)}
     assert read(TrainArgs, "l2o train", ["--hp", "gamma=0.9", "--quick"], TrainArgs.groups) == TrainArgs(
         hp=("gamma=0.9",), quick=True
     )
+
+
+def test_options_that_no_group_names_come_last(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read(Args, "l2o x", ["--help"], {"what": ("run", "rate")})
+    text = capsys.readouterr().out
+    assert text.index("--rate FLOAT  ") < text.index("other options") < text.index("--episodes N  ")
