@@ -45,6 +45,7 @@ MOST = 500
 """Characters that an error may have."""
 BATCH = 500
 """Mutants of one process."""
+NOT_MADE = "not made"
 OUTCOMES = ("clean error", "accepted", "traceback", "over 5 s", "over 1 GB", "message over 500", "executed")
 
 
@@ -74,7 +75,7 @@ class Counts:
     def add(self, number: int, outcome: str, told: str) -> None:
         """Takes up what came of a mutant."""
         self.outcomes[outcome] += 1
-        if outcome not in OUTCOMES[:2]:
+        if outcome not in (*OUTCOMES[:2], NOT_MADE):
             self.examples.setdefault(f"{outcome}: {told}", (number, told))
 
 
@@ -166,7 +167,10 @@ def outcome_of(kind: Kind, number: int, seed: int, root: Path) -> tuple[str, str
     canary = root / "canary"
     folder = _copied(root / "sample", root / "mutant")
     rng = random.Random(f"{seed} {number}")
-    kind.mutate(rng, folder, canary)
+    try:
+        kind.mutate(rng, folder, canary)
+    except Exception:  # what the rules make of it takes too much memory, or is nothing that can be written
+        return NOT_MADE, ""
     Path("/proc/self/clear_refs").write_text("5")
     before, outcome, told = _memory("VmRSS"), "accepted", ""
     signal.setitimer(signal.ITIMER_PROF, SECONDS)

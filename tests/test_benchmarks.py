@@ -370,6 +370,14 @@ def test_mutants_that_go_wrong_are_counted(tmp_path: Path) -> None:
         if text == "raw":
             raise KeyError("x")
 
+    def unmade(rng: object, content: bytes) -> bytes:
+        raise MemoryError
+
+    (tmp_path / "sample").mkdir()
+    (tmp_path / "sample" / "a").write_text("")
+    assert (
+        fuzz.outcome_of(fuzz_kinds.Kind(lambda folder: None, read, {"a": unmade}), 0, 0, tmp_path)[0] == fuzz.NOT_MADE
+    )
     for number, (text, outcome) in enumerate(
         [("", "accepted"), ("run", "executed"), ("long", "message over 500"), ("raw", "traceback")]
     ):

@@ -28,6 +28,7 @@ WRAPPERS = (
 """Keys that checkpoints hold weights under; averages of them last."""
 _PIECES = re.compile(r"^(?:module\.)+|_orig_mod\.")
 """What DataParallel and ``torch.compile`` put into names."""
+_MAX_PICKLE = 2**25
 _SHOWN, _SHOWN_CHARACTERS = 5, 60
 _log = logging.getLogger("l2o_env")
 
@@ -231,11 +232,16 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def _refuse_packed(path: Path) -> None:
-    """Raises ``ConfigError`` of an archive that holds more than its size: PyTorch packs nothing."""
+    """Raises ``ConfigError`` of an archive that holds more than its size, or a list of tensors that takes all memory.
+
+    PyTorch packs nothing, and lists thousands of tensors in less than a megabyte.
+    """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if sum(each.file_size for each in archive.infolist()) > path.stat().st_size:
                 raise ConfigError("it is packed, which PyTorch does not do")
+            if any(each.file_size > _MAX_PICKLE for each in archive.infolist() if each.filename.endswith(".pkl")):
+                raise ConfigError("its list of tensors is no list of a network's")
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
