@@ -25,6 +25,8 @@ _STAGES = (
     (1, 3, 1, 6, 320),
 )
 _STEM, _LAST = 32, 1280
+_STAGE_NAMES = tuple(f"stage{k}" for k in range(1, len(_STAGES) + 1))
+"""Modules and layer groups alike, so that Grad-CAM finds the last one whose map has enough places."""
 
 
 class _Convolution(nn.Sequential):
@@ -88,14 +90,13 @@ class EfficientNetLite0(nn.Module):
     def __init__(self, num_classes: int = 1000) -> None:
         super().__init__()
         self.stem = _Convolution(3, _STEM, 3, 2)
-        stages, n_in = [], _STEM
-        for n_blocks, kernel, stride, expansion, n_out in _STAGES:
+        n_in = _STEM
+        for number, (n_blocks, kernel, stride, expansion, n_out) in enumerate(_STAGES, 1):
             blocks = []
             for k in range(n_blocks):
                 blocks.append(_Block(n_in, n_out, kernel, stride if k == 0 else 1, expansion))
                 n_in = n_out
-            stages.append(nn.Sequential(*blocks))
-        self.stages = nn.Sequential(*stages)
+            self.add_module(f"stage{number}", nn.Sequential(*blocks))
         self.last = _Convolution(n_in, _LAST, 1)
         self.classifier = nn.Linear(_LAST, num_classes)
 
@@ -103,12 +104,14 @@ class EfficientNetLite0(nn.Module):
         """See the class."""
         # Convolutions of single channels are 1.5 times as fast on a CPU where a pixel's channels lie side by side.
         images = images.contiguous(memory_format=torch.channels_last)
-        return self.classifier(self.last(self.stages(self.stem(images))).mean((-2, -1)))
+        images = self.stem(images)
+        for name in _STAGE_NAMES:
+            images = self.get_submodule(name)(images)
+        return self.classifier(self.last(images).mean((-2, -1)))
 
     def layer_groups(self) -> dict[str, list[str]]:
         """Stem, seven stages, and the last convolution."""
-        stages = {f"stage{k}": [f"stages.{k - 1}"] for k in range(1, len(_STAGES) + 1)}
-        return {"stem": ["stem"], **stages, f"stage{len(_STAGES) + 1}": ["last"]}
+        return {"stem": ["stem"], **{name: [name] for name in _STAGE_NAMES}, f"stage{len(_STAGES) + 1}": ["last"]}
 
 
 def from_package(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -130,7 +133,7 @@ def _renamed(name: str) -> str:
     part, _, leaf = inner.partition(".")
     if first != "_blocks" or not number.isdecimal() or part not in _INSIDE or int(number) >= len(_PLACES):
         return name
-    return f"stages.{_PLACES[int(number)]}.{_INSIDE[part]}.{leaf}"
+    return f"{_PLACES[int(number)]}.{_INSIDE[part]}.{leaf}"
 
 
 _OUTSIDE = {"_conv_stem": "stem.0", "_bn0": "stem.1", "_conv_head": "last.0", "_bn1": "last.1", "_fc": "classifier"}
@@ -139,5 +142,5 @@ _INSIDE = {
     "_project_conv": "project.0", "_bn2": "project.1",
 }  # fmt: skip
 """Parts of the network in the package's file, by their names there."""
-_PLACES = [f"{k}.{i}" for k, (n_blocks, *_) in enumerate(_STAGES) for i in range(n_blocks)]
+_PLACES = [f"stage{k}.{i}" for k, (n_blocks, *_) in enumerate(_STAGES, 1) for i in range(n_blocks)]
 """Stage and place of each block there."""

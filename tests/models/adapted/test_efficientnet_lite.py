@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from l2o_env import ConfigError
+from l2o_env.evaluation.attention import deepest_map
 from l2o_env.models.adapted.efficientnet_lite import EfficientNetLite0, _Block, _Convolution, from_package
 from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.models.adapted.prepare import prepare
@@ -98,6 +99,7 @@ def test_a_file_in_the_layout_of_the_package_makes_proxy_and_optimizee(tmp_path:
     model = prepared.make_model(3, torch.Generator().manual_seed(0))
     assert list(model.layer_groups()) == ["stem", *(f"stage{k}" for k in range(1, 9)), "head"]
     assert model.feature_layer == "network.last"
+    assert deepest_map(model, torch.zeros(1, 3, 96, 96)) == "network.stage5"  # 6 x 6 places; then 3 x 3
     images = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     logits, proxy_logits = model(images)
     assert logits.shape == (2, 3)
