@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agents.algorithms.registry import AlgorithmConfig, find
-from agents.algorithms.reinforce_config import ReinforceConfig
-from agents.base import Agent, Learner
-from agents.opponents.rate_setter import SCHEDULE_FILE
-from agents.policy_files import DESCRIPTION
-from agents.policy_folders import MEND, Selection, policy_folder
 from l2o_env.config import EnvConfig
 from l2o_env.errors import unknown_name
 from l2o_env.safe_json import read_object
+
+from .algorithms.registry import AlgorithmConfig, find
+from .algorithms.reinforce_config import ReinforceConfig
+from .base import Agent, Learner
+from .opponents.rate_setter import SCHEDULE_FILE
+from .policy_files import DESCRIPTION
+from .policy_folders import MEND, Selection, policy_folder
 
 
 def make_learner(
@@ -36,14 +37,14 @@ def make_learner(
     entry = find(algorithm, env_config.action)
     settings = entry.config if config is None else config
     if not isinstance(settings, ReinforceConfig):
-        from agents.sb3.agent import SB3Agent
+        from .sb3.agent import SB3Agent
 
         return SB3Agent(env_config, algorithm=algorithm, config=settings, n_layers=n_layers, seed=seed)
     if algorithm == "asg":
-        from agents.asg.agent import AsgAgent
+        from .asg.agent import AsgAgent
 
         return AsgAgent(env_config, config=settings, n_layers=n_layers, seed=seed)
-    from agents.reinforce.agent import Reinforce
+    from .reinforce.agent import Reinforce
 
     return Reinforce(env_config, config=settings, n_layers=n_layers, seed=seed)
 
@@ -63,20 +64,20 @@ def load(folder: str | Path, selection: Selection = "last") -> Agent:
     """
     folder = policy_folder(folder, selection)
     if (folder / SCHEDULE_FILE).is_file():
-        from agents.opponents.files import load as load_opponent
+        from .opponents.files import load as load_opponent
 
         return load_opponent(folder)
     kind = read_object(folder / DESCRIPTION, MEND).get("agent")
     if kind == "reinforce":
-        from agents.reinforce.agent import Reinforce
+        from .reinforce.agent import Reinforce
 
         return Reinforce.load(folder)
     if kind == "sb3":
-        from agents.sb3.agent import SB3Agent
+        from .sb3.agent import SB3Agent
 
         return SB3Agent.load(folder)
     if kind == "asg":
-        from agents.asg.agent import AsgAgent
+        from .asg.agent import AsgAgent
 
         return AsgAgent.load(folder)
     raise unknown_name("kind of policy", kind, ("asg", "reinforce", "sb3"))

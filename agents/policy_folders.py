@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-from agents.opponents.rate_setter import SCHEDULE_FILE
-from agents.policy_files import DESCRIPTION
 from l2o_env.errors import ConfigError, reading, unknown_name
 from l2o_env.results.run_folder import BEST_POLICY, CONFIG_FILE, POLICY
 from l2o_env.safe_json import as_object, read_object
+
+from .opponents.rate_setter import SCHEDULE_FILE
+from .policy_files import DESCRIPTION
 
 Selection = Literal["last", "best"]
 """Which of the policies of a run folder is meant."""

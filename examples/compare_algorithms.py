@@ -18,17 +18,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
+import l2o_agents
 import numpy as np
 import pandas as pd
 import tyro
+from l2o_agents.algorithms import ALGORITHMS, find
+from l2o_agents.opponents import RandomRates, tune_uniform
 from rich.console import Console
 from rich.progress import Progress
 from scipy.stats import t
 from tyro.conf import arg
 
-import agents
-from agents.algorithms import ALGORITHMS, find
-from agents.opponents import RandomRates, tune_uniform
 from l2o_env import AgentLike, EnvConfig, Syn2RealVectorEnv, episode_seeds, evaluate
 from l2o_env.cluster import Tasks
 
@@ -135,7 +135,7 @@ def _train(args: Args, algo: str, seed: int, progress: Progress) -> int:
     env = args.env(algo)
     venv = Syn2RealVectorEnv(args.num_envs, **asdict(env))
     venv.reset(seed=episode_seeds(seed, "training", args.num_envs))
-    agent = agents.make_learner(algo, env, n_layers=len(venv.layer_names), seed=episode_seeds(seed, "policy", 1)[0])
+    agent = l2o_agents.make_learner(algo, env, n_layers=len(venv.layer_names), seed=episode_seeds(seed, "policy", 1)[0])
     task = progress.add_task(f"{algo}, seed {seed}", total=args.episodes)
     agent.learn(
         venv,
@@ -162,7 +162,9 @@ def _evaluate(args: Args, pair: str, progress: Progress) -> pd.DataFrame:
         groups.setdefault(args.env(algo).action, []).extend((algo, seed) for seed in range(args.seeds))
     frames = []
     for action, members in groups.items():
-        found: dict[str, AgentLike] = {f"{a}-{s}": agents.load(args.out / "policies" / f"{a}-{s}") for a, s in members}
+        found: dict[str, AgentLike] = {
+            f"{a}-{s}": l2o_agents.load(args.out / "policies" / f"{a}-{s}") for a, s in members
+        }
         if action == "log":
             found |= {"random": RandomRates(), "best-constant": constant}
         settings = replace(env, action=action)  # type: ignore[arg-type]

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import optuna
 import tyro
+from l2o_agents.opponents import Schedule
 
-from agents.opponents import Schedule
 from l2o_env import EnvConfig, evaluate
 from l2o_env.cluster import Tasks
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,6 +17,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from l2o_env.agents_name import FOLDER, INSTALLED
 from l2o_env.env import Syn2RealEnv
 from l2o_env.models.importance import PathIntegral
 from l2o_env.pairs.proxies import embedded
@@ -20,6 +26,21 @@ from l2o_env.vector_env import Syn2RealVectorEnv
 from tests.tiny import TINY, register_tinies
 
 torch.set_num_threads(1)
+
+
+class _InstalledName(MetaPathFinder, Loader):
+    """Finds this checkout's agents by the name that they are installed by, whatever is installed."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        """A module of ``l2o_agents``; None for others."""
+        return ModuleSpec(fullname, self) if fullname.partition(".")[0] == INSTALLED else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Takes the module of ``agents`` in its place."""
+        sys.modules[module.__name__] = import_module(module.__name__.replace(INSTALLED, FOLDER, 1))
+
+
+sys.meta_path.insert(0, _InstalledName())
 
 
 @pytest.fixture(scope="session", autouse=True)

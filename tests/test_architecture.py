@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("l2o_env.__main__",),
     ("train_policy",),
+    ("agents.main",),
     ("agents.commands",),
     ("agents.factory",),
     ("agents.policy_folders",),
@@ -40,7 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("l2o_env.config",),
     ("l2o_env.optimizers",),
     ("l2o_env.extras", "l2o_env.safe_json", "l2o_env.safe_tensors"),
-    ("l2o_env.errors", "l2o_env.atomic", "l2o_env.threads"),
+    ("l2o_env.agents_name", "l2o_env.errors", "l2o_env.atomic", "l2o_env.threads"),
 )
 """Rooms from the top down. A room may import itself and what stands below; rooms of one floor know nothing of each
 other. A file belongs to the room of the longest name that its own begins with."""
@@ -80,9 +81,11 @@ FILES = {
 def _imports(module: str) -> Iterator[str]:
     """Files of ours that a file imports, wherever in it."""
     for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (name if name in FILES else node.module for name in names)
+        if isinstance(node, ast.ImportFrom):
+            outer = module.split(".")[: -node.level] if node.level else []
+            package = ".".join([*outer, *([node.module] if node.module else [])])
+            names = [f"{package}.{alias.name}" for alias in node.names]
+            yield from (name if name in FILES else package for name in names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
@@ -130,3 +133,6 @@ def test_the_test_sees_a_lazy_and_a_type_only_import(tmp_path: Path, monkeypatch
     file.write_text("if TYPE_CHECKING:\n    from l2o_env.env import x\ndef f():\n    from l2o_env.inner import build\n")
     monkeypatch.setitem(FILES, "file", file)
     assert list(_imports("file")) == ["l2o_env.env", "l2o_env.inner.build"]
+    file.write_text("from ..base import x\nfrom .console import y\nfrom . import train\n")
+    monkeypatch.setitem(FILES, "agents.commands.file", file)
+    assert list(_imports("agents.commands.file")) == ["agents.base", "agents.commands.console", "agents.commands.train"]

@@ -14,8 +14,9 @@ import l2o_env
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*.py"))]
 FACES = (
-    "agents", "agents.algorithms", "agents.asg", "agents.opponents", "agents.reinforce", "agents.sb3", "l2o_env",
-    "l2o_env.cluster", "l2o_env.pairs", "l2o_env.training.lightning", "l2o_env.training.transformers",
+    "l2o_agents", "l2o_agents.algorithms", "l2o_agents.asg", "l2o_agents.opponents", "l2o_agents.reinforce",
+    "l2o_agents.sb3", "l2o_env", "l2o_env.cluster", "l2o_env.pairs", "l2o_env.training.lightning",
+    "l2o_env.training.transformers",
 )  # fmt: skip
 """Modules whose names users may rely on."""
 
@@ -44,12 +45,12 @@ def test_the_public_names_are_these_and_exist(face: object) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_documents_use_nothing_deeper(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
-    imported = re.findall(r"^\s*from ((?:l2o_env|agents)[\w.]*) import (.+)$", text, re.MULTILINE)
+    imported = re.findall(r"^\s*from ((?:l2o_env|l2o_agents)[\w.]*) import (.+)$", text, re.MULTILINE)
     for module, names in imported:
         assert module in FACES, f"{document.name} imports from {module}"
         for name in re.findall(r"\w+", names.split("#")[0].split(" as ")[0]):
             assert hasattr(importlib.import_module(module), name)
-    for dotted in re.findall(r"(?<![\w./-])(?:l2o_env|agents)(?:\.\w+)+(?!\.py|[\w/])", text):
+    for dotted in re.findall(r"(?<![\w./-])(?:l2o_env|l2o_agents)(?:\.\w+)+(?!\.py|[\w/])", text):
         module, _, name = dotted.rpartition(".")
         assert dotted in FACES or module in FACES, f"{document.name} names {dotted}"
         assert dotted in FACES or hasattr(importlib.import_module(module), name), f"{document.name} names {dotted}"

@@ -87,7 +87,7 @@ def test_a_standard_output_that_is_full_or_closed_is_no_traceback() -> None:
 def test_what_a_terminal_cannot_show_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "ascii", newline="\n"))
-    monkeypatch.setattr(train_policy, "DESCRIPTION", "0.5 ± 0.1, caf\udce9")
+    monkeypatch.setattr("agents.main.DESCRIPTION", "0.5 ± 0.1, caf\udce9")
     assert train_policy.main(["--help"]) == 0
     assert b"\n0.5 ? 0.1, caf?\n" in raw.getvalue()
 
@@ -96,6 +96,6 @@ def test_errors_of_other_files_are_not_taken_for_those_of_the_output(monkeypatch
     def fails(arguments: list[str]) -> int:
         raise OSError(5, "Input/output error", "elsewhere")
 
-    monkeypatch.setattr(train_policy, "_run", fails)
+    monkeypatch.setattr("agents.main._run", fails)
     with pytest.raises(OSError, match="elsewhere"):
         train_policy.main([])

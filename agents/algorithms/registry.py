@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.algorithms import sb3_config
-from agents.algorithms.reinforce_config import PRESETS, ReinforceConfig
-from agents.algorithms.sb3_config import SB3Config
-from agents.options import override
 from l2o_env.asg import ASG
 from l2o_env.errors import ConfigError, unknown_name
+
+from ..options import override
+from . import sb3_config
+from .reinforce_config import PRESETS, ReinforceConfig
+from .sb3_config import SB3Config
 
 AlgorithmConfig = ReinforceConfig | SB3Config
 _CONTINUOUS = ("log", "relative", "relative_update", "log+guidance")

@@ -11,18 +11,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.algorithms.reinforce_config import PRESETS, ReinforceConfig
-from agents.asg.policy import N_SCALARS, AsgPolicy, Memory
-from agents.options import override
-from agents.policy_files import reading_policy, require_shape, write_policy
-from agents.reinforce.advantages import advantages_of
-from agents.reinforce.population_learner import PopulationLearner, Segment
 from l2o_env.action import N_FACTORS
 from l2o_env.asg import ASG
 from l2o_env.config import EnvConfig, renamed
 from l2o_env.errors import ConfigError, require_integer, shortened
 from l2o_env.models.base import new_generator
 from l2o_env.safe_json import as_object
+
+from ..algorithms.reinforce_config import PRESETS, ReinforceConfig
+from ..options import override
+from ..policy_files import reading_policy, require_shape, write_policy
+from ..reinforce.advantages import advantages_of
+from ..reinforce.population_learner import PopulationLearner, Segment
+from .policy import N_SCALARS, AsgPolicy, Memory
 
 MECHANISM = ("observation", "action", "windows", "optimizer", "clip_norm", "lr_curve", "base_lr")
 """Settings of the environment that give the policy's observations and actions their meaning."""

@@ -26,10 +26,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from agents.asg.policy import HIDDEN, N_SCALARS
 from l2o_env.action import N_FACTORS
 from l2o_env.errors import ConfigError, shortened
 from l2o_env.models.adapted.weights import plain_tensors, read_tensors
+
+from .policy import HIDDEN, N_SCALARS
 
 CONTAINERS = ("state_dict", "model", "policy", "actor_critic", "net")
 """Keys under which a file may hold the state dict."""

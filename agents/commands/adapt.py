@@ -11,14 +11,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tyro.conf import Positional, UseAppendAction, arg
 
-from agents.commands.adapt_page import write_page
-from agents.commands.adapt_rates import check_joint, drive
-from agents.commands.adapt_record import class_names, missing_classes, record, selected
-from agents.commands.console import Reporter
-from agents.commands.initialisations import INITIALISATIONS, fine_tuned, read_network
-from agents.commands.paper_rows import BY_KEY
-from agents.commands.paper_table import TableArgs, prepare_rows
-from agents.options import override, parse_assignments, typed
 from l2o_env import pairs as pair_registry
 from l2o_env.adaptation import (
     METHODS,
@@ -42,6 +34,15 @@ from l2o_env.results.decimals import decimal
 from l2o_env.results.event_log import TensorBoardLog, training_events
 from l2o_env.results.run_folder import CONFIG_FILE, EVENTS, RunFolder
 from l2o_env.safe_json import read_object
+
+from ..options import override, parse_assignments, typed
+from .adapt_page import write_page
+from .adapt_rates import check_joint, drive
+from .adapt_record import class_names, missing_classes, record, selected
+from .console import Reporter
+from .initialisations import INITIALISATIONS, fine_tuned, read_network
+from .paper_rows import BY_KEY
+from .paper_table import TableArgs, prepare_rows
 
 CHECKPOINT, ROUNDS = "checkpoint.safetensors", "rounds.csv"
 ADAPTED = "adapted-{}.safetensors"

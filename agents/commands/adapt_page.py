@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from agents.commands.adapt_record import class_names
 from l2o_env.adaptation import Round, TargetOracle
 from l2o_env.models.losses import IGNORED
 from l2o_env.pairs.pair import Pair
@@ -18,6 +17,8 @@ from l2o_env.results.adaptation_plots import MAX_CLASSES, PER_CLASS, plot_label_
 from l2o_env.results.page import Figure, Section, render_page
 from l2o_env.results.run_folder import CONFIG_FILE, PAGE, RunFolder
 from l2o_env.safe_json import read_json
+
+from .adapt_record import class_names
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.commands.paper_rows import Verdict, verdict
 from l2o_env.evaluation.intervals import mean_and_half_width
+
+from .paper_rows import Verdict, verdict
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,16 +8,6 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agents.commands.adapt_rates import drive
-from agents.commands.adaptation_rows import PUBLISHED, SELECTIONS, SLIDES, AdaptationFinding, check_claims
-from agents.commands.cells import kept_arguments
-from agents.commands.console import Reporter
-from agents.commands.contestants import agent_digest
-from agents.commands.initialisations import INITIALISATIONS, fine_tuned
-from agents.commands.paper_rows import BY_KEY
-from agents.commands.paper_table import Measured, TableArgs, prepare_rows
-from agents.commands.printed_tables import PUBLISHED_ON, metric_note
-from agents.options import override, parse_assignments
 from l2o_env import pairs as pair_registry
 from l2o_env.adaptation import (
     METHODS,
@@ -38,6 +28,17 @@ from l2o_env.models.base import new_generator
 from l2o_env.pairs.spec import parse
 from l2o_env.results.kept_parts import KeptParts
 from l2o_env.results.run_folder import RunFolder
+
+from ..options import override, parse_assignments
+from .adapt_rates import drive
+from .adaptation_rows import PUBLISHED, SELECTIONS, SLIDES, AdaptationFinding, check_claims
+from .cells import kept_arguments
+from .console import Reporter
+from .contestants import agent_digest
+from .initialisations import INITIALISATIONS, fine_tuned
+from .paper_rows import BY_KEY
+from .paper_table import Measured, TableArgs, prepare_rows
+from .printed_tables import PUBLISHED_ON, metric_note
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,11 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tyro.conf import Positional, arg
 
-from agents.commands.console import Reporter
-from agents.commands.contestants import find_policy
-from agents.commands.paper_rows import BY_KEY, Row
-from agents.commands.paper_table import TableArgs, prepare_rows
-from agents.options import EnvAssignments
 from l2o_env import pairs as pair_registry
 from l2o_env.errors import ConfigError, require_integer, unknown_name
 from l2o_env.evaluation.agent import settings_for
@@ -30,6 +25,12 @@ from l2o_env.pairs.pair import Pair
 from l2o_env.pairs.splits import images_of
 from l2o_env.results.run_folder import ATTENTION_PICTURE, RunFolder
 from l2o_env.vector_env import Syn2RealVectorEnv
+
+from ..options import EnvAssignments
+from .console import Reporter
+from .contestants import find_policy
+from .paper_rows import BY_KEY, Row
+from .paper_table import TableArgs, prepare_rows
 
 
 @dataclass(frozen=True)

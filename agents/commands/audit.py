@@ -11,13 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from agents.base import Agent
-from agents.commands.audit_runs import good_runs, random_runs
-from agents.commands.cells import kept_arguments, on_cluster
-from agents.commands.console import Reporter, steps
-from agents.commands.contestants import TrainedPolicy, agent_digest, find_policy
-from agents.factory import load
-from agents.options import EnvAssignments, GpusPerTask, RayAddress, device_of, environment_settings, tasks_of
 from l2o_env import pairs as pair_registry
 from l2o_env.cluster.tasks import Tasks
 from l2o_env.config import EnvConfig, GuidanceName
@@ -27,6 +20,14 @@ from l2o_env.evaluation.resumable import pair_digest
 from l2o_env.inner.stream_data import no_images
 from l2o_env.results.decimals import decimal
 from l2o_env.results.kept_parts import KeptParts
+
+from ..base import Agent
+from ..factory import load
+from ..options import EnvAssignments, GpusPerTask, RayAddress, device_of, environment_settings, tasks_of
+from .audit_runs import good_runs, random_runs
+from .cells import kept_arguments, on_cluster
+from .console import Reporter, steps
+from .contestants import TrainedPolicy, agent_digest, find_policy
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.base import Agent
-from agents.opponents import FixedRates, PerLayer
-from agents.opponents.candidates import RowByRow
-from agents.opponents.recipes import RECIPES
-from agents.opponents.shapes import ShapeName
 from l2o_env.config import EnvConfig
 from l2o_env.evaluation.agent import AgentLike, settings_for
 from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, Progress, Step, episode_seeds, run_episodes, seed_sequence
 from l2o_env.vector_env import Syn2RealVectorEnv
+
+from ..base import Agent
+from ..opponents import FixedRates, PerLayer
+from ..opponents.candidates import RowByRow
+from ..opponents.recipes import RECIPES
+from ..opponents.shapes import ShapeName
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from agents.commands.phases import Stage, duration
+from .phases import Stage, duration
 
 _TITLE, _WIDTH = 34, 20
 """Columns of the title, and of the bar itself."""

@@ -7,9 +7,10 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agents.commands.console import Update
 from l2o_env.cluster.tasks import Tasks
 from l2o_env.results.kept_parts import Run
+
+from .console import Update
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from agents.base import Learner
 from l2o_env.config import EnvConfig
 from l2o_env.evaluation.rollout import episode_seeds, run_episodes
 from l2o_env.results.run_folder import BEST_POLICY, CHECKPOINTS, RunFolder
 from l2o_env.vector_env import Syn2RealVectorEnv
+
+from ..base import Learner
 
 
 class Checkpoints:

@@ -8,10 +8,11 @@ from typing import Protocol
 
 from rich.console import Console
 
-from agents.commands.phases import Phase, Phases, Stage
 from l2o_env.evaluation.rollout import Progress
 from l2o_env.pairs import make
 from l2o_env.pairs.announce import part
+
+from .phases import Phase, Phases, Stage
 
 TABLE_WIDTH = 140
 """Columns that a table may take where there is no terminal."""
@@ -78,7 +79,7 @@ class Reporter:
         stage = Stage(title, total, unit, done, self._phases)
         try:
             if self.bars:
-                from agents.commands.bar import bar
+                from .bar import bar
 
                 with bar(self.err, stage):
                     yield stage.move

@@ -9,11 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agents.base import Agent
-from agents.factory import load
-from agents.opponents import default_opponents
-from agents.options import environment_settings
-from agents.policy_folders import MEND, POLICY_FOLDERS, policy_folder, trained_on
 from l2o_env.action import ACTION_SETTINGS, action_settings
 from l2o_env.config import IN_PROCESS, EnvConfig
 from l2o_env.errors import ConfigError, reading, unknown_name
@@ -22,6 +17,12 @@ from l2o_env.evaluation.contestant import Contestant, Mode, SelectionRule, folde
 from l2o_env.results.run_folder import CHECKPOINTS, CONFIG_FILE
 from l2o_env.safe_json import as_object, read_object
 from l2o_env.training.policies import shipped
+
+from ..base import Agent
+from ..factory import load
+from ..opponents import default_opponents
+from ..options import environment_settings
+from ..policy_folders import MEND, POLICY_FOLDERS, policy_folder, trained_on
 
 FREE_SETTINGS = (
     *ACTION_SETTINGS, "pairs", "reward", "divergence_penalty", "common_random_numbers", "implementation", "device",

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from agents.commands.console import Reporter, counted
 from l2o_env.errors import ConfigError, one_line
 from l2o_env.pairs.photos.assemble import ORIGINS_FILE, Found, assemble, how_to_install
 from l2o_env.pairs.photos.clipart_photos import default_root
 from l2o_env.pairs.photos.manifest import ORIGINS, entries
 from l2o_env.results.contact_sheet import contact_sheet
+
+from .console import Reporter, counted
 
 if TYPE_CHECKING:
     from rich.table import Table

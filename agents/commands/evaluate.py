@@ -14,19 +14,6 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from agents.commands.console import Reporter, prepare_pairs, steps
-from agents.commands.contestants import (
-    TrainedPolicy,
-    common_settings,
-    contestants_of,
-    find_policy,
-    given_settings,
-    opponents,
-)
-from agents.commands.printed_tables import evaluation_table, gains_table
-from agents.commands.tuned import tuned_opponents
-from agents.opponents import SEARCHES, TUNED, check_searches, default_opponents
-from agents.options import EnvAssignments, GpusPerTask, RayAddress, device_of, tasks_of
 from l2o_env import pairs as pair_registry
 from l2o_env.cluster.tasks import Tasks
 from l2o_env.config import EnvConfig
@@ -49,6 +36,20 @@ from l2o_env.results.run_folder import (
     TUNED_FOLDER,
     RunFolder,
 )
+
+from ..opponents import SEARCHES, TUNED, check_searches, default_opponents
+from ..options import EnvAssignments, GpusPerTask, RayAddress, device_of, tasks_of
+from .console import Reporter, prepare_pairs, steps
+from .contestants import (
+    TrainedPolicy,
+    common_settings,
+    contestants_of,
+    find_policy,
+    given_settings,
+    opponents,
+)
+from .printed_tables import evaluation_table, gains_table
+from .tuned import tuned_opponents
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,14 +12,6 @@ import pandas as pd
 from tyro.conf import arg
 
 import l2o_env
-from agents.base import Agent
-from agents.commands.console import Reporter
-from agents.commands.finetune_page import write_page
-from agents.commands.interrupts import INTERRUPTED, deferred_interrupt
-from agents.opponents import default_opponents
-from agents.opponents.defaults import OPPONENTS
-from agents.options import EnvAssignments, environment_settings
-from agents.policy_folders import MEND
 from l2o_env import pairs as pair_registry
 from l2o_env.action import ACTION_SETTINGS
 from l2o_env.config import EnvConfig, resolve_device
@@ -36,6 +28,15 @@ from l2o_env.training.fine_tuning import FineTuning
 from l2o_env.training.player import settings_of
 from l2o_env.training.policies import DEFAULT, find_policy
 from l2o_env.training.state_files import read_state, write_state
+
+from ..base import Agent
+from ..opponents import default_opponents
+from ..opponents.defaults import OPPONENTS
+from ..options import EnvAssignments, environment_settings
+from ..policy_folders import MEND
+from .console import Reporter
+from .finetune_page import write_page
+from .interrupts import INTERRUPTED, deferred_interrupt
 
 EMBEDDED = "glyphs-digits"
 """Pair that is fine-tuned on where none is given."""

@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from agents.commands.attention import one_of_each
-from agents.commands.console import Reporter
-from agents.commands.plot import CAPTIONS, plot_run
 from l2o_env.evaluation.attention import look
 from l2o_env.evaluation.attention_picture import plot_attention
 from l2o_env.extras import MissingExtraError
@@ -28,6 +25,10 @@ from l2o_env.results.decimals import decimal
 from l2o_env.results.page import Figure, Section, render_page
 from l2o_env.results.run_folder import ATTENTION_PICTURE, NETWORK, ONNX, PAGE, PLOTS, RunFolder
 from l2o_env.training.fine_tuning import FineTuning
+
+from .attention import one_of_each
+from .console import Reporter
+from .plot import CAPTIONS, plot_run
 
 SHOWN = 12
 """Mistakes that are shown."""

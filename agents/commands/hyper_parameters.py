@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from agents.commands.train_options import Plan
 from l2o_env.config import EnvConfig
 from l2o_env.pairs import label
+
+from .train_options import Plan
 
 ALWAYS = ("optimizer", "action", "reward", "guidance", "guidance_weight", "budget", "window")
 """Settings of the environment that stand in every row."""

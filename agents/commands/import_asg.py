@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal, get_args
 
 from tyro.conf import Positional, arg
 
-from agents.asg.agent import AsgAgent
-from agents.asg.released import Converted, convert, read_state_dict
-from agents.commands.console import Reporter
 from l2o_env.asg import GTA5, VISDA17
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.observation import ASG_SCALARS
+
+from ..asg.agent import AsgAgent
+from ..asg.released import Converted, convert, read_state_dict
+from .console import Reporter
 
 Recipe = Literal["visda17", "gta5"]
 RECIPES: dict[Recipe, dict[str, Any]] = {"visda17": VISDA17, "gta5": GTA5}

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agents.commands.console import Reporter
-from agents.opponents import EXPLAINED, EXPLAINED_TUNED
+from ..opponents import EXPLAINED, EXPLAINED_TUNED
+from .console import Reporter
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.base import Agent
-from agents.opponents import RandomRates, Schedule
-from agents.opponents.profiles import ProfileName
 from l2o_env.config import GuidanceName
 from l2o_env.evaluation.agent import AgentLike
 from l2o_env.evaluation.intervals import mean_and_half_width
 from l2o_env.optimizers import own_settings
+
+from ..base import Agent
+from ..opponents import RandomRates, Schedule
+from ..opponents.profiles import ProfileName
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,14 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
-from agents.base import Agent
-from agents.commands.cells import kept_arguments, on_cluster
-from agents.commands.console import Reporter, steps
-from agents.commands.contestants import agent_digest, common_settings, find_policy, given_settings
-from agents.commands.paper_rows import BY_KEY, ROWS, Finding, Row, RowAgents, check_claims
-from agents.commands.printed_tables import claim_lines, paper_cells, paper_table
-from agents.factory import load, make_learner
-from agents.options import EnvAssignments, GpusPerTask, RayAddress, device_of, tasks_of
 from l2o_env import pairs as pair_registry
 from l2o_env.action import ACTION_SETTINGS
 from l2o_env.config import EnvConfig, GuidanceName
@@ -32,6 +24,15 @@ from l2o_env.results.kept_parts import KeptParts
 from l2o_env.results.run_folder import PARTS, POLICY, RunFolder
 from l2o_env.training.policies import DEFAULT
 from l2o_env.vector_env import Syn2RealVectorEnv
+
+from ..base import Agent
+from ..factory import load, make_learner
+from ..options import EnvAssignments, GpusPerTask, RayAddress, device_of, tasks_of
+from .cells import kept_arguments, on_cluster
+from .console import Reporter, steps
+from .contestants import agent_digest, common_settings, find_policy, given_settings
+from .paper_rows import BY_KEY, ROWS, Finding, Row, RowAgents, check_claims
+from .printed_tables import claim_lines, paper_cells, paper_table
 
 if TYPE_CHECKING:
     import pandas as pd

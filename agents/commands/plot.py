@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from agents.commands.console import Reporter
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, brief, one_line
 from l2o_env.results.entropy_plots import plot_entropy
@@ -20,6 +19,8 @@ from l2o_env.results.record import parts_folder, read_recording, select_rows
 from l2o_env.results.run_folder import CONFIG_FILE, EVENTS, PLOTS, RECORDING, RunFolder
 from l2o_env.results.training_plots import Curve, plot_learning_curve
 from l2o_env.safe_json import read_object
+
+from .console import Reporter
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,13 +9,14 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from agents.commands.console import counted
-from agents.commands.paper_rows import CLAIMS, ROWS, Finding
 from l2o_env.evaluation.ablation import GAINED
 from l2o_env.evaluation.intervals import plus_minus
 from l2o_env.evaluation.results_view import METRICS
 from l2o_env.pairs import label, make
 from l2o_env.pairs.spec import parse
+
+from .console import counted
+from .paper_rows import CLAIMS, ROWS, Finding
 
 if TYPE_CHECKING:
     import pandas as pd

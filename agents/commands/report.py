@@ -12,8 +12,6 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from agents.commands.console import Reporter
-from agents.commands.plot import CAPTIONS, Pictures, plot_run
 from l2o_env.errors import ConfigError, reading
 from l2o_env.evaluation.intervals import SUMMARISED, plus_minus, summarise
 from l2o_env.evaluation.report import each_pair, in_order, overall
@@ -32,6 +30,9 @@ from l2o_env.results.run_folder import (
 )
 from l2o_env.results.tables import read_table
 from l2o_env.safe_json import read_json, read_object
+
+from .console import Reporter
+from .plot import CAPTIONS, Pictures, plot_run
 
 _MEND = "evaluate again."
 EVALUATION_CAPTIONS = {

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from agents.commands.console import Reporter, steps
-from agents.opponents import PerLayer, Schedule
 from l2o_env.config import EnvConfig, GuidanceName, resolve_device
 from l2o_env.errors import require_integer, unknown_name
 from l2o_env.evaluation.evaluate import evaluate
 from l2o_env.evaluation.intervals import plus_minus
+
+from ..opponents import PerLayer, Schedule
+from .console import Reporter, steps
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from agents.commands.adaptation_table import adaptation_table
-from agents.commands.console import Reporter
-from agents.commands.paper_table import TableArgs, paper_table_command
+from .adaptation_table import adaptation_table
+from .console import Reporter
+from .paper_table import TableArgs, paper_table_command
 
 
 def table_command(args: TableArgs, reporter: Reporter | None = None) -> int:

@@ -9,19 +9,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.algorithms.registry import find
-from agents.base import Learner
-from agents.commands.checkpoints import Checkpoints
-from agents.commands.console import Reporter, counted, in_episodes, prepare_pairs
-from agents.commands.hyper_parameters import hyper_parameters
-from agents.commands.interrupts import Interrupt, deferred_interrupt, exit_status
-from agents.commands.phases import UpdateClock
-from agents.commands.printed_tables import results_table
-from agents.commands.train_options import Plan, TrainArgs
-from agents.commands.train_work import episodes_of, estimate, next_steps, outline, phases_of
-from agents.commands.training_state import TrainingStates, resumed_plan
-from agents.factory import make_learner
-from agents.opponents import SEARCHES, default_opponents
 from l2o_env import pairs as pair_registry
 from l2o_env.errors import ConfigError, one_line
 from l2o_env.evaluation.agent import AgentLike
@@ -48,6 +35,20 @@ from l2o_env.results.run_folder import (
 )
 from l2o_env.results.training_plots import UNITS, plot_learning_curve
 from l2o_env.vector_env import Syn2RealVectorEnv
+
+from ..algorithms.registry import find
+from ..base import Learner
+from ..factory import make_learner
+from ..opponents import SEARCHES, default_opponents
+from .checkpoints import Checkpoints
+from .console import Reporter, counted, in_episodes, prepare_pairs
+from .hyper_parameters import hyper_parameters
+from .interrupts import Interrupt, deferred_interrupt, exit_status
+from .phases import UpdateClock
+from .printed_tables import results_table
+from .train_options import Plan, TrainArgs
+from .train_work import episodes_of, estimate, next_steps, outline, phases_of
+from .training_state import TrainingStates, resumed_plan
 
 if TYPE_CHECKING:
     import numpy as np

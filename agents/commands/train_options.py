@@ -13,13 +13,14 @@ import torch
 from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
 import l2o_env
-from agents.algorithms.registry import ALGORITHMS, AlgorithmConfig, configure, find
-from agents.opponents import RECIPES, SEARCHES, check_searches
-from agents.options import EnvAssignments, RayAddress, device_of, environment_settings, parse_assignments, read_file
 from l2o_env import pairs as pair_registry
 from l2o_env.config import ActionForm, EnvConfig, GuidanceName, GuidanceSchedule, RewardName
 from l2o_env.errors import ConfigError, require_integer
 from l2o_env.extras import require
+
+from ..algorithms.registry import ALGORITHMS, AlgorithmConfig, configure, find
+from ..opponents import RECIPES, SEARCHES, check_searches
+from ..options import EnvAssignments, RayAddress, device_of, environment_settings, parse_assignments, read_file
 
 TUNING_EPISODES = 64
 """Fewest episodes of each tuned opponent by default; it gets more where the policy has had more on each pair."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from agents.commands.console import counted
-from agents.commands.phases import Phase, duration
-from agents.commands.train_options import Plan
-from agents.opponents import TUNED, default_opponents
+from ..opponents import TUNED, default_opponents
+from .console import counted
+from .phases import Phase, duration
+from .train_options import Plan
 
 
 def n_policies(plan: Plan) -> int:

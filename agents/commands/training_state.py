@@ -10,15 +10,16 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
-from agents.commands.train_options import Plan, TrainArgs
-from agents.options import typed
-from agents.policy_folders import MEND
 from l2o_env.errors import ConfigError, reading, shortened
 from l2o_env.inner.window import Measurements, Start
 from l2o_env.pairs.spec import runs_code
 from l2o_env.results.run_folder import CONFIG_FILE, RESULTS_JSON, STATES, RunFolder
 from l2o_env.results.state_file import read_state, write_state
 from l2o_env.safe_json import as_object, read_object
+
+from ..options import typed
+from ..policy_folders import MEND
+from .train_options import Plan, TrainArgs
 
 KEPT = 2
 """States that are kept: if the last is damaged, the one before is good."""

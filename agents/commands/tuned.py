@@ -11,11 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from agents.commands.contestants import agent_digest
-from agents.factory import load
-from agents.opponents import SEARCHES, TUNED
-from agents.opponents.files import load as load_schedule
-from agents.opponents.rate_setter import RateSetter
 from l2o_env import pairs as pair_registry
 from l2o_env.atomic import atomic_path
 from l2o_env.cluster.tasks import Tasks
@@ -25,6 +20,12 @@ from l2o_env.evaluation.agent import settings_for
 from l2o_env.evaluation.contestant import Contestant, folder_digest
 from l2o_env.evaluation.resumable import pair_digest
 from l2o_env.evaluation.rollout import Progress
+
+from ..factory import load
+from ..opponents import SEARCHES, TUNED
+from ..opponents.files import load as load_schedule
+from ..opponents.rate_setter import RateSetter
+from .contestants import agent_digest
 
 ShowProgress = Callable[[str, str], AbstractContextManager[Progress]]
 """Pair and search to what shows how it goes."""

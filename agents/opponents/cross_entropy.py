@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.opponents.candidates import FixedRates, Trials
-from agents.opponents.schedules import PerLayer
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.evaluation.rollout import Progress, episode_seeds, seed_sequence
 from l2o_env.optimizers import RULES
 from l2o_env.pairs import label
+
+from .candidates import FixedRates, Trials
+from .schedules import PerLayer
 
 
 @dataclass(frozen=True)

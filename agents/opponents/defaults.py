@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agents.base import Agent
-from agents.opponents.profiles import ProfileName
-from agents.opponents.random_rates import RandomRates
-from agents.opponents.recipes import RECIPES
-from agents.opponents.schedules import Schedule
-from agents.opponents.shapes import ShapeName
 from l2o_env.config import EnvConfig
 from l2o_env.optimizers import own_settings
+
+from ..base import Agent
+from .profiles import ProfileName
+from .random_rates import RandomRates
+from .recipes import RECIPES
+from .schedules import Schedule
+from .shapes import ShapeName
 
 Make = Callable[[str, EnvConfig, int], Agent]
 """Name, settings of the environment and seed to an opponent."""

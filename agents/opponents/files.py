@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agents.opponents.random_rates import RandomRates
-from agents.opponents.rate_setter import SCHEDULE_FILE, RateSetter
-from agents.opponents.schedules import PerLayer, Schedule
-from agents.options import typed
-from agents.policy_files import MAX_NAME
 from l2o_env.errors import ConfigError, reading, shortened, unknown_name
 from l2o_env.optimizers import own_settings
 from l2o_env.safe_json import read_json
+
+from ..options import typed
+from ..policy_files import MAX_NAME
+from .random_rates import RandomRates
+from .rate_setter import SCHEDULE_FILE, RateSetter
+from .schedules import PerLayer, Schedule
 
 KINDS: dict[str, type[RateSetter]] = {kind.__name__: kind for kind in (Schedule, PerLayer, RandomRates)}
 """What a saved opponent can be, by the name that its file has for it."""

@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from agents.opponents.candidates import RowByRow, Trials
-from agents.opponents.schedules import Schedule
-from agents.opponents.shapes import ShapeName
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, Progress, episode_seeds
 from l2o_env.optimizers import RULES
 from l2o_env.pairs import label
+
+from .candidates import RowByRow, Trials
+from .schedules import Schedule
+from .shapes import ShapeName
 
 GRID_RATES = 8
 """Rates of the grid, log-spaced."""

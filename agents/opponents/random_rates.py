@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.opponents.rate_setter import RateSetter
 from l2o_env.config import MAX_RATE
 from l2o_env.errors import ConfigError, require_integer
 from l2o_env.observation import split_layers
+
+from .rate_setter import RateSetter
 
 
 class RandomRates(RateSetter):

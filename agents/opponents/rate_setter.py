@@ -7,9 +7,10 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
-from agents.base import Agent
 from l2o_env.atomic import atomic_path
 from l2o_env.evaluation.agent import Output
+
+from ..base import Agent
 
 SCHEDULE_FILE = "schedule.json"
 """File of a saved opponent."""

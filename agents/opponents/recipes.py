@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from agents.opponents.candidates import RowByRow, Trials
-from agents.opponents.schedules import Schedule
-from agents.opponents.shapes import ShapeName
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, Progress, episode_seeds
 from l2o_env.optimizers import own_settings
 from l2o_env.pairs import label
+
+from .candidates import RowByRow, Trials
+from .schedules import Schedule
+from .shapes import ShapeName
 
 MIN_SEEDS = 4
 """Fewest episodes of a candidate; smaller budgets make the grid of rates coarser."""

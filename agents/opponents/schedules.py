@@ -13,12 +13,13 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.opponents.profiles import PROFILES, ProfileName
-from agents.opponents.rate_setter import RateSetter
-from agents.opponents.shapes import SHAPES, WARMUP, ShapeName
 from l2o_env.config import MAX_RATE
 from l2o_env.errors import ConfigError, shortened, unknown_name
 from l2o_env.observation import FEATURE_NAMES, split_layers
+
+from .profiles import PROFILES, ProfileName
+from .rate_setter import RateSetter
+from .shapes import SHAPES, WARMUP, ShapeName
 
 _PROGRESS = FEATURE_NAMES.index("progress")
 

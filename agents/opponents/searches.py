@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from agents.opponents import grid_search
-from agents.opponents.cross_entropy import CrossEntropyConfig, tune_per_layer
-from agents.opponents.grid_search import tune_uniform
-from agents.opponents.rate_setter import RateSetter
-from agents.opponents.recipes import RECIPES, tune_recipe
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.evaluation.rollout import Progress
+
+from . import grid_search
+from .cross_entropy import CrossEntropyConfig, tune_per_layer
+from .grid_search import tune_uniform
+from .rate_setter import RateSetter
+from .recipes import RECIPES, tune_recipe
 
 Search = Callable[[EnvConfig, str, int, int, Progress | None], list[RateSetter]]
 """Settings of the environment, pair, budget of episodes, seed and progress to what was found."""

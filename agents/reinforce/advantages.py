@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.algorithms.reinforce_config import ReinforceConfig
+from ..algorithms.reinforce_config import ReinforceConfig
 
 
 def advantages_of(rewards: Tensor, alive: Tensor, config: ReinforceConfig) -> Tensor:

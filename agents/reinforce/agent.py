@@ -13,9 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.algorithms.reinforce_config import PRESETS, ReinforceConfig
-from agents.options import override
-from agents.policy_files import (
+from l2o_env.action import N_FACTORS, action_settings, check_action_settings
+from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError, require_integer
+from l2o_env.models.base import new_generator
+from l2o_env.observation import split_layers
+from l2o_env.safe_json import as_object
+
+from ..algorithms.reinforce_config import PRESETS, ReinforceConfig
+from ..options import override
+from ..policy_files import (
     check_features,
     observed_features,
     reading_policy,
@@ -23,15 +30,9 @@ from agents.policy_files import (
     tensors_under,
     write_policy,
 )
-from agents.reinforce.advantages import advantages_of
-from agents.reinforce.policy import LayerPolicy
-from agents.reinforce.population_learner import PopulationLearner, Segment
-from l2o_env.action import N_FACTORS, action_settings, check_action_settings
-from l2o_env.config import EnvConfig
-from l2o_env.errors import ConfigError, require_integer
-from l2o_env.models.base import new_generator
-from l2o_env.observation import split_layers
-from l2o_env.safe_json import as_object
+from .advantages import advantages_of
+from .policy import LayerPolicy
+from .population_learner import PopulationLearner, Segment
 
 
 class State(NamedTuple):

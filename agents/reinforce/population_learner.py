@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.algorithms.reinforce_config import ReinforceConfig
-from agents.base import Hooks, Learner, Record
 from l2o_env.vector_env import Syn2RealVectorEnv
+
+from ..algorithms.reinforce_config import ReinforceConfig
+from ..base import Hooks, Learner, Record
 
 
 @dataclass

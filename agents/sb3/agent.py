@@ -14,10 +14,17 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
-from agents.algorithms.registry import configure, find
-from agents.algorithms.sb3_config import MaskablePPOConfig, SB3Config
-from agents.base import Hooks, Learner
-from agents.policy_files import (
+from l2o_env.action import action_settings, check_action_settings
+from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError, require_integer, shortened
+from l2o_env.observation import N_FEATURES
+from l2o_env.safe_json import as_object
+from l2o_env.vector_env import Syn2RealVectorEnv
+
+from ..algorithms.registry import configure, find
+from ..algorithms.sb3_config import MaskablePPOConfig, SB3Config
+from ..base import Hooks, Learner
+from ..policy_files import (
     check_features,
     observed_features,
     reading_policy,
@@ -25,19 +32,13 @@ from agents.policy_files import (
     tensors_under,
     write_policy,
 )
-from agents.sb3.build import build, new_policy, require_widths
-from agents.sb3.callback import RecordCallback
-from agents.sb3.describe import describe
-from agents.sb3.feature_statistics import FeatureStatistics
-from agents.sb3.masks import factor_masks, observed_rates
-from agents.sb3.randomness import OwnRandomness
-from agents.sb3.vec_env import PopulationVecEnv
-from l2o_env.action import action_settings, check_action_settings
-from l2o_env.config import EnvConfig
-from l2o_env.errors import ConfigError, require_integer, shortened
-from l2o_env.observation import N_FEATURES
-from l2o_env.safe_json import as_object
-from l2o_env.vector_env import Syn2RealVectorEnv
+from .build import build, new_policy, require_widths
+from .callback import RecordCallback
+from .describe import describe
+from .feature_statistics import FeatureStatistics
+from .masks import factor_masks, observed_rates
+from .randomness import OwnRandomness
+from .vec_env import PopulationVecEnv
 
 
 class SB3Agent(Learner):

@@ -17,8 +17,13 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from agents.algorithms.registry import find
-from agents.algorithms.sb3_config import (
+from l2o_env.action import N_FACTORS, action_space
+from l2o_env.config import EnvConfig
+from l2o_env.errors import ConfigError
+from l2o_env.observation import observation_space
+
+from ..algorithms.registry import find
+from ..algorithms.sb3_config import (
     ARSConfig,
     DDPGConfig,
     DQNConfig,
@@ -29,12 +34,8 @@ from agents.algorithms.sb3_config import (
     TD3Config,
     TQCConfig,
 )
-from agents.sb3 import shared_policies
-from agents.sb3.population_ars import PopulationARS
-from l2o_env.action import N_FACTORS, action_space
-from l2o_env.config import EnvConfig
-from l2o_env.errors import ConfigError
-from l2o_env.observation import observation_space
+from . import shared_policies
+from .population_ars import PopulationARS
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn

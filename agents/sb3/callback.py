@@ -12,9 +12,10 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
-from agents.base import Hooks, Learner
-from agents.sb3.training_state import get_training_state, set_training_state
 from l2o_env.vector_env import Syn2RealVectorEnv
+
+from ..base import Hooks, Learner
+from .training_state import get_training_state, set_training_state
 
 
 class RecordCallback(BaseCallback):

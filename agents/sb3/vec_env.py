@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from agents.sb3.masks import factor_masks
 from l2o_env.action import N_FACTORS
 from l2o_env.errors import ConfigError
 from l2o_env.vector_env import Syn2RealVectorEnv
+
+from .masks import factor_masks
 
 _PER_OPTIMIZEE = ("evaluate", "render", "action_masks")
 """Methods that give one result per optimizee; those of all other methods are the population's."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+from l2o_env.agents_name import agents_name
 from l2o_env.errors import ConfigError
 from l2o_env.evaluation.agent import AgentLike, BaseAgent, completed
 
@@ -13,9 +14,9 @@ POLICIES = Path(__file__).parent / "policies"
 """Folder of the policies that come along, one folder each."""
 DEFAULT = "default"
 """The policy that is taken where none is named."""
-LOADER = "agents.factory:load"
-"""What reads a policy's folder. Policies stand above this room, so that it is named, as Gymnasium's ids name what they
-make, and found when a folder is to be read; whoever gives an agent needs no more than this room."""
+LOADER = "factory:load"
+"""What reads a policy's folder, in the package of agents. That stands above this room, so that it is named, as
+Gymnasium's ids name what they make, and found when a folder is to be read; whoever gives an agent needs no more."""
 
 
 def find_policy(policy: str | Path | AgentLike) -> BaseAgent:
@@ -37,7 +38,7 @@ def find_policy(policy: str | Path | AgentLike) -> BaseAgent:
             "folder of a run of `l2o train`, such as policy='runs/mine'."
         )
     module, _, name = LOADER.partition(":")
-    load: Callable[[str | Path], BaseAgent] = getattr(import_module(module), name)
+    load: Callable[[str | Path], BaseAgent] = getattr(import_module(f"{agents_name()}.{module}"), name)
     return load(policy if folder is None else folder)
 
 
