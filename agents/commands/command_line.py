@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import MISSING, Field, field, fields, make_dataclass
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TextIO, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
@@ -38,7 +38,7 @@ def read(kind: type[Settings], prog: str, arguments: Sequence[str], groups: Mapp
     """
     _check(kind, prog, arguments)
     form = _grouped(kind, groups) if groups else _form(kind.__name__, kind, [f.name for f in fields(kind)])  # type: ignore[arg-type]
-    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=stream.encoding) for stream in (sys.stdout, sys.stderr))
+    out, err = _like(sys.stdout), _like(sys.stderr)
     try:
         with redirect_stdout(out), redirect_stderr(err):
             text = inspect.getdoc(kind) or ""
@@ -46,11 +46,18 @@ def read(kind: type[Settings], prog: str, arguments: Sequence[str], groups: Mapp
     except SystemExit:
         # Written by us, because tyro neither wraps the description nor heeds NO_COLOR.
         wraps = bool({"-h", "--help"} & set(arguments))
-        sys.stdout.write(_wrapped(_text(out)) if wraps else _text(out))
-        sys.stderr.write(_text(err))
+        for stream, text in ((sys.stdout, _wrapped(_text(out)) if wraps else _text(out)), (sys.stderr, _text(err))):
+            if stream is not None:
+                stream.write(text)
         raise
     parts = [getattr(given, f.name) for f in fields(given)] if groups else [given]
     return kind(**{f.name: getattr(part, f.name) for part in parts for f in fields(part)})
+
+
+def _like(stream: TextIO | None) -> io.TextIOWrapper:
+    """A stream in memory that shows what another could show; that may be closed."""
+    encoding = "utf-8" if stream is None else stream.encoding
+    return io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="replace")
 
 
 def _text(stream: io.TextIOWrapper) -> str:

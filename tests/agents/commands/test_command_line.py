@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from dataclasses import dataclass, fields
 from typing import Annotated
 
@@ -95,3 +97,16 @@ def test_options_that_no_group_names_come_last(capsys: pytest.CaptureFixture[str
         read(Args, "l2o x", ["--help"], {"what": ("run", "rate")})
     text = capsys.readouterr().out
     assert text.index("--rate FLOAT  ") < text.index("other options") < text.index("--episodes N  ")
+
+
+def test_help_for_a_terminal_that_shows_little_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, "ascii", newline="\n"))
+    with pytest.raises(SystemExit):
+        read(TrainArgs, "l2o train", ["--help"], TrainArgs.groups)
+    sys.stdout.flush()
+    assert b"effort options" in raw.getvalue()
+    monkeypatch.setattr("sys.stdout", None)
+    with pytest.raises(SystemExit) as ended:
+        read(TrainArgs, "l2o train", ["--help"], TrainArgs.groups)
+    assert ended.value.code == 0
