@@ -193,7 +193,8 @@ def table(pair: str, runs: dict[str, pd.DataFrame], kl_weights: Sequence[float],
     """
     from rich.table import Table
 
-    n, k = len(next(iter(runs.values()))), 1 if good else TOP
+    n = len(next(iter(runs.values())))
+    k = 1 if good else max(1, min(TOP, n // 2))  # of few runs, the best TOP are all of them, whatever V says
     among = f"the best fifth by V of {n} good candidates" if good else f"{n} random per-layer rates"
     first, best = ("run", "best of them") if good else (f"{k} runs", f"{k} truly best")
     printed = Table(

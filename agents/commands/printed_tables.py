@@ -112,7 +112,8 @@ def gains_table(gains: pd.DataFrame, n_pairs: int, n_seeds: int) -> Table:
         n_pairs: Pairs that means are over.
         n_seeds: Seeds likewise.
     """
-    title = f"What is gained over an ablation: mean ± 95 % confidence interval over {n_seeds} seeds, {n_pairs} pairs"
+    title = "What is gained over an ablation: mean ± 95 % confidence interval over "
+    title += f"{counted(n_seeds, 'seed')}, {counted(n_pairs, 'pair')}"
     table = Table(title=title)
     table.add_column("ablation", overflow="fold")
     for heading in ("gain of V", "gain of real accuracy"):

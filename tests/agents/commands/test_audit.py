@@ -155,3 +155,12 @@ def test_bad_options_of_the_audit_are_one_line(options: str, told: str, capsys: 
     error = capsys.readouterr().err
     assert told in error
     assert error.count("\n") == 1
+
+
+def test_of_few_runs_the_better_half_is_asked_for() -> None:
+    scores = np.linspace(0.1, 0.8, 8)
+    frame = pd.DataFrame({"val_ce": scores, "val_kl": 0.0, "validation_accuracy": scores[::-1]})
+    frame = frame.assign(real_accuracy=scores, diverged=0)  # the lower V, the better: the worst that can be
+    printed = table("tiny", {"kl": frame}, [1.0])
+    assert [str(column.header) for column in printed.columns][-1] == "top 4 below best"
+    assert next(iter(printed.columns[-1].cells)) == "0.400"
