@@ -38,6 +38,8 @@ class Args:
 
 def main(args: Args) -> int:
     """Runs the benchmark; returns 0 if the end is the same bit for bit."""
+    # Ray makes a token when the first node starts; nodes and command read it where they share a home.
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     folder = Path(tempfile.mkdtemp(prefix="l2o-hosts-", dir="/tmp"))
     train = [
         sys.executable,
@@ -94,10 +96,9 @@ def _node(k: int, *options: str) -> Iterator[None]:
     """A node of the cluster, on a host."""
     ray = Path(sys.executable).with_name("ray")
     sizes = ("--num-cpus=1", "--object-store-memory=100000000", f"--node-ip-address={ADDRESSES[k]}", "--block")
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     command = [*_on(k), str(ray), "start", *options, *sizes]
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(command, stdout=output, stderr=output)
         while True:
             time.sleep(1)
             output.seek(0)

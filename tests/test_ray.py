@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from l2o_env.cluster.tasks import Tasks
 from l2o_env.errors import ConfigError
 from l2o_env.inner import ray_worker, worker_shard
 from l2o_env.inner.build import Plan, in_workers, make_population
-from l2o_env.inner.ray_worker import RayWorker
+from l2o_env.inner.ray_worker import RayWorker, ray_workers
 from l2o_env.inner.sharded import ShardedPopulation
 from l2o_env.inner.window import Start
 from l2o_env.inner.workers import WorkerError
@@ -56,12 +57,15 @@ class _Machines:
         self.cluster.wait_for_nodes()
         self.address = str(self.cluster.address)
 
-    def lose_node(self, of: RayWorker) -> None:
-        """The node of a worker ends, and what runs on it; the head stays, and another ends in its place."""
-        lost = _of(of, "get_node_id")
-        node = next((node for node in self.others if node.node_id == lost), self.others[0])
+    def lose_node(self, workers: list[RayWorker]) -> None:
+        """A node ends, and with it one of the workers; the head stays."""
+        pids = {_of(worker, "get_node_id"): _pid(worker) for worker in workers}
+        node = next(node for node in self.others if node.node_id in pids)
         self.others.remove(node)
         self.cluster.remove_node(node, allow_graceful=False)
+        deadline = time.monotonic() + 60
+        while os.path.exists(f"/proc/{pids[node.node_id]}") and time.monotonic() < deadline:
+            time.sleep(0.05)  # until the worker has noticed, it goes on
 
 
 @pytest.fixture(scope="module")
@@ -173,13 +177,14 @@ def test_what_a_lost_worker_did_is_made_again(
     tinies: tuple[str, str],
     how: str,
 ) -> None:
+    ray_workers(machines.address, 1, 0.0).stop()  # so that each of the new ones has a node of its own
     whole, population = Plan("looped", 5, _config())([pairs.make(name) for name in tinies]), divided(workers=2)
     for each in (whole, population):
         each.start(STARTS)
     for k, lengths in enumerate(LENGTHS):
         whole.run(RATES, lengths)
         if k == 1 and how == "node":
-            machines.lose_node(of=_worker(population, 1))
+            machines.lose_node([_worker(population, i) for i in range(2)])
         elif k == 1:
             worker = _worker(population, 1)
             os.kill(_pid(worker), signal.SIGKILL if how == "kill" else signal.SIGSTOP)
@@ -194,7 +199,7 @@ def test_what_a_lost_worker_did_is_made_again(
             monkeypatch.setattr(ray_worker, "SILENCE_SECONDS", 4.0)
         population.run(RATES, lengths)
     assert _same_states(population.get_state(), whole.get_state())
-    assert "Ray worker 1 has " in caplog.text
+    assert re.search(r"Ray worker [01] has .* made again", caplog.text)
 
 
 def test_a_worker_that_ends_again_and_again_is_one_clear_error(

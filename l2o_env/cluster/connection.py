@@ -55,6 +55,11 @@ class Cluster:
         self.bytes_of_pairs = 0
         self._pairs: weakref.WeakKeyDictionary[Pair, Any] = weakref.WeakKeyDictionary()
 
+    @property
+    def connected(self) -> bool:
+        """Whether this process is still connected to it."""
+        return self.ray.is_initialized() and self.job == str(self.ray.get_runtime_context().get_job_id())
+
     def put(self, pair: Pair) -> Any:
         """A pair in the object store, which hands its images to each node once.
 
@@ -121,7 +126,7 @@ def connect(address: str) -> Cluster:
     ray = require("ray", extra="ray", what="--ray")
     if not ray.is_initialized():
         _init(ray, address)
-    if _current is None or _current.job != str(ray.get_runtime_context().get_job_id()):
+    if _current is None or not _current.connected:
         _current = Cluster(ray)
     return _current
 

@@ -60,8 +60,13 @@ class RayWorker:
         self._sending = threading.Lock()
         self._life: Any = self._actor.beat.options(concurrency_group="life").remote()
         self._asked, self._heard, self._told = time.monotonic(), False, False
-        self.alive, self.lost = True, False
+        self._stopped, self.lost = False, False
         self.populations = self.sent = self.received = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked for anything."""
+        return not self._stopped and self._cluster.connected
 
     def ask(self, population: int, method: str, *args: Any) -> int:
         """Sends an order; returns its ticket for :meth:`answer`."""
@@ -111,12 +116,13 @@ class RayWorker:
     def stop(self) -> None:
         """Ends the actor, whatever state it is in."""
         if self.alive:
-            self.alive = False
-            if self._ray.is_initialized():
-                self._ray.kill(self._actor, no_restart=True)
+            self._ray.kill(self._actor, no_restart=True)
+        self._stopped = True
 
     def _send_drops(self) -> None:
-        while self._dropped and self._sending.acquire(blocking=False):  # else whoever is sending does it afterwards
+        while (
+            self.alive and self._dropped and self._sending.acquire(blocking=False)
+        ):  # else whoever is sending does it afterwards
             try:
                 if self._dropped:
                     self._actor.drop.remote(self._dropped.pop())
@@ -162,7 +168,7 @@ class RayWorker:
         """Ends what is left of the actor; returns the error that says so."""
         self.lost = True
         self.stop()
-        there = self._cluster.described() if self._ray.is_initialized() else "ended"
+        there = self._cluster.described() if self._cluster.connected else "ended"
         return WorkerError(
             f"Ray worker {self.number} {what}, and its part of the population is lost. Often a node was stopped, or "
             f"its memory ran out; the cluster has {there}. Make the environment again, with fewer workers if need be."
