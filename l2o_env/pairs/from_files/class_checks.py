@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,8 +23,21 @@ def require_same_classes(source: Labelled, target: Labelled | None) -> None:
     raise ConfigError(
         f"The classes of the {source.name} and of the {target.name} differ: only the first have "
         f"{only_source or 'none'}, only the second have {only_target or 'none'}. Classes are matched by name; rename "
-        "or remove some."
+        f"or remove some.{_alike(only_source, only_target)}"
     )
+
+
+def _alike(a: Sequence[str], b: Sequence[str]) -> str:
+    """Tells of two names that differ in what is easily overlooked: capitals, spaces and other signs."""
+    first = {_letters(name): name for name in a}
+    for name in b:
+        if _letters(name) in first:
+            return f" {first[_letters(name)]!r} and {name!r} have the same letters."
+    return ""
+
+
+def _letters(name: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFKC", name).casefold() if c.isalnum())
 
 
 def _empty_classes(listing: Labelled) -> list[str]:

@@ -11,7 +11,7 @@ from l2o_env.errors import ConfigError
 from l2o_env.pairs.from_files.classified import build_pair
 from l2o_env.pairs.from_files.segmented import build_dense_pair
 from l2o_env.pairs.from_files.settings import DenseSettings, ImageSettings
-from l2o_env.pairs.images.folder_listings import is_dense, list_classes, list_masks
+from l2o_env.pairs.images.folder_listings import is_dense, list_classes, list_masks, warn_of_shared
 from l2o_env.pairs.images.listing import existing_folder
 from l2o_env.pairs.pair import MetricName, Pair
 from l2o_env.pairs.spec import as_text, from_keywords
@@ -75,7 +75,11 @@ def build(name: str, settings: FoldersSettings | MaskFoldersSettings) -> Pair:
     if isinstance(settings, MaskFoldersSettings):
         masks = list_masks(source_folder, "source images")
         real = None if target_folder is None else list_masks(target_folder, "target images", masks.classes)
+        if real is not None:
+            warn_of_shared(masks, real)
         return build_dense_pair(name, settings, masks, real)
     source = list_classes(source_folder, "source images")
     target = None if target_folder is None else list_classes(target_folder, "target images")
+    if target is not None:
+        warn_of_shared(source, target)
     return build_pair(name, settings, source, target, metric=settings.metric, flip_average=settings.flip_average)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ import numpy as np
 from l2o_env.errors import ConfigError
 from l2o_env.pairs.augmentation import VOID
 from l2o_env.pairs.images.decoding import EXTENSIONS
-from l2o_env.pairs.images.folders import class_folders, copies, image_files, is_hidden
+from l2o_env.pairs.images.folders import class_folders, copies, image_files, is_hidden, warn_of_others
 from l2o_env.pairs.images.label_maps import LabelMap
 from l2o_env.pairs.images.listing import Listing, read_columns
 
@@ -38,15 +41,18 @@ def list_masks(folder: Path, name: str, order: Sequence[str] | None = None) -> L
     """
     if not is_dense(folder):
         raise ConfigError(f"{folder} has no folders images and masks; expected them, as the source has them.")
-    images = sorted(
-        p for p in (folder / "images").iterdir() if p.suffix.lower() in EXTENSIONS and not is_hidden(p.name)
-    )
+    files = sorted(p for p in (folder / "images").iterdir() if not is_hidden(p.name) and not p.is_dir())
+    images = [p for p in files if p.suffix.lower() in EXTENSIONS]
+    warn_of_others(folder / "images", Counter(p.suffix.lower() for p in files if p.suffix.lower() not in EXTENSIONS))
+    twice = [(a, b) for a, b in pairwise(images) if a.stem == b.stem]
+    if twice:
+        raise ConfigError(f"{twice[0][0]} and {twice[0][1].name} have one mask; expected one image of each name.")
     masks = [folder / "masks" / f"{p.stem}.png" for p in images]
     missing = [mask for mask in masks if not mask.is_file()]
     if not images or missing:
         problem = f"{len(missing)} masks are not there, such as {missing[0]}" if missing else "there are no images"
         raise ConfigError(f"{folder}: {problem}; expected images/NAME.* and masks/NAME.png.")
-    classes = [" ".join(row) for row in read_columns(folder / "classes.txt", range(1, 10))]
+    classes = [_composed(" ".join(row)) for row in read_columns(folder / "classes.txt", range(1, 10))]
     if len(classes) > VOID or max(map(len, classes)) > _MAX_CLASS_NAME:
         raise ConfigError(
             f"{folder / 'classes.txt'} names {len(classes)} classes; expected at most {VOID}, one name of at most "
@@ -89,11 +95,30 @@ def list_classes(folder: Path, name: str) -> Listing:
             )
         files += images
         labels += [label] * len(images)
-    names = tuple(each.name for each in folders)
+    names = tuple(_composed(each.name) for each in folders)
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{folder} has two folders whose names are the same letters; put their images into one.")
     groups = copies(files)
     if groups is not None:
         _warn_of_copies(files, labels, groups, name)
     return Listing(files, np.array(labels, np.int64), names, groups, name=name)
+
+
+def warn_of_shared(source: Listing, target: Listing) -> None:
+    """Logs a warning if images of the target are among those of the source, of which they tell nothing then."""
+    names = copies([*source.files, *target.files])
+    known = set() if names is None else set(names[: len(source)])
+    shared = [] if names is None else [i for i, name in enumerate(names[len(source) :]) if name in known]
+    if shared:
+        _log.warning(
+            "%d of the %d %s are among the %s too, such as %s. What is right on them tells nothing of real images.",
+            len(shared), len(target), target.name, source.name, target.files[shared[0]],
+        )  # fmt: skip
+
+
+def _composed(name: str) -> str:
+    """A name in the form that most systems write; macOS writes é as two characters."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _warn_of_copies(files: Sequence[Path], labels: Sequence[int], groups: Sequence[str], name: str) -> None:

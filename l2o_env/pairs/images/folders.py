@@ -18,6 +18,8 @@ _SYSTEM = frozenset({
 """Folders that systems make beside what people put there, in small letters."""
 _BESIDE = (".txt", ".md", ".json", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html", ".pdf", ".db", ".ini", ".lnk", "")
 """Endings of files that stand beside images."""
+_PARTS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"})
+"""Folders of the parts of a data set, in small letters."""
 _SHOWN = 5
 _log = logging.getLogger("l2o_env")
 
@@ -31,12 +33,22 @@ def class_folders(folder: Path) -> list[Path]:
     """The folders of a folder, each of a class, by name.
 
     Raises:
-        ConfigError: If there are none.
+        ConfigError: If there are fewer than two, or they are parts of a data set instead of classes.
     """
     found = sorted((path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)), key=_name)
     if not found:
         raise ConfigError(
             f"{folder} has no folders of classes. Expected one folder per class with at least one image each."
+        )
+    if all(path.name.lower() in _PARTS for path in found):
+        raise ConfigError(
+            f"{folder} has the folders {', '.join(path.name for path in found)}: parts of a data set, no classes. Give "
+            f"one of them, such as {found[0]}."
+        )
+    if len(found) == 1:
+        raise ConfigError(
+            f"{folder} has a folder of one class alone, {found[0].name!r}; expected two or more. If it holds the "
+            f"classes, give {found[0]}."
         )
     return found
 
@@ -51,15 +63,26 @@ def image_files(folder: Path) -> list[Path]:
         ending = path.suffix.lower()
         if ending in EXTENSIONS:
             images.append(path)
-        elif ending not in _BESIDE:
+        else:
             others[ending] += 1
+    warn_of_others(folder, others)
+    return images
+
+
+def warn_of_others(folder: Path, endings: Counter[str]) -> None:
+    """Counts files that are no images in a warning, unless they are of those that stand beside images.
+
+    Args:
+        folder: Where they are.
+        endings: How many have which ending, in small letters.
+    """
+    others = Counter({ending: n for ending, n in endings.items() if ending not in _BESIDE})
     if others:
         counted = ", ".join(f"{n} {ending}" for ending, n in others.most_common(_SHOWN))
         _log.warning(
             "Files in %s are left out, because their endings are not of images: %s. Known are %s.",
             folder, counted, ", ".join(EXTENSIONS),
         )  # fmt: skip
-    return images
 
 
 def _files(folder: Path, seen: set[str]) -> Iterator[Path]:

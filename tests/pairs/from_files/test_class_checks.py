@@ -23,6 +23,15 @@ def test_classes_are_the_same_in_any_order() -> None:
         require_same_classes(source, _images("target images", [0], "dog", "ox", "cat"))
 
 
+@pytest.mark.parametrize(
+    "name", ["Traffic Light", "traffic-light", "traffic_light ", "ｔraffic light", "TRAFFIC LIGHT"]
+)
+def test_names_that_look_alike_are_told(name: str) -> None:
+    source = _images("source images", [0], "cat", "traffic light")
+    with pytest.raises(ConfigError, match=f"remove some. 'traffic light' and '{name}' have the same letters"):
+        require_same_classes(source, _images("target images", [0], "dog", name))
+
+
 def test_classes_without_images_are_told(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("WARNING", "l2o_env")
     whole, gaps = _images("photos", [1, 0], "cat", "dog"), _images("photos", [1, 1], "cat", "dog", "ox")

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from l2o_env.pairs.images.folder_listings import list_classes, list_masks
+from l2o_env.errors import ConfigError
+from l2o_env.pairs.images.folder_listings import list_classes, list_masks, warn_of_shared
 from l2o_env.pairs.images.folders import copies
 from l2o_env.pairs.images.held_out import hold_out
 from tests.image_trees import class_folders, mask_folders
@@ -96,3 +97,55 @@ def test_without_copies_every_image_stands_alone(root: Path) -> None:
     assert list_classes(root, "images").groups is None
     (root / "cat" / "same size.png").write_bytes(bytes(len((root / "cat" / "000.png").read_bytes())))
     assert copies(sorted(root.rglob("*.png"))) is None
+
+
+@pytest.mark.parametrize(
+    "parts", [("train", "val"), ("Training", "testing"), ("train", "validation", "test"), ("val",)]
+)
+def test_parts_of_a_data_set_are_no_classes(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    for part in parts:
+        class_folders(tmp_path / part, n=1)
+    with pytest.raises(ConfigError, match=r"parts of a data set, no classes\. Give one of them, such as .*/[Tv]?"):
+        list_classes(tmp_path, "images")
+    class_folders(tmp_path, n=1, classes=("train", "truck"))  # which may be classes
+    shutil.copytree(tmp_path / "truck", tmp_path / "bus")
+    assert {"bus", "truck"} <= set(list_classes(tmp_path, "images").classes)
+
+
+def test_one_class_alone_is_none_to_tell_apart(root: Path) -> None:
+    with pytest.raises(ConfigError, match=r"one class alone, 'images'; .* If it holds the classes, give .*images\."):
+        list_classes(root.parent, "images")
+
+
+def test_names_are_the_same_however_a_system_writes_them(root: Path) -> None:
+    (root / "cat").rename(root / "cafe\u0301")
+    assert list_classes(root, "images").classes == ("caf\u00e9", "dog")
+    shutil.copytree(root / "dog", root / "caf\u00e9")
+    with pytest.raises(ConfigError, match="two folders whose names are the same letters"):
+        list_classes(root, "images")
+    masks = mask_folders(root.parent / "masks", n=2, classes=("cafe\u0301", "dog"))
+    assert list_masks(masks, "images").classes == ("caf\u00e9", "dog")
+
+
+def test_images_beside_masks_are_counted_and_have_one_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "l2o_env")
+    root = mask_folders(tmp_path, n=2)
+    (root / "images" / "2.heic").write_bytes(b"x")
+    assert len(list_masks(root, "images")) == 2
+    assert "their endings are not of images: 1 .heic" in caplog.text
+    shutil.copy(root / "images" / "0.png", root / "images" / "0.bmp")
+    with pytest.raises(ConfigError, match=r"0\.bmp and 0\.png have one mask"):
+        list_masks(root, "images")
+
+
+@pytest.mark.parametrize("how", [shutil.copy, os.link, os.symlink])
+def test_target_images_that_are_trained_on_are_told(root: Path, how: object, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "l2o_env")
+    assert callable(how)
+    other = class_folders(root.parent / "other", n=3, seed=1)
+    source = list_classes(root, "source images")
+    warn_of_shared(source, list_classes(other, "target images"))
+    assert not caplog.messages
+    how(root / "dog" / "001.png", other / "dog" / "new.png")
+    warn_of_shared(source, list_classes(other, "target images"))
+    assert "1 of the 7 target images are among the source images too, such as" in caplog.text
