@@ -1,6 +1,8 @@
 """PPO for continuous actions in the style of CleanRL: one file, one loop, the environment as it is.
 
-CleanRL's own script needs no change and no import, because Gymnasium takes a module before the id::
+CleanRL's own script needs no import, because Gymnasium takes a module before the id; under Gymnasium 1.x it needs
+``env.observation_space`` as the last argument of its ``TransformObservation``, with any environment, and it logs no
+returns there, because it looks for them where they were before::
 
     python cleanrl/ppo_continuous_action.py --env-id l2o_env:l2o_env/Syn2Real-v0 --num-envs 4 --num-steps 20
 

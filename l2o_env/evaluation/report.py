@@ -28,7 +28,7 @@ def to_markdown(results: ResultsView, classes: Mapping[str, Sequence[str]] | Non
     of_classes = [markdown_table(lines) for lines in each_class(results, classes or {})]
     parts = [
         "# Evaluation",
-        f"{table['policy'].nunique()} policies on {len(results.pairs)} pairs, {table['seed'].nunique()} seeds. "
+        f"Policies: {table['policy'].nunique()}; pairs: {len(results.pairs)}; seeds: {table['seed'].nunique()}. "
         "Intervals are 95 % stratified bootstrap intervals. The selection `target-oracle` picks the checkpoint by real "
         "accuracy on the very pair and seeds: it reads the target, and is an upper bound, not zero-shot.",
         "## Over all pairs (interquartile mean)",
