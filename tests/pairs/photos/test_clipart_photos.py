@@ -122,10 +122,12 @@ def test_without_images_it_says_how_to_get_them(root: Path, tmp_path: Path, monk
     monkeypatch.setenv("L2O_ENV_CACHE", str(tmp_path))
     with pytest.raises(ConfigError, match=r"not in .*datasets.clipart-photos: make it with `l2o data clipart-photos`"):
         pairs.make("clipart-photos", size=32)
-    _cut_out(tmp_path / "source" / "bird" / "noto-000.png", 0, np.random.default_rng(0))
+    for label in ("bird", "fish"):
+        _cut_out(tmp_path / "source" / label / "noto-000.png", 0, np.random.default_rng(0))
     with pytest.raises(ConfigError, match=r"no cut-outs beside the style 'noto' of the class 'bird'.*held_out_style"):
         _make(root, root=tmp_path)
-    save(np.zeros((8, 8, 3), np.uint8), tmp_path / "target" / "cat" / "tuxpaint-000.jpg")
+    for label in ("bird", "cat"):
+        save(np.zeros((8, 8, 3), np.uint8), tmp_path / "target" / label / "tuxpaint-000.jpg")
     with pytest.raises(ConfigError, match=r"target has classes that .*source lacks"):
         _make(root, root=tmp_path)
 
