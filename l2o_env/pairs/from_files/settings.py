@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from l2o_env.errors import ConfigError, require_integers
+from l2o_env.errors import ConfigError, require_integers, shortened
 from l2o_env.models.adapted.by_name import is_name
 from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.models.adapted.normalisation import Normalisation, normalisation_of
@@ -92,7 +92,7 @@ class ImageSettings:
         require_integers(self, "resize", "seed", least=0)
         for key in ("random_crop", "mirror"):
             if not isinstance(getattr(self, key), bool):
-                raise ConfigError(f"{key} is {getattr(self, key)!r}; expected true or false.")
+                raise ConfigError(f"{key} is {shortened(getattr(self, key))}; expected true or false.")
         if not isinstance(self.cache_gb, int | float) or self.cache_gb < 0:
             raise ConfigError(f"cache_gb is {self.cache_gb!r}; expected a number >= 0.")
         scales = self.scales if isinstance(self.scales, tuple) else (self.scales,)

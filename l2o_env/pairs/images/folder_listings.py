@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -25,7 +26,8 @@ _log = logging.getLogger("l2o_env")
 def is_dense(folder: object) -> bool:
     """Whether a folder holds images and masks, and no folders of classes."""
     path = Path(str(folder)).expanduser()
-    return (path / "images").is_dir() and (path / "masks").is_dir()
+    # Unlike Path.is_dir, False too of names that no folder can have.
+    return os.path.isdir(path / "images") and os.path.isdir(path / "masks")
 
 
 def list_masks(folder: Path, name: str, order: Sequence[str] | None = None) -> Listing:
