@@ -80,14 +80,15 @@ def machines() -> Iterator[_Machines]:
 
 
 @pytest.fixture
-def divided(machines: _Machines, tinies: tuple[str, str]) -> Callable[..., ShardedPopulation]:
-    """Makes a population on as many workers as there are nodes."""
+def divided(machines: _Machines, tinies: tuple[str, str]) -> Iterator[Callable[..., ShardedPopulation]]:
+    """Makes a population on as many workers as there are nodes; they end with the test, whose cores others need."""
 
     def make(kind: str = "looped", **changes: Any) -> ShardedPopulation:
         config = _config(**{"workers": NODES, "ray": machines.address, **changes})
         return in_workers(Plan(kind, 5, config), [pairs.make(name) for name in tinies])  # type: ignore[arg-type]
 
-    return make
+    yield make
+    ray_workers(machines.address, 1, 0.0).stop()
 
 
 def _worker(population: ShardedPopulation, k: int) -> RayWorker:
