@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-import threading
 import time
-import weakref
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +16,7 @@ from l2o_env.cluster.connection import Cluster, Need, connect
 from l2o_env.cluster.sent_pairs import SentPair
 from l2o_env.errors import ConfigError, brief, one_line
 from l2o_env.inner.orders import Order, Populations
-from l2o_env.inner.worker_pool import WorkerPool
+from l2o_env.inner.worker_pool import AnyWorker, WorkerPool
 from l2o_env.inner.workers import WorkerError
 from l2o_env.pairs.pair import Pair
 
@@ -32,8 +29,8 @@ TELL_SECONDS = 20.0
 _log = logging.getLogger("l2o_env")
 
 
-class RayWorker:
-    """An actor of a cluster, seen from the process that started it; see ``worker_pool.AnyWorker``.
+class RayWorker(AnyWorker):
+    """An actor of a cluster, seen from the process that started it.
 
     Args:
         cluster: The cluster.
@@ -48,20 +45,17 @@ class RayWorker:
     """
 
     def __init__(self, cluster: Cluster, need: Need, number: int, shares: bool = False) -> None:
-        self._cluster, self._ray, self._need, self.number = cluster, cluster.ray, need, number
+        super().__init__(number)
+        self._cluster, self._ray, self._need = cluster, cluster.ray, need
         actor = self._ray.remote(num_cpus=0 if shares else need.cpus, num_gpus=need.gpus, max_restarts=0,
                                  scheduling_strategy="SPREAD", concurrency_groups={"life": 1})(_Actor)  # fmt: skip
         self._actor = actor.remote()
         self._ticket = 0
         self._calls: dict[int, Any] = {}
-        self._sent: weakref.WeakKeyDictionary[Pair, int] = weakref.WeakKeyDictionary()
-        self._n_sent = 0
-        self._dropped: list[int] = []
-        self._sending = threading.Lock()
         self._life: Any = self._actor.beat.options(concurrency_group="life").remote()
         self._asked, self._heard, self._told = time.monotonic(), False, False
         self._stopped, self.lost = False, False
-        self.populations = self.sent = self.received = 0
+        self.sent = self.received = 0
 
     @property
     def alive(self) -> bool:
@@ -91,24 +85,6 @@ class RayWorker:
             raise error
         return value
 
-    def send_pairs(self, pairs: Sequence[Pair]) -> list[int]:
-        """Makes pairs known to the worker; returns the keys that it knows them by.
-
-        Raises:
-            ConfigError: If a pair cannot be sent.
-        """
-        for pair in pairs:
-            if pair not in self._sent:
-                self._actor.take_pair.remote(self._n_sent, self._cluster.put(pair))
-                self._sent[pair] = self._n_sent
-                self._n_sent += 1
-        return [self._sent[pair] for pair in pairs]
-
-    def drop(self, population: int) -> None:
-        """Lets it free a population. May be called at any time, by the garbage collector in the middle of a message."""
-        self._dropped.append(population)
-        self._send_drops()
-
     def disconnect(self) -> None:
         """Ends the actor."""
         self.stop()
@@ -119,15 +95,15 @@ class RayWorker:
             self._ray.kill(self._actor, no_restart=True)
         self._stopped = True
 
-    def _send_drops(self) -> None:
-        while (
-            self.alive and self._dropped and self._sending.acquire(blocking=False)
-        ):  # else whoever is sending does it afterwards
-            try:
-                if self._dropped:
-                    self._actor.drop.remote(self._dropped.pop())
-            finally:
-                self._sending.release()
+    @property
+    def _takes_drops(self) -> bool:
+        return self.alive
+
+    def _send_pair(self, key: int, pair: Pair) -> None:
+        self._actor.take_pair.remote(key, self._cluster.put(pair))
+
+    def _send_drop(self, population: int) -> None:
+        self._actor.drop.remote(population)
 
     def _waited_for(self, call: Any) -> bytes:
         if not self.alive:

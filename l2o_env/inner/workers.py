@@ -12,8 +12,7 @@ import pickle
 import signal
 import threading
 import time
-import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from multiprocessing.connection import Connection
 from typing import Any
@@ -23,7 +22,7 @@ import torch
 from l2o_env.errors import ConfigError
 from l2o_env.inner.orders import Order, Populations
 from l2o_env.inner.shared_memory import dump_pair
-from l2o_env.inner.worker_pool import WorkerPool
+from l2o_env.inner.worker_pool import AnyWorker, WorkerPool
 from l2o_env.pairs.pair import Pair
 
 BEAT_SECONDS = 1.0
@@ -39,7 +38,7 @@ class WorkerError(RuntimeError):
     """A worker process has ended or was given up, and with it its part of the population."""
 
 
-class Worker:
+class Worker(AnyWorker):
     """A worker process, seen from the one that started it.
 
     Args:
@@ -47,8 +46,8 @@ class Worker:
     """
 
     def __init__(self, number: int) -> None:
+        super().__init__(number)
         context = torch.multiprocessing.get_context("spawn")
-        self.number = number
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True, name=f"l2o-worker-{number}")
         try:
@@ -59,13 +58,7 @@ class Worker:
                 "use workers=1 there."
             ) from error
         theirs.close()  # so that the end of the process closes the connection
-        self._ticket = 0
-        self._sent: weakref.WeakKeyDictionary[Pair, int] = weakref.WeakKeyDictionary()
-        self._n_sent = 0
-        self._sending = threading.Lock()
-        self._dropped: list[int] = []
-        self._heard = False
-        self.populations = 0
+        self._ticket, self._heard = 0, False
 
     @property
     def alive(self) -> bool:
@@ -85,11 +78,6 @@ class Worker:
         self._send_drops()
         return ticket
 
-    def drop(self, population: int) -> None:
-        """Lets it free a population. May be called at any time, by the garbage collector in the middle of a message."""
-        self._dropped.append(population)
-        self._send_drops()
-
     def answer(self, ticket: int) -> Any:
         """Waits for the answer to an order; answers to earlier ones that nobody has fetched are dropped."""
         while True:
@@ -108,26 +96,6 @@ class Worker:
                     raise error
                 return value
 
-    def send_pairs(self, pairs: Sequence[Pair]) -> list[int]:
-        """Makes pairs known to the worker; returns the keys that it knows them by.
-
-        Raises:
-            ConfigError: If a pair cannot be sent.
-        """
-        for pair in pairs:
-            if pair not in self._sent:
-                try:
-                    data = dump_pair(pair)
-                except (pickle.PicklingError, AttributeError, TypeError) as error:
-                    raise ConfigError(
-                        f"Pair {pair.name!r} cannot be sent to worker processes: {error}. Build it of functions and "
-                        "classes of importable modules, or use workers=1."
-                    ) from error
-                self._send(pickle.dumps(Order(0, self._n_sent, "pair", (data,))))
-                self._sent[pair] = self._n_sent
-                self._n_sent += 1
-        return [self._sent[pair] for pair in pairs]
-
     def disconnect(self) -> None:
         """Tells the process that there is nothing more to do."""
         self._connection.close()
@@ -144,13 +112,18 @@ class Worker:
         with self._sending:
             self._write(data)
 
-    def _send_drops(self) -> None:
-        while self._dropped and self._sending.acquire(blocking=False):  # else whoever is sending does it afterwards
-            try:
-                if self._dropped:
-                    self._write(pickle.dumps(Order(0, self._dropped.pop(), "drop", ())))
-            finally:
-                self._sending.release()
+    def _send_pair(self, key: int, pair: Pair) -> None:
+        try:
+            data = dump_pair(pair)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ConfigError(
+                f"Pair {pair.name!r} cannot be sent to worker processes: {error}. Build it of functions and classes of "
+                "importable modules, or use workers=1."
+            ) from error
+        self._send(pickle.dumps(Order(0, key, "pair", (data,))))
+
+    def _send_drop(self, population: int) -> None:
+        self._write(pickle.dumps(Order(0, population, "drop", ())))
 
     def _write(self, data: bytes) -> None:
         try:
