@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 from l2o_env.errors import ConfigError, one_line
 from l2o_env.pairs.photos.assemble import ORIGINS_FILE, Found, assemble, how_to_install
 from l2o_env.pairs.photos.clipart_photos import default_root
-from l2o_env.pairs.photos.manifest import ORIGINS, entries
+from l2o_env.pairs.photos.manifest import ORIGINS, entries, entries_of
 from l2o_env.results.contact_sheet import contact_sheet
 
 from .console import Reporter, counted
@@ -103,6 +103,6 @@ def _table(found: Sequence[Found]) -> Table:
         table.add_column(heading, justify="right" if heading == "images" else "left")
     for each in found:
         origin = ORIGINS[each.style]
-        n = sum(entry.style == each.style for entry in entries())
+        n = len(entries_of(each.style))
         table.add_row(str(each.made), str(n), origin.what, f"{origin.package} {origin.version}", origin.licence)
     return table

@@ -7,10 +7,13 @@ import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from l2o_env.errors import ConfigError
 from l2o_env.pairs.images.decoding import EXTENSIONS
+from l2o_env.pairs.images.remembered import keep, place_of, read_kept
 
 _SYSTEM = frozenset({
     "__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__",
@@ -21,6 +24,8 @@ _BESIDE = (".txt", ".md", ".json", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".ht
 _PARTS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"})
 """Folders of the parts of a data set, in small letters."""
 _SHOWN = 5
+_MANY_BYTES = 2**26
+"""Reading more than this takes a while."""
 _log = logging.getLogger("l2o_env")
 
 
@@ -101,16 +106,37 @@ def _name(path: Path) -> str:
 def copies(files: Sequence[Path]) -> list[str] | None:
     """What tells equal files from each other's: a name for each that copies and links of it have too.
 
+    Files of equal size are read, each once in a process; what was found of many is kept in the cache folder.
+
     Returns:
-        Names, or None if no file is there twice. Only files of equal size are read.
+        Names, or None if no file is there twice.
     """
+    seen = [(str(file), status.st_size, status.st_mtime_ns) for file in files for status in (file.stat(),)]
     by_size: dict[int, list[int]] = defaultdict(list)
-    for i, file in enumerate(files):
-        by_size[file.stat().st_size].append(i)
-    names = [str(i) for i in range(len(files))]
-    for alike in by_size.values():
-        first: dict[bytes, int] = {}
-        for i in alike if len(alike) > 1 else ():
-            digest = hashlib.sha256(files[i].read_bytes()).digest()
-            names[i] = str(first.setdefault(digest, i))
+    for i, (_, size, _) in enumerate(seen):
+        by_size[size].append(i)
+    alike = [members for members in by_size.values() if len(members) > 1]
+    many = sum(seen[i][1] for members in alike for i in members) > _MANY_BYTES
+    place = place_of("copies", repr(seen)) if many else None
+    names = None if place is None else _checked(read_kept(place), len(files))
+    if names is None:
+        names = [str(i) for i in range(len(files))]
+        for members in alike:
+            first: dict[bytes, int] = {}
+            for i in members:
+                names[i] = str(first.setdefault(_content(*seen[i]), i))
+        if place is not None:
+            keep(place, names)
     return names if len(set(names)) < len(names) else None
+
+
+def _checked(kept: Any, n: int) -> list[str] | None:
+    """Names of files; None if nothing is kept, or something else."""
+    good = isinstance(kept, list) and len(kept) == n and all(type(name) is str for name in kept)
+    return kept if good else None
+
+
+@cache
+def _content(file: str, size: int, time: int) -> bytes:
+    """SHA-256 of a file that has this size and time."""
+    return hashlib.sha256(Path(file).read_bytes()).digest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,10 @@ class OneClassEach(Samples, Protocol):
         ...
 
 
-def in_order(images: Labelled, classes: tuple[str, ...]) -> Labelled:
+L = TypeVar("L", bound=Listing | Pixels)
+
+
+def in_order(images: L, classes: tuple[str, ...]) -> L:
     """The images with their labels as indices of ``classes``, which are their own in any order."""
     if images.classes == classes:
         return images

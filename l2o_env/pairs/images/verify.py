@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l2o_env.atomic import atomic_path
 from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.pairs.announce import announced
 from l2o_env.pairs.augmentation import VOID
-from l2o_env.pairs.cache import cache_folder
 from l2o_env.pairs.images.image_split import UnreadableError
 from l2o_env.pairs.images.label_maps import LABEL_MAPS
 from l2o_env.pairs.images.listing import Listing, OnError
-from l2o_env.safe_json import read_json
+from l2o_env.pairs.images.remembered import keep, place_of, read_kept
 
 FORMAT = 2
 """Part of the key of what is kept. Raise it whenever files are accepted that were not before, or the other way round.
@@ -32,7 +27,6 @@ FORMAT = 2
 MANY = 5000
 """So many images take a while, so that something is said."""
 _SHOWN = 5
-_MAX_VERDICT = 64 * 2**20
 _log = logging.getLogger("l2o_env")
 
 
@@ -70,20 +64,16 @@ def verified(listing: Listing, on_error: OnError) -> Listing:
 def _look(listing: Listing) -> tuple[dict[int, ConfigError], NDArray[np.int64]]:
     """What is wrong with the images that cannot be used, by index; and pixels of each class, those of none last."""
     try:
-        path = _verdict_path(listing)
+        place = place_of("verified", f"{FORMAT}\n{listing.fingerprint()}")
     except OSError:  # a file that is gone, which decoding names
         return _decoded(listing, range(len(listing)))
-    known = _read_verdict(path, len(listing))
+    known = _checked(read_kept(place), len(listing))
     if known is not None:
         doubtful, pixels = known
         again, more = _decoded(listing, doubtful)
         return again, pixels + more
     problems, pixels = _decoded(listing, range(len(listing)))
-    with suppress(OSError):  # else everything is looked at again the next time
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            verdict = {"unusable": sorted(problems), "pixels": pixels.tolist()}
-            temporary.write_text(json.dumps(verdict), encoding="utf-8")
+    keep(place, {"unusable": sorted(problems), "pixels": pixels.tolist()})
     return problems, pixels
 
 
@@ -127,18 +117,11 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(map(repr, shown[:_SHOWN])) + (f" and {len(shown) - _SHOWN} others" if len(shown) > _SHOWN else "")
 
 
-def _verdict_path(listing: Listing) -> Path:
-    """Where the indices of the images that cannot be used are kept."""
-    key = hashlib.sha256(f"{FORMAT}\n{listing.fingerprint()}".encode()).hexdigest()
-    return cache_folder() / f"verified-{key[:32]}.json"
-
-
-def _read_verdict(path: Path, n: int) -> tuple[list[int], NDArray[np.int64]] | None:
-    """Indices of images and numbers of pixels; None if nothing is kept, or it is damaged."""
+def _checked(kept: Any, n: int) -> tuple[list[int], NDArray[np.int64]] | None:
+    """Indices of images and numbers of pixels; None if nothing is kept, or something else."""
     try:
-        found = read_json(path, "it is made anew.", most=_MAX_VERDICT)
-        indices, pixels = found["unusable"], found["pixels"]
-    except (OSError, ConfigError, KeyError, TypeError):
+        indices, pixels = kept["unusable"], kept["pixels"]
+    except (KeyError, TypeError):
         return None
     for values, size in ((indices, None), (pixels, VOID + 1)):
         if not isinstance(values, list) or not all(type(i) is int and i >= 0 for i in values):

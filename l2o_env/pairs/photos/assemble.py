@@ -15,7 +15,7 @@ from typing import Any
 
 from l2o_env.errors import ConfigError
 from l2o_env.pairs.photos.clipart_photos import STYLES
-from l2o_env.pairs.photos.manifest import ORIGINS, Entry, classes, entries
+from l2o_env.pairs.photos.manifest import ORIGINS, Entry, classes, entries, entries_of
 from l2o_env.pairs.photos.packages import find, opened
 
 ORIGINS_FILE = "origins.csv"
@@ -88,7 +88,7 @@ def _made(root: Path, packages: Sequence[Path], progress: Callable[[int, int], N
     for style, origin in ORIGINS.items():
         result, reader = Found(style), find(style, packages)
         results.append(result)
-        ours = [entry for entry in entries() if entry.style == style]
+        ours = entries_of(style)
         result.absent = reader is None
         numbers: Counter[str] = Counter()
         for entry in ours if reader is not None else ():
@@ -137,7 +137,7 @@ def _prepared(entry: Entry, image: Any) -> Any:
 def _require_enough(found: Sequence[Found], root: Path) -> None:
     """Raises ``ConfigError`` unless each class can be trained on and, in another style, validated."""
     for each in found:
-        n = sum(entry.style == each.style for entry in entries())
+        n = len(entries_of(each.style))
         if not each.absent and each.made < _ENOUGH * n:
             raise ConfigError(
                 f"{ORIGINS[each.style].package} was found, with {each.made} of the {n} images that it should hold; is "

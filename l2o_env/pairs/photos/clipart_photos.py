@@ -20,12 +20,14 @@ from l2o_env.pairs.from_files.proxy_images import proxy_test_of
 from l2o_env.pairs.from_files.settings import ImageSettings
 from l2o_env.pairs.images.folder_listings import list_classes
 from l2o_env.pairs.images.image_split import ImageSplit
+from l2o_env.pairs.images.labelled import in_order
 from l2o_env.pairs.images.listing import Listing
 from l2o_env.pairs.images.verify import verified
 from l2o_env.pairs.pair import Pair
 from l2o_env.pairs.photos.drawing import CutOut, Drawings
 from l2o_env.pairs.photos.manifest import ORIGINS
 from l2o_env.pairs.spec import from_keywords
+from l2o_env.pairs.splits import decoded
 
 Photographs = Literal["all", "tuxpaint", "gcompris"]
 STYLES = tuple(style for style, origin in ORIGINS.items() if origin.part == "source")
@@ -129,17 +131,17 @@ def photographs(root: Path, classes: tuple[str, ...], package: Photographs = "al
     found = verified(list_classes(root / "target", "photographs"), "raise")
     if not set(found.classes) <= set(classes):
         raise ConfigError(f"{root / 'target'} has classes that {root / 'source'} lacks; make the data set again.")
-    labels = np.array([classes.index(name) for name in found.classes])[np.asarray(found.labels)]
-    found = replace(found, labels=labels, classes=classes)
+    found = in_order(found, classes)
     return found.take([i for i, file in enumerate(found.files) if package in ("all", _style(file))])
 
 
 def half(listing: Listing, which: int) -> Listing:
     """One half of the photographs of each class and package: 0 is tested on, 1 is for pictures and nothing else."""
     keys = [f"{file.parent.name}/{_style(file)}" for file in listing.files]
+    by_name = np.argsort([file.name for file in listing.files])
     chosen: list[int] = []
     for key in sorted(set(keys)):
-        members = [i for i in np.argsort([str(file.name) for file in listing.files]) if keys[i] == key]
+        members = [i for i in by_name if keys[i] == key]
         order = np.random.default_rng([_HALVES_SEED, *key.encode()]).permutation(len(members))
         chosen += [members[i] for i in order[which::2]]
     return listing.take(sorted(chosen))
@@ -149,15 +151,12 @@ def as_the_proxy_says(proxy: nn.Module, images: ImageSplit) -> ImageSplit:
     """The same images, labelled by the proxy: accuracy of its head there is agreement with what it was."""
     found: list[NDArray[np.int64]] = []
     for start in range(0, len(images), _CHUNK):
-        samples = [images.read(i) for i in range(start, min(start + _CHUNK, len(images)))]
-        decoded = torch.stack([sample.image for sample in samples])
-        pixels, _ = images.finish(decoded, torch.zeros(len(samples), dtype=torch.int64), torch.float32)
+        chunk = decoded(images, range(start, min(start + _CHUNK, len(images))))
         with torch.no_grad():
-            found.append(proxy(pixels).argmax(1).numpy())
+            found.append(proxy(chunk.images).argmax(1).numpy())
     labels = np.concatenate(found)
-    samples_ = images.samples
-    assert isinstance(samples_, Listing)
-    listing = replace(samples_, labels=labels, classes=tuple(map(str, range(1 + int(labels.max())))))
+    assert isinstance(images.samples, Listing)
+    listing = replace(images.samples, labels=labels, classes=tuple(map(str, range(1 + int(labels.max())))))
     return replace(images, samples=listing, labels=torch.from_numpy(labels), name="photographs, by the proxy")
 
 

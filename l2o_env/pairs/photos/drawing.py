@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,10 +50,18 @@ class Drawings:
     seed: int
     name: str = "drawings"
 
-    @property
+    @cached_property
     def labels(self) -> NDArray[np.int64]:
         """The class of each image: all classes in turn."""
-        return np.arange(self.n) % (1 + max(each.label for each in self.cut_outs))
+        return np.arange(self.n) % len(self._of_class)
+
+    @cached_property
+    def _of_class(self) -> list[list[CutOut]]:
+        """Cut-outs by their class."""
+        found: list[list[CutOut]] = [[] for _ in range(1 + max(each.label for each in self.cut_outs))]
+        for each in self.cut_outs:
+            found[each.label].append(each)
+        return found
 
     def __len__(self) -> int:
         """Number of images."""
@@ -68,7 +77,7 @@ class Drawings:
 
         label = int(self.labels[index])
         rng = np.random.default_rng([self.seed, index])
-        ours = [each for each in self.cut_outs if each.label == label]
+        ours = self._of_class[label]
         chosen = ours[rng.integers(len(ours))].file
         try:
             with Image.open(chosen) as image:

@@ -80,6 +80,11 @@ def entries() -> tuple[Entry, ...]:
     return tuple(Entry(*row) for row in list(csv.reader(text.splitlines()))[1:])  # type: ignore[arg-type]
 
 
+def entries_of(style: str) -> list[Entry]:
+    """Those of a style."""
+    return [entry for entry in entries() if entry.style == style]
+
+
 def classes() -> tuple[str, ...]:
     """Names of the classes."""
     return tuple(sorted({entry.label for entry in entries()}))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from l2o_env.errors import ConfigError
+from l2o_env.pairs.images import folders
 from l2o_env.pairs.images.folder_listings import list_classes, list_masks, warn_of_shared
 from l2o_env.pairs.images.folders import copies
 from l2o_env.pairs.images.held_out import hold_out
@@ -149,3 +150,24 @@ def test_target_images_that_are_trained_on_are_told(root: Path, how: object, cap
     how(root / "dog" / "001.png", other / "dog" / "new.png")
     warn_of_shared(source, list_classes(other, "target images"))
     assert "1 of the 7 target images are among the source images too, such as" in caplog.text
+
+
+def test_files_are_read_once(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("L2O_ENV_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(folders, "_MANY_BYTES", 0)
+    shutil.copy(root / "cat" / "000.png", root / "cat" / "again.png")
+    files = sorted(root.rglob("*.png"))
+    found = copies(files)
+    assert (
+        found is not None and found[files.index(root / "cat" / "again.png")] == found[files.index(root / "cat/000.png")]
+    )
+    with monkeypatch.context() as patch:  # of the cache folder, as a later process would
+        patch.setattr(folders, "_content", None)
+        assert copies(files) == found
+    (kept,) = (tmp_path / "cache").glob("copies-*.json")
+    for damaged in ("", "[]", "{}", '["0", 1]'):
+        kept.write_text(damaged)
+        assert copies(files) == found
+    os.utime(files[0], ns=(1, 1))
+    assert copies(files) == found
+    assert len(list((tmp_path / "cache").glob("copies-*.json"))) == 2
