@@ -20,10 +20,10 @@ from l2o_env.evaluation.evaluate import evaluate
 from l2o_env.evaluation.rollout import MAX_OPTIMIZEES, Progress
 from l2o_env.results.record import recording
 from l2o_env.results.run_folder import RECORDING
+from l2o_env.results.tables import read_signed, write_signed
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,6 @@ class Store:
 
     def run(self, part: Part, progress: Progress | None) -> None:
         """Runs a part and writes it; its results last, because they say that it is finished."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         contestant = part.contestant
         names = pair_registry.make(part.pair).layout.group_names
         started = time.perf_counter()
@@ -99,11 +96,10 @@ class Store:
                 on_step=recorder,
             )
         frame["wall_time"] = (time.perf_counter() - started) / part.n_seeds
-        table = pa.Table.from_pandas(frame.drop(columns=["policy", "pair"]), preserve_index=False)
         recorded = _digest_of(self.recording_of(part))
-        metadata = {"settings": part.settings, "recording": recorded, "sha256": _digest(table)}
         with atomic_path(self.results_of(part)) as path:
-            pq.write_table(table.replace_schema_metadata(metadata), path)
+            frame = frame.drop(columns=["policy", "pair"])
+            write_signed(frame, path, settings=part.settings, recording=recorded)
 
     def write(self, part: Part, files: tuple[bytes, bytes]) -> None:
         """Writes a part that was run elsewhere: its recording, and then its results."""
@@ -113,19 +109,11 @@ class Store:
 
     def read(self, part: Part) -> pd.DataFrame | None:
         """The results of a part; None if there are none, or if they or the recording are not as they were written."""
-        import pyarrow.parquet as pq
-
-        if not self.results_of(part).is_file() or not self.recording_of(part).is_file():
-            return None
         try:
-            table = pq.read_table(self.results_of(part))
-            found = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-            expected = {"settings": part.settings, "recording": _digest_of(self.recording_of(part))}
-            if found != {**expected, "sha256": _digest(table)}:
-                return None
-            return table.to_pandas()
-        except Exception:  # a reader of what may be damaged raises anything; the part is made again
+            recorded = _digest_of(self.recording_of(part))
+        except OSError:
             return None
+        return read_signed(self.results_of(part), settings=part.settings, recording=recorded)
 
     def read_finished(self, part: Part) -> pd.DataFrame:
         """The results of a part that is there.
@@ -137,11 +125,6 @@ class Store:
         if frame is None:
             raise ConfigError(f"The part {part.name} in {self._folder} changed while it was read; evaluate again.")
         return frame
-
-
-def _digest(table: pa.Table) -> str:
-    """SHA-256 of names, types and values of a table."""
-    return hashlib.sha256(f"{table.schema.types} {table.to_pydict()}".encode()).hexdigest()
 
 
 def _digest_of(path: Path) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import l2o_env
 from l2o_env.errors import ConfigError
 from l2o_env.results.run_folder import PARTS, RunFolder
+from l2o_env.results.tables import read_signed, write_signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,14 +111,17 @@ class KeptParts:
         return [frame for frame in found if frame is not None]
 
     def _kept(self, text: str) -> pd.DataFrame | None:
-        return None if self.folder is None else _read(self.folder.path / _name(text), text)
+        return None if self.folder is None else read_signed(self.folder.path / _name(text), settings=text)
 
     def _keep(self, text: str, frame: pd.DataFrame) -> pd.DataFrame:
         if self.folder is None:
             return frame
         self.begin()
         with self.folder.writing(_name(text)) as path:
-            return _write(path, text, frame)
+            write_signed(frame, path, settings=text)
+        kept = self._kept(text)
+        assert kept is not None
+        return kept  # as it will be read
 
 
 def _name(settings: str) -> str:
@@ -127,39 +131,3 @@ def _name(settings: str) -> str:
 def _one_by_one(calls: Sequence[Callable[[], pd.DataFrame]]) -> Iterator[tuple[int, pd.DataFrame]]:
     for k, call in enumerate(calls):
         yield k, call()
-
-
-def _write(path: Path, settings: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """Writes a part; returns it as it will be read."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    frame = table.to_pandas()
-    metadata = {**table.schema.metadata, b"settings": settings.encode(), b"digest": _digest(frame)}
-    pq.write_table(table.replace_schema_metadata(metadata), path)
-    return frame
-
-
-def _read(path: Path, settings: str) -> pd.DataFrame | None:
-    """A part as it was written; None if there is none, or it is damaged."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-        frame = table.to_pandas()
-    except (pa.ArrowException, OSError, ValueError, KeyError):
-        return None
-    metadata = table.schema.metadata or {}
-    good = metadata.get(b"settings") == settings.encode() and metadata.get(b"digest") == _digest(frame)
-    return frame if good else None
-
-
-def _digest(frame: pd.DataFrame) -> bytes:
-    """Of the names, types and values of a table."""
-    from pandas.util import hash_pandas_object
-
-    digest = hashlib.sha256(repr(list(frame.dtypes.astype(str).items())).encode())
-    digest.update(hash_pandas_object(frame, index=False).to_numpy().tobytes())
-    return digest.hexdigest().encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from l2o_env.errors import reading, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 MAX_BYTES, MAX_CSV, MAX_ROWS, MAX_NAME = 2**30, 2**25, 10**8, 10_000
 """Of a table's file, and if it is CSV; of its rows; characters of a name in it."""
@@ -53,6 +55,38 @@ def read_table(
         for column in columns:
             frame[column] = _names(frame[column]) if column in texts else _numbers(frame[column])
         return frame
+
+
+def write_signed(frame: pd.DataFrame, path: Path, **facts: str) -> None:
+    """Writes a table as Parquet, with facts about it and its checksum.
+
+    Args:
+        frame: The table.
+        path: The file.
+        **facts: What the table depends on, as :func:`read_signed` is to find it.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    pq.write_table(table.replace_schema_metadata({**facts, "sha256": _digest(table)}), path)
+
+
+def read_signed(path: Path, **facts: str) -> pd.DataFrame | None:
+    """A table as it was written with these facts; None if there is none, it has others, or it is damaged."""
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+        found = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        return table.to_pandas() if found == {**facts, "sha256": _digest(table)} else None
+    except Exception:  # a reader of what may be damaged raises anything
+        return None
+
+
+def _digest(table: pa.Table) -> str:
+    """SHA-256 of names, types and values of a table."""
+    return hashlib.sha256(f"{table.schema.types} {table.to_pydict()}".encode()).hexdigest()
 
 
 def _read_parquet(path: Path, columns: list[str]) -> pd.DataFrame:
