@@ -43,6 +43,12 @@ class Agent(BaseAgent):
     def save(self, folder: Path) -> None:
         """Writes the agent to a folder, without pickle."""
 
+    def __repr__(self) -> str:
+        """Its class and name, the form of its actions and how long it was trained, as far as it says so."""
+        said = {"name": getattr(self, "name", None), "action": self.action_settings.get("action")}
+        said["episodes"] = getattr(self, "episodes", None)
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in said.items() if v is not None)})"
+
     def forget(self, state: Any, rows: NDArray[np.bool_]) -> Any:
         """The state in which some rows are as at the start of an episode.
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any, NamedTuple
 
 DESCRIPTION = """Trains policies that set one learning rate per layer, evaluates them on pairs,
@@ -23,16 +24,21 @@ class Command(NamedTuple):
         settings: Its dataclass there, or in a module of its own, which is the command line.
         run: What runs it.
         summary: A line of help.
+        complete: What takes the settings and the names of those that were given, and fills in others from a file.
     """
 
     module: str
     settings: str
     run: str
     summary: str
+    complete: str = ""
 
 
 COMMANDS: dict[str, Command] = {
-    "train": Command("train", "train_options:TrainArgs", "train", "trains a policy, and evaluates it: the main job"),
+    "train": Command(
+        "train", "train_options:TrainArgs", "train", "trains a policy, and evaluates it: the main job",
+        "saved_settings:completed",
+    ),
     "finetune": Command("finetune", "FinetuneArgs", "finetune", "fine-tunes a network with learned rates"),
     "evaluate": Command("evaluate", "EvaluateArgs", "evaluate_command", "evaluates policies beside opponents on pairs"),
     "plot": Command("plot", "PlotArgs", "plot_command", "draws what policies do to each layer"),
@@ -45,7 +51,7 @@ COMMANDS: dict[str, Command] = {
     "adapt": Command("adapt", "AdaptArgs", "adapt_command", "adapts a network to real images without labels"),
     "data": Command("data", "DataArgs", "data", "puts a data set together from packages of free images"),
     "attention": Command("attention", "AttentionArgs", "attention_command", "shows where networks look, by Grad-CAM"),
-}
+}  # fmt: skip
 """By name."""
 
 
@@ -100,6 +106,12 @@ def _run(arguments: list[str]) -> int:
 
         print(f"l2o-env {__version__}")
         return 0
+    if name == "--print-completion":
+        from .commands.completion import completion
+        from .commands.option_names import as_option
+
+        print(completion({name: [*map(as_option, _options(command))] for name, command in COMMANDS.items()}))
+        return 0
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -115,24 +127,34 @@ def _usage() -> str:
         [
             "usage: l2o COMMAND [OPTIONS]", "", DESCRIPTION, "", "commands:", *lines, "",
             "l2o COMMAND --help has the options of a command, l2o --version the version,",
-            "l2o COMMAND --tyro-print-completion bash (or zsh, tcsh) what completes them.",
+            "l2o --print-completion what completes them in bash and zsh.",
         ]
     )  # fmt: skip
 
 
 def _run_command(name: str, arguments: list[str]) -> int:
+    from l2o_env.errors import ConfigError, one_line
+
+    from .commands.option_names import given_options
+
+    try:
+        given = given_options(f"l2o {name}", arguments, _options(COMMANDS[name]))
+    except ConfigError as error:  # told before the rest is loaded, which takes seconds
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
     import torch
 
-    from l2o_env.errors import ConfigError, one_line
     from l2o_env.inner.workers import WorkerError
     from l2o_env.results.run_folder import WriteError
 
     from .commands.command_line import read
     from .commands.interrupts import exit_status, raised_signals
 
-    kind, run = _loaded(COMMANDS[name])
+    kind, run, complete = _loaded(COMMANDS[name])
     try:
         settings = read(kind, f"l2o {name}", arguments, getattr(kind, "groups", {}))
+        settings = complete(settings, given)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -156,12 +178,24 @@ def _run_command(name: str, arguments: list[str]) -> int:
         return exit_status(interrupt)
 
 
-def _loaded(command: Command) -> tuple[Any, Callable[[Any], int]]:
-    """The settings' dataclass and what runs them."""
-    other, _, settings = command.settings.rpartition(":")
-    module = import_module(f".commands.{command.module}", __package__)
-    kind = getattr(import_module(f".commands.{other}", __package__) if other else module, settings)
-    return kind, getattr(module, command.run)
+def _options(command: Command) -> dict[str, str]:
+    """Names and types of the options, from the source."""
+    from .commands.option_names import options_in
+
+    module, _, kind = command.settings.rpartition(":")
+    path = Path(__file__).parent / "commands" / f"{module or command.module}.py"
+    return options_in(path.read_text(encoding="utf-8"), kind)
+
+
+def _loaded(command: Command) -> tuple[Any, Callable[[Any], int], Callable[[Any, list[str]], Any]]:
+    """The settings' dataclass, what runs them, and what fills them in."""
+
+    def load(name: str) -> Any:
+        module, _, thing = name.rpartition(":")
+        return getattr(import_module(f".commands.{module or command.module}", __package__), thing)
+
+    complete = load(command.complete) if command.complete else lambda settings, _: settings
+    return load(command.settings), load(command.run), complete
 
 
 def with_default_command(arguments: list[str]) -> list[str]:

@@ -21,8 +21,6 @@ EnvAssignments = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=V
 """The command-line option ``--env``."""
 RayAddress = Annotated[str | None, arg(metavar="{auto,ADDRESS}", help_behavior_hint="(default: none)")]
 """The command-line option ``--ray``."""
-GpusPerTask = Annotated[float, arg(metavar="X")]
-"""The command-line option ``--gpus-per-worker`` of commands whose cells are tasks."""
 _MAX_YAML, _MAX_YAML_DEPTH = 2**16, 10
 _WORDS = {"true": True, "false": False}
 _NONE = ("none", "null", "~")

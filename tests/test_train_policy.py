@@ -55,14 +55,37 @@ def test_every_command_is_where_it_is_said_to_be(name: str, capsys: pytest.Captu
 def test_help_version_and_mistaken_commands_do_not_wait_for_pytorch() -> None:
     script = (
         "import sys, train_policy\n"
-        "done = [train_policy.main([word]) for word in ('--help', '--version', 'trian', 'fly')]\n"
+        "words = ('--help', '--version', 'trian', 'fly', 'train --epsiodes 3', 'audit --runs=many')\n"
+        "done = [train_policy.main(word.split()) for word in words]\n"
         "print(done, 'torch' in sys.modules, 'tyro' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.splitlines()[-2:] == [f"l2o-env {l2o_env.__version__}", "[0, 0, 2, 2] False False"]
-    first, second = done.stderr.splitlines()
+    assert done.stdout.splitlines()[-2:] == [f"l2o-env {l2o_env.__version__}", "[0, 0, 2, 2, 2, 2] False False"]
+    first, second, third, fourth = done.stderr.splitlines()
     assert first.startswith("error: Unknown command 'trian'. Did you mean 'train'? Known: train, ")
     assert second.startswith("error: Unknown command 'fly'. Known: train, ")
+    assert third == "error: Unknown option '--epsiodes'. Did you mean '--episodes'? `l2o train --help` lists all."
+    assert fourth == "error: --runs is 'many'; expected an integer."
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("l2o tr", ["train"]),
+        ("l2o train --resu", ["--resume"]),
+        ("l2o evaluate RUN --all", ["--all-checkpoints"]),
+        ("l2o plot RUN", []),  # the shell's own names of files
+    ],
+)
+def test_a_shell_completes_commands_and_options(
+    line: str, completed: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_policy.main(["--print-completion"]) == 0
+    words = line.split()
+    asked = f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _l2o; echo ${{COMPREPLY[@]}}"
+    script = f"set -eu\n{capsys.readouterr().out}\n{asked}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == completed
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

@@ -23,7 +23,7 @@ from l2o_env.results.kept_parts import KeptParts
 
 from ..base import Agent
 from ..factory import load
-from ..options import EnvAssignments, GpusPerTask, RayAddress, device_of, environment_settings, tasks_of
+from ..options import EnvAssignments, RayAddress, device_of, environment_settings, tasks_of
 from .audit_runs import good_runs, random_runs
 from .cells import kept_arguments, on_cluster
 from .console import Reporter, steps
@@ -74,7 +74,7 @@ class AuditArgs:
     ray: RayAddress = None
     """Ray cluster whose tasks the guidances of each pair are: its address, or auto for the one that runs here or is
     started for this."""
-    gpus_per_worker: GpusPerTask = 0.0
+    gpus_per_worker: float = 0.0
     """GPUs of each task: a share of one, or whole ones; 0 computes on CPUs."""
 
     def check(self) -> None:

@@ -38,7 +38,7 @@ from l2o_env.results.run_folder import (
 )
 
 from ..opponents import SEARCHES, TUNED, check_searches, default_opponents
-from ..options import EnvAssignments, GpusPerTask, RayAddress, device_of, tasks_of
+from ..options import EnvAssignments, RayAddress, device_of, tasks_of
 from .console import Reporter, prepare_pairs, steps
 from .contestants import (
     TrainedPolicy,
@@ -113,7 +113,7 @@ class EvaluateArgs:
     ray: RayAddress = None
     """Ray cluster whose tasks each policy on each pair, and each tuning, is: its address, or auto for the one that runs
     here or is started for this."""
-    gpus_per_worker: GpusPerTask = 0.0
+    gpus_per_worker: float = 0.0
     """GPUs of each task: a share of one, or whole ones; 0 computes on CPUs."""
 
     @property

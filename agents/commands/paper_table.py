@@ -27,7 +27,7 @@ from l2o_env.vector_env import Syn2RealVectorEnv
 
 from ..base import Agent
 from ..factory import load, make_learner
-from ..options import EnvAssignments, GpusPerTask, RayAddress, device_of, tasks_of
+from ..options import EnvAssignments, RayAddress, device_of, tasks_of
 from .cells import kept_arguments, on_cluster
 from .console import Reporter, steps
 from .contestants import agent_digest, common_settings, find_policy, given_settings
@@ -116,7 +116,7 @@ class TableArgs:
     """Torch device; auto takes a GPU if there is one."""
     ray: RayAddress = None
     """Ray cluster whose tasks the rows are: its address, or auto for the one that runs here or is started for this."""
-    gpus_per_worker: GpusPerTask = 0.0
+    gpus_per_worker: float = 0.0
     """GPUs of each task: a share of one, or whole ones; 0 computes on CPUs."""
 
     def check(self) -> None:

@@ -46,6 +46,7 @@ from .hyper_parameters import hyper_parameters
 from .interrupts import Interrupt, deferred_interrupt, exit_status
 from .phases import UpdateClock
 from .printed_tables import results_table
+from .saved_settings import differences
 from .train_options import Plan, TrainArgs
 from .train_work import episodes_of, estimate, next_steps, outline, phases_of
 from .training_state import TrainingStates, resumed_plan
@@ -73,6 +74,8 @@ def train(args: TrainArgs, reporter: Reporter | None = None) -> int:
     reporter = reporter or Reporter()
     if args.resume is None:
         plan = args.plan()
+        if args.config is not None:
+            reporter.say(differences(plan))
         folder = RunFolder.create(args.out)
     else:
         plan, folder = resumed_plan(args)

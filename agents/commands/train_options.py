@@ -19,53 +19,9 @@ from l2o_env.errors import ConfigError, require_integer
 from l2o_env.extras import require
 
 from ..algorithms.registry import ALGORITHMS, AlgorithmConfig, configure, find
-from ..opponents import RECIPES, SEARCHES, check_searches
-from ..options import EnvAssignments, RayAddress, device_of, environment_settings, parse_assignments, read_file
-
-TUNING_EPISODES = 64
-"""Fewest episodes of each tuned opponent by default; it gets more where the policy has had more on each pair."""
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much a run trains, tunes and evaluates."""
-
-    episodes: int
-    """Episodes that the policy is trained for."""
-    n_training_pairs: int | None
-    """Members of the family to train on, the first of them; None: all."""
-    n_held_out: int | None
-    """Held-out members to evaluate on, the first of them; None: all."""
-    eval_seeds: int
-    """Evaluation seeds of each policy on each pair."""
-    checkpoints: int
-    """Times that the policy is saved and judged in training."""
-    tuning_episodes: int
-    """Episodes for each tuned opponent on each evaluated pair, the very one that it is tested on; more if the policy is
-    trained for more on each pair."""
-    searches: tuple[str, ...]
-    """What is tuned."""
-    opponents: tuple[str, ...] | None = None
-    """Hand-made opponents by name; None: all."""
-
-
-_FEW = ("adamw-cosine", "asg-sgd", "frozen-backbone")
-_SOME = (*RECIPES, "asg-sgd", "frozen-backbone", "random")
-EFFORTS = {
-    "quick": Effort(
-        32, n_training_pairs=2, n_held_out=1, eval_seeds=3, checkpoints=2, tuning_episodes=16,
-        searches=("adamw-cosine",), opponents=_FEW,
-    ),
-    "default": Effort(
-        640, n_training_pairs=None, n_held_out=2, eval_seeds=16, checkpoints=5, tuning_episodes=TUNING_EPISODES,
-        searches=tuple(RECIPES), opponents=_SOME,
-    ),
-    "full": Effort(
-        640, n_training_pairs=None, n_held_out=None, eval_seeds=16, checkpoints=5, tuning_episodes=320,
-        searches=tuple(SEARCHES),
-    ),
-}  # fmt: skip
-"""How much ``--quick``, no flag, and ``--full`` do."""
+from ..opponents import check_searches
+from ..options import EnvAssignments, RayAddress, device_of, environment_settings, parse_assignments, read_file, typed
+from .efforts import EFFORTS, TUNING_EPISODES
 
 
 def _differing(what: str, metavar: str, default: str, quick: str, full: str) -> Any:
@@ -173,6 +129,8 @@ class TrainArgs:
     eval_seeds: Annotated[
         int | None, _differing("Evaluation runs per policy and pair.", "N", *_count("eval_seeds"))
     ] = None
+    config: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
+    """Settings of an earlier run: its folder, or its config.json. Options that are given beside it win."""
     full: FlagCreatePairsOff[bool] = False
     """Make the whole table of docs/results.md (22 minutes on one core of a fast server, longer on others)."""
     quick: FlagCreatePairsOff[bool] = False
@@ -189,9 +147,21 @@ class TrainArgs:
             "env",
         ),
         "machine": ("num_envs", "workers", "ray", "gpus_per_worker", "device"),
-        "folder": ("out", "resume", "save_every"),
+        "folder": ("out", "config", "resume", "save_every"),
     }  # fmt: skip
     """Headings of help."""
+
+    @classmethod
+    def from_saved(cls, saved: dict[str, Any]) -> TrainArgs:
+        """The command line that ``config.json`` keeps; names of other versions are left out.
+
+        Raises:
+            ConfigError: If a value has another type.
+        """
+        kinds = ("out", "hp_file", "config", "resume")
+        paths: dict[str, Any] = {key: None if saved.get(key) is None else Path(saved[key]) for key in kinds}
+        known = {f.name for f in fields(cls)} - set(paths)
+        return cls(**typed(cls, {key: saved[key] for key in known & set(saved)}, "option"), **paths)
 
     def plan(self) -> Plan:
         """Fills in what was left open, and checks everything.

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
-from l2o_env.errors import ConfigError, reading, shortened
+from l2o_env.errors import ConfigError, reading
 from l2o_env.inner.window import Measurements, Start
-from l2o_env.pairs.spec import runs_code
 from l2o_env.results.run_folder import CONFIG_FILE, RESULTS_JSON, STATES, RunFolder
 from l2o_env.results.state_file import read_state, write_state
 from l2o_env.safe_json import as_object, read_object
 
-from ..options import typed
 from ..policy_folders import MEND
+from .saved_settings import refuse_code
 from .train_options import Plan, TrainArgs
 
 KEPT = 2
@@ -116,9 +115,9 @@ def resumed_plan(args: TrainArgs) -> tuple[Plan, RunFolder]:
         folder.release()
         raise ConfigError(f"The training in {folder.path} has finished; there is nothing to go on with.")
     with reading(folder.path / CONFIG_FILE, "train anew."):
-        saved = _arguments(as_object(config["arguments"]))
+        saved = TrainArgs.from_saved(as_object(config["arguments"]))
         named = (*config["environment"]["pairs"], *config["eval_pairs"])
-        _refuse_code((*named, *(saved.pairs or ()), *(saved.eval_pairs or ())), args)
+        refuse_code((*named, *(saved.pairs or ()), *(saved.eval_pairs or ())), args, f"--resume {args.resume}")
         plan = replace(saved, save_every=args.save_every, ray=args.ray or saved.ray).plan()
     told = json.loads(json.dumps(plan.description(), default=str))
     for key in ("environment", "algorithm", "episodes", "eval_pairs", "eval_seeds", "tuned", "tuning_episodes"):
@@ -146,23 +145,3 @@ def _default(field: Any) -> Any:
 def _status(folder: RunFolder) -> str | None:
     path = folder.path / RESULTS_JSON
     return read_object(path, MEND).get("status") if path.is_file() else None
-
-
-def _arguments(saved: dict[str, Any]) -> TrainArgs:
-    """The command line that ``config.json`` keeps."""
-    paths: dict[str, Any] = {
-        key: None if saved.get(key) is None else Path(saved[key]) for key in ("out", "hp_file", "resume")
-    }
-    known = {f.name for f in fields(TrainArgs)} - set(paths)
-    return TrainArgs(**typed(TrainArgs, {key: saved[key] for key in known & set(saved)}, "option"), **paths)
-
-
-def _refuse_code(names: Iterable[str], args: TrainArgs) -> None:
-    """A folder may be anybody's: what would run code because it says so must be named again by the user."""
-    confirmed = {*(args.pairs or ()), *(args.eval_pairs or ())}
-    for name in names:
-        if name not in confirmed and runs_code(name):
-            raise ConfigError(
-                f"The run was started on the pair {shortened(name, 200)}, which may run code. If you trust it, name it "
-                f"again: --resume {args.resume} --pairs PAIR."
-            )

@@ -80,6 +80,12 @@ class Pair:
         except ValueError as error:
             raise ConfigError(f"The proxy of the pair {self.name!r} cannot be used: {error}.") from error
 
+    def __repr__(self) -> str:
+        """Its name, classes and numbers of images, which themselves would fill screens."""
+        splits = {name: getattr(self, name) for name in ("train", "validation", "target", "proxy_test")}
+        sizes = ", ".join(f"{name}={0 if split is None else len(split)}" for name, split in splits.items())
+        return f"Pair({self.name!r}, n_classes={self.n_classes}, {sizes}, metric={self.metric!r})"
+
     def check_target(self) -> None:
         """Raises ``ConfigError`` likewise of the target: before an evaluation, because nothing else reads it."""
         if self.target is not None:

@@ -35,6 +35,11 @@ class Split:
         """Number of images."""
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        """Shapes: the numbers would fill screens."""
+        masks = "" if self.masks is None else ", masks"
+        return f"Split(images={(*self.images.shape,)}, labels={(*self.labels.shape,)}{masks})"
+
 
 def check_images(split: Split | ImageSplit, n_classes: int, name: str) -> None:
     """Checks what would otherwise end a training, or be trained on without a word.

@@ -48,7 +48,7 @@ class PolicyPlayer:
     def __init__(self, agent: BaseAgent, config: EnvConfig, layout: Layout) -> None:
         agent.check_env(config)
         agent.check_layers(layout.n_layers)
-        self._agent, self._config, self._layout = agent, config, layout
+        self.agent, self._config, self._layout = agent, config, layout
         self.observations: list[NDArray[np.float32]] = []
         self._memory: Any = None
         self._chosen: NDArray[Any] | None = None
@@ -68,12 +68,12 @@ class PolicyPlayer:
         self.observations.append(self._encoded(seen, rates, progress))
         self._choose(self.observations[-1])
         assert self._chosen is not None
-        if self._agent.output == "rates":
+        if self.agent.output == "rates":
             return Decision(np.asarray(self._chosen[0], np.float64), None)
         return decide(self._chosen[0], rates, self._config, seen.layers["update_ratio"][0])
 
     def _choose(self, observation: NDArray[np.float32]) -> None:
-        self._chosen, self._memory = self._agent.act(observation, self._memory, True)
+        self._chosen, self._memory = self.agent.act(observation, self._memory, True)
 
     def _encoded(self, seen: Seen, rates: NDArray[np.float64], progress: float) -> NDArray[np.float32]:
         known = np.isfinite(seen.losses)

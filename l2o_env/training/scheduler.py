@@ -141,6 +141,11 @@ class LearnedRates(LRScheduler):
 
     # --- what a training loop calls ----------------------------------------------------------------------------------
 
+    def __repr__(self) -> str:
+        """Who sets the rates, of how many layer groups, and how far the training is."""
+        name = getattr(self._player.agent, "name", type(self._player.agent).__name__)
+        return f"LearnedRates({name!r}, layers={len(self.layers)}, updates={self.updates} of {self.total_updates})"
+
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the layer groups, from the input to the head."""

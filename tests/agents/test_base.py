@@ -87,3 +87,10 @@ def test_learning_begins_where_the_policy_fits_the_population(make_vec: Callable
 def test_learning_needs_networks_that_the_policy_runs_on(make_vec: Callable[..., Syn2RealVectorEnv]) -> None:
     with pytest.raises(ConfigError, match="other layers"):
         _Learner().learn(make_vec(2, pairs=register_tiny_deep()), 4)
+
+
+def test_it_says_what_it_is() -> None:
+    assert repr(_Counter()) == "_Counter()"
+    agent = _Learner()
+    agent.name, agent.action_settings = "mine", {"action": "log"}
+    assert repr(agent) == "_Learner(name='mine', action='log', episodes=0)"

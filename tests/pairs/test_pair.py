@@ -15,6 +15,7 @@ from l2o_env.models import Optimizee, new_generator
 from l2o_env.models.layout import Layout
 from l2o_env.pairs.images.image_split import ImageSplit
 from l2o_env.pairs.pair import is_streamed
+from l2o_env.pairs.splits import Split
 from tests.pairs.small import SMALL
 from tests.tiny import tiny_pair
 
@@ -88,3 +89,11 @@ def test_a_proxy_that_is_not_finite_is_told_by_its_weight() -> None:
         ConfigError, match=r"proxy of the pair 'tiny' cannot be used: 1 of .*'net\.stem\.weight' are NaN"
     ):
         replace(pair)
+
+
+def test_a_pair_says_what_it_is_on_one_line() -> None:
+    pair = tiny_pair()
+    sizes = f"train={len(pair.train)}, validation={len(pair.validation)}, target={len(pair.target or ())}"
+    assert repr(pair).startswith(f"Pair({pair.name!r}, n_classes={pair.n_classes}, {sizes}, proxy_test=")
+    split = Split(torch.zeros(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64), torch.zeros(2, 4, 4, dtype=torch.bool))
+    assert repr(split) == "Split(images=(2, 3, 4, 4), labels=(2,), masks)"

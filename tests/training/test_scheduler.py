@@ -102,6 +102,11 @@ def test_it_is_a_scheduler_of_torch_and_counts_updates_not_calls() -> None:
     assert rates.updates == 6
 
 
+def test_it_says_what_it_is() -> None:
+    _, _, rates = scheduled(agent=Asked(), total=6, window=2)
+    assert repr(rates) == f"LearnedRates('Asked', layers={len(rates.layers)}, updates=0 of 6)"
+
+
 def test_who_never_calls_step_gets_the_same_rates() -> None:
     model, optimizer, rates = scheduled()
     expected = train(model, optimizer, rates, batches(12))
