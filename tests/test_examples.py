@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,18 +48,43 @@ def test_torchrl_accepts_the_specs() -> None:
     assert np.isfinite(value) and value != 0
 
 
-def test_rl_zoo_trains_by_the_id(tmp_path: Path) -> None:
-    if importlib.util.find_spec("rl_zoo3") is None:
-        pytest.skip("rl_zoo3 is not installed")
-    command = [
-        sys.executable, "-c", "import tests.tiny as t; t.register_tinies(); from rl_zoo3.train import train; train()",
-        "--algo", "ppo", "--env", "l2o_env/Syn2Real-v0", "--gym-packages", "l2o_env",
-        "--conf-file", str(ROOT / "examples" / "rl_zoo.yml"), "--log-folder", str(tmp_path), "-n", "40",
-        "--env-kwargs", "pairs:'tiny'", "budget:60", "window:3", "batch_size:8", "--eval-freq", "-1",
-    ]  # fmt: skip
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stderr
-    assert list(tmp_path.glob("ppo/l2o_env-Syn2Real-v0_1/l2o_env-Syn2Real-v0.zip"))
+ZOO = {
+    "a2c": "stable_baselines3:A2C", "ars": "sb3_contrib:ARS", "crossq": "sb3_contrib:CrossQ",
+    "ddpg": "stable_baselines3:DDPG", "ppo": "stable_baselines3:PPO", "ppo_lstm": "sb3_contrib:RecurrentPPO",
+    "sac": "stable_baselines3:SAC", "td3": "stable_baselines3:TD3", "tqc": "sb3_contrib:TQC",
+    "trpo": "sb3_contrib:TRPO",
+}  # fmt: skip
+"""RL Zoo's algorithms that have a file, by its names."""
+CHOICES = {"a2c", "ppo", "ppo_lstm", "trpo"}
+"""Those that take a discrete choice for each layer group, as on ASG-v0."""
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_rl_zoos_hyper_parameters_make_its_algorithm_on_each_id(name: str, tiny: str) -> None:
+    pytest.importorskip("sb3_contrib")
+    content = yaml.safe_load((ROOT / "examples" / "rl_zoo" / f"{name}.yml").read_text(encoding="utf-8"))
+    ids = {"l2o_env/Syn2Real-v0"} | ({"l2o_env/ASG-v0"} if name in CHOICES else set())
+    assert content.keys() == ids
+    module, _, kind = ZOO[name].partition(":")
+    for env_id, settings in content.items():
+        own = {key: settings.pop(key) for key in ("normalize", "n_envs", "n_timesteps", "policy")}
+        for key in ("noise_type", "noise_std"):
+            settings.pop(key, None)
+        settings["policy_kwargs"] = eval(settings.get("policy_kwargs", "{}"))
+        assert set(eval(own["normalize"])) <= {"norm_obs", "norm_reward", "gamma"}
+        env = gym.make(env_id, pairs=tiny, budget=60, window=3, batch_size=8)
+        model = getattr(importlib.import_module(module), kind)(own["policy"], env, device="cpu", **settings)
+        action, _ = model.predict(env.reset(seed=0)[0])
+        assert env.action_space.contains(action)
+
+
+def test_rl_zoo_has_a_file_for_each_algorithm_that_goes_with_the_environment() -> None:
+    files = {path.stem for path in (ROOT / "examples" / "rl_zoo").glob("*.yml")}
+    assert files == set(ZOO)
+    if importlib.util.find_spec("rl_zoo3") is not None:
+        from rl_zoo3.utils import ALGOS
+
+        assert set(ALGOS) == files | {"dqn", "qrdqn"}  # they take one choice, not one for each layer group
 
 
 @pytest.mark.usefixtures("tiny")

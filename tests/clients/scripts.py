@@ -43,6 +43,7 @@ def run_script(heading: str, folder: Path) -> str:
 def run(command: list[str], folder: Path) -> str:
     """Runs a command, and returns what it printed."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    environment["WANDB_MODE"] = "offline"
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300,
         stdin=subprocess.DEVNULL,

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from gymnasium.vector import VectorEnv
 
 from l2o_env.asg import ASGVectorEnv
@@ -23,6 +24,7 @@ FINDS = {
     "Tianshou": ("tianshou", r"best return: -?\d+\.\d+"),
     "Optuna": ("optuna", r"best: \{'noise_std': 0\.\d+\}"),
     "DACBench": ("dacbench", r"StaticAgent mean last reward: -?\d(?s:.*)RandomAgent mean last reward: -?\d"),
+    "Weights & Biases": ("wandb", r"sent: \d\d+ charts"),
     "The released ASG": ("torch", r"factors of the base rate: \[[01]\.\d* "),
 }
 """The module of each client, and what its script prints."""
@@ -40,6 +42,19 @@ def test_gymnasiums_class_is_a_direct_base() -> None:
     """Clients such as skrl look one class up."""
     for kind in (Syn2RealVectorEnv, ASGVectorEnv):
         assert VectorEnv in kind.__bases__
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "examples" / "rl_zoo").glob("*.yml")), ids=lambda file: file.stem)
+def test_rl_zoo_trains_with_each_file(file: Path, tmp_path: Path) -> None:
+    if importlib.util.find_spec("rl_zoo3") is None:
+        pytest.skip("rl_zoo3 is not installed")
+    train = f"{STAND_IN}import runpy; runpy.run_module('rl_zoo3.train', run_name='__main__')"
+    for env_id in yaml.safe_load(file.read_text(encoding="utf-8")):
+        options = f"--algo {file.stem} --env {env_id} --gym-packages l2o_env --conf-file {file} --eval-freq -1 -n 64"
+        settings = ["--env-kwargs", "budget:60", "window:3", "batch_size:8"]
+        run([sys.executable, "-c", train, *options.split(), *settings], tmp_path)
+        name = env_id.replace("/", "-")
+        assert (tmp_path / "logs" / file.stem / f"{name}_1" / f"{name}.zip").is_file()
 
 
 def test_rl_zoo_trains_searches_and_films(tmp_path: Path) -> None:
@@ -61,9 +76,14 @@ def test_rl_zoo_trains_searches_and_films(tmp_path: Path) -> None:
     assert list(folder.glob("videos/*.mp4"))
 
 
+def _anchor(heading: str) -> str:
+    """What GitHub makes of it."""
+    return heading.lower().replace("&", "").replace(" ", "-")
+
+
 def test_every_client_of_the_table_has_its_section() -> None:
     text = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
     named = re.findall(r"^\| \[[^]]+\]\(#([\w-]+)\)", text, flags=re.MULTILINE)
-    headings = [name.lower().replace(" ", "-") for name in re.findall(r"^## (.+)$", text, flags=re.MULTILINE)]
+    headings = [_anchor(name) for name in re.findall(r"^## (.+)$", text, flags=re.MULTILINE)]
     assert named == headings
-    assert {name.lower().replace(" ", "-") for name in FINDS} | {"rl-zoo", "cleanrl"} == set(headings)
+    assert {_anchor(name) for name in FINDS} | {"rl-zoo", "cleanrl"} == set(headings)
