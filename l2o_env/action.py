@@ -33,9 +33,14 @@ ACTION_SETTINGS = tuple(dict.fromkeys(("action", *_OPTIMIZER, *(key for keys in 
 run with its own."""
 
 
+def takes_any_optimizer(config: EnvConfig) -> bool:
+    """Whether actions mean the same whatever makes the updates."""
+    return config.action == "relative_update"
+
+
 def action_settings(config: EnvConfig) -> dict[str, Any]:
     """The settings that give actions their meaning: form and optimizer, and what actions of the form are decoded by."""
-    optimizer = () if config.action == "relative_update" else _OPTIMIZER
+    optimizer = () if takes_any_optimizer(config) else _OPTIMIZER
     return {key: getattr(config, key) for key in ("action", *optimizer, *_READ[config.action])}
 
 

@@ -96,19 +96,22 @@ class Syn2RealVectorEnv(SubEnvironments, VectorEnv[NDArray[np.float32], NDArray[
             raise unknown_name("auto-reset mode", autoreset_mode, [mode.value for mode in AutoresetMode]) from error
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = render_mode
-        self.episodes = Episodes(self.config, num_envs)
-        self.closed = False
-        n_layers = self.episodes.layout.n_layers
-        self.single_observation_space = self.episodes.space
-        self.single_action_space = action_space(self.config, n_layers)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._make_population()
         self._pair: str | None = None
         self._ended = np.zeros(num_envs, np.bool_)
         self._steps = np.zeros(num_envs, np.int64)  # of the running episodes
         self._history: list[list[dict[str, Any]]] = [[] for _ in range(num_envs)]
         self.on_step: Callable[[dict[str, Any], NDArray[np.bool_]], None] | None = None
         """Called with the infos of each step and the mask of the optimizees that made a window; for logs."""
+
+    def _make_population(self) -> None:
+        """Builds the population that the settings describe, and its spaces."""
+        self.episodes = Episodes(self.config, self.num_envs)
+        self.closed = False
+        self.single_observation_space = self.episodes.space
+        self.single_action_space = action_space(self.config, self.episodes.layout.n_layers)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     @property
     def layer_names(self) -> tuple[str, ...]:

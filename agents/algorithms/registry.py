@@ -36,13 +36,15 @@ class Algorithm:
     """``module:Class`` of Stable-Baselines3 or sb3-contrib; empty for our own."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the environment that it needs besides the action form."""
+    any_network: bool = False
+    """Whether it learns on networks of differing numbers of layer groups in one training."""
     shared_factor: bool = False
     """Whether it takes a single discrete action: one factor for all layer groups."""
 
 
 _ASG = {key: value for key, value in ASG.items() if key != "window"}  # the shortest window is for the user to say
 _TABLE = (
-    Algorithm("reinforce", PRESETS["default"], _ANY, True),
+    Algorithm("reinforce", PRESETS["default"], _ANY, True, any_network=True),
     Algorithm("asg", PRESETS["asg"], ("discrete",), False, settings=_ASG),
     Algorithm("ppo", sb3_config.PPOConfig(), _ANY, False, "stable_baselines3:PPO"),
     Algorithm("a2c", sb3_config.A2CConfig(), _ANY, False, "stable_baselines3:A2C"),

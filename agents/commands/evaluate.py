@@ -8,13 +8,14 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from l2o_env import pairs as pair_registry
+from l2o_env.action import takes_any_optimizer
 from l2o_env.cluster.tasks import Tasks
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, require_integer, unknown_name
@@ -36,6 +37,7 @@ from l2o_env.results.run_folder import (
     TUNED_FOLDER,
     RunFolder,
 )
+from l2o_env.tasks import TASKS, Task, held_out_tasks
 
 from ..opponents import SEARCHES, TUNED, check_searches, default_opponents
 from ..options import EnvAssignments, RayAddress, device_of, tasks_of
@@ -74,6 +76,11 @@ class EvaluateArgs:
         None
     )
     """Pairs to evaluate on, by name."""
+    tasks: Annotated[str | None, arg(metavar="{" + ",".join(TASKS) + "}", help_behavior_hint="(default: none)")] = None
+    """Evaluate on held-out tasks instead, each of which has its pair, network, budget, batch size, number of images,
+    noise of the labels, weight of the guidance and, if all policies take any, its optimizer."""
+    n_tasks: int = 12
+    """How many of these tasks."""
     seeds: int = 16
     """Evaluation runs of each policy on each pair in each mode."""
     modes: Annotated[tuple[Mode, ...], arg(metavar="{deterministic,sampled} ...")] = ("deterministic", "sampled")
@@ -129,6 +136,9 @@ class EvaluateArgs:
             pair_registry.check(name)
         if self.pairs == ():
             raise ConfigError("--pairs names none; give at least one, or leave it out.")
+        if self.tasks is not None and (self.pairs, self.budget, self.window, self.optimizer) != (None,) * 4:
+            raise ConfigError("--tasks says what pair, budget, window and optimizer are; leave out those options.")
+        require_integer("--n-tasks", self.n_tasks)
         for mode in self.modes:
             if mode not in get_args(Mode):
                 raise unknown_name("mode", mode, get_args(Mode))
@@ -165,24 +175,40 @@ def evaluate_runs(args: EvaluateArgs, reporter: Reporter | None = None) -> pd.Da
     config = common_settings(policies, given_settings(args.env, device, budget=args.budget, window=args.window))
     if args.optimizer is not None:
         config = config.with_optimizer(args.optimizer)
-    trained = [
-        contestant
-        for policy in policies
-        for contestant in contestants_of(
-            policy, config, args.modes, all_checkpoints=args.all_checkpoints, optimizer=args.optimizer
-        )
-    ]
     for policy in policies if args.optimizer is not None else ():
         _tell_optimizer(policy, config, reporter)
-    hand_made = opponents(_opponent_names(args, config), config, args.seed)
+    drawn = _tasks_of(args, policies)
+    pairs = tuple(task.pair for task in drawn) or tuple(dict.fromkeys(args.pairs or pair_registry.names("test")))
+    trained, hand_made = [], []
+    for task in drawn or (None,):
+        settings = config if task is None else task.config(config)
+        optimizer = args.optimizer if task is None else task.settings.get("optimizer")
+        only = None if task is None else (task.pair,)
+        found = [
+            contestant
+            for policy in policies
+            for contestant in contestants_of(
+                policy, settings, args.modes, all_checkpoints=args.all_checkpoints, optimizer=optimizer
+            )
+        ]
+        trained += [replace(each, pairs=only) for each in found]
+        names = _opponent_names(args, settings)
+        hand_made += [replace(each, pairs=only) for each in opponents(names, settings, args.seed)]
     _check_names(policies, hand_made, args)
-    pairs = tuple(dict.fromkeys(args.pairs or pair_registry.names("test")))
     folder = RunFolder(_folder(args, trained, pairs))
     folder.claim()
     try:
-        return _Evaluation(args, policies, config, pairs, folder, reporter, tasks).run(trained, hand_made).table
+        return _Evaluation(args, policies, config, pairs, drawn, folder, reporter, tasks).run(trained, hand_made).table
     finally:
         folder.release()
+
+
+def _tasks_of(args: EvaluateArgs, policies: Sequence[TrainedPolicy]) -> list[Task]:
+    """The held-out tasks that are asked for; none, if pairs are."""
+    if args.tasks is None:
+        return []
+    any_optimizer = all(policy.config is not None and takes_any_optimizer(policy.config) for policy in policies)
+    return held_out_tasks(args.tasks, args.n_tasks, any_optimizer=any_optimizer)
 
 
 def _tell_optimizer(policy: TrainedPolicy, config: EnvConfig, reporter: Reporter) -> None:
@@ -246,6 +272,7 @@ class _Evaluation:
     policies: Sequence[TrainedPolicy]
     config: EnvConfig
     pairs: tuple[str, ...]
+    drawn: Sequence[Task]
     folder: RunFolder
     reporter: Reporter
     tasks: Tasks | None
@@ -257,7 +284,7 @@ class _Evaluation:
         contestants = [*trained, *(each for _, found in ablations for each in found), *hand_made]
         if self.args.tuning_episodes:
             for each in contestants:  # now, because tuning may take long
-                check_runs({each.policy: each.load()}, self.pairs, each.config)
+                check_runs({each.policy: each.load()}, each.pairs or self.pairs, each.config)
             contestants += self._tuned()
         with self.folder.guard(PARTS), self._progress("Evaluating") as progress:
             evaluated = evaluate_in_parts(
@@ -271,7 +298,8 @@ class _Evaluation:
         out = self.reporter.out
         out.print(evaluation_table(overall(results), results.pairs, out.width))
         if ablations:
-            self._tell_gains(results.table, [base for base, _ in ablations])
+            bases = {(base.policy, base.run): base for base, _ in ablations}
+            self._tell_gains(results.table, list(bases.values()))
         self.reporter.say(f"The evaluation is in {self.folder.path}.")
         return results
 
@@ -279,12 +307,17 @@ class _Evaluation:
         """Each policy, as it was selected on the source or else the last, with what it is compared without."""
         if not self.args.ablate:
             return []
-        selected = {(each.policy, each.run): each for each in trained if each.selection in ("last", "source")}
+        selected = {
+            (each.policy, each.run, each.pairs): each for each in trained if each.selection in ("last", "source")
+        }
         self.reporter.say(
             f"Recording mean episodes of {', '.join(sorted({each.policy for each in selected.values()}))}."
         )
-        settings = self.args.ablate, self.pairs, self.args.seeds, self.args.seed
-        return [(base, ablated(base, *settings)) for base in selected.values()]
+        args = self.args
+        return [
+            (base, ablated(base, args.ablate, base.pairs or self.pairs, args.seeds, args.seed))
+            for base in selected.values()
+        ]
 
     def _tell_gains(self, table: pd.DataFrame, policies: Sequence[Contestant]) -> None:
         import pandas as pd
@@ -296,11 +329,18 @@ class _Evaluation:
 
     def _tuned(self) -> list[Contestant]:
         args = self.args
+        each: list[tuple[Sequence[str], EnvConfig]] = [(self.pairs, self.config)]
+        if self.drawn:
+            each = [((task.pair,), task.config(self.config)) for task in self.drawn]
         with self.folder.guard(TUNED_FOLDER) as path:
-            return tuned_opponents(
-                args.searches, self.pairs, self.config, args.tuning_episodes, args.seed, path, self._tuning_progress,
-                self.tasks,
-            )  # fmt: skip
+            return [
+                contestant
+                for pairs, config in each
+                for contestant in tuned_opponents(
+                    args.searches, pairs, config, args.tuning_episodes, args.seed, path, self._tuning_progress,
+                    self.tasks,
+                )
+            ]  # fmt: skip
 
     def _tuning_progress(self, pair: str, search: str) -> AbstractContextManager[Progress]:
         return self._progress(f"Tuning {search} on {pair_registry.label(pair)}")
@@ -317,7 +357,10 @@ class _Evaluation:
         with folder.writing(RESULTS_TABLE) as path:
             results.table.to_csv(path, index=False)
         command = shlex.join(["l2o", *sys.argv[1:]])
-        settings = {"command": command, "arguments": asdict(self.args), "environment": asdict(self.config)}
+        settings: dict[str, Any] = {"command": command, "arguments": asdict(self.args)}
+        settings["environment"] = asdict(self.config)
+        if self.drawn:
+            settings["tasks"] = [task._asdict() for task in self.drawn]
         folder.write_json(EVALUATION_FILE, settings)
         pairs = {name: pair_registry.make(name) for name in results.pairs}
         classes = {name: pair.classes or tuple(map(str, range(pair.n_classes))) for name, pair in pairs.items()}

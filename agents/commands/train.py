@@ -34,6 +34,7 @@ from l2o_env.results.run_folder import (
     RunFolder,
 )
 from l2o_env.results.training_plots import UNITS, plot_learning_curve
+from l2o_env.task_vector_env import TaskVectorEnv
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 from ..algorithms.registry import find
@@ -115,7 +116,7 @@ class _Run:
         if plan.env.reward == "target_oracle":
             self.reporter.say("The reward target_oracle reads target labels: this policy will not be zero-shot.")
         prepare_pairs(names, self.reporter)
-        venv = Syn2RealVectorEnv(plan.args.num_envs, **asdict(self.training_env))
+        venv = self._population()
         agent = make_learner(
             plan.args.algo,
             self.training_env,
@@ -126,6 +127,13 @@ class _Run:
         check_runs({agent.name: agent}, plan.eval_pairs, plan.env)
         venv.reset(seed=episode_seeds(seed, "training", plan.args.num_envs))
         return agent, venv
+
+    def _population(self) -> Syn2RealVectorEnv:
+        plan, settings = self.plan, asdict(self.training_env)
+        if plan.ranges is None:
+            return Syn2RealVectorEnv(plan.args.num_envs, **settings)
+        task_seed = episode_seeds(plan.args.seed, "tasks", 1)[0]
+        return TaskVectorEnv(plan.args.num_envs, plan.ranges, task_seed=task_seed, **settings)
 
     def run(self) -> int:
         """All stages; what an interrupted one has come to is kept."""
@@ -172,9 +180,12 @@ class _Run:
             told = ""
 
             def on_step(infos: dict[str, Any], moved: NDArray[np.bool_]) -> None:
+                layers.layer_names = venv.layer_names
                 layers(infos, moved)
                 clock(venv.episodes.updates_made)
-                if reporter.bars:  # episodes as they come; lines are about those that the policy has learned from
+                if (
+                    reporter.bars and plan.ranges is None
+                ):  # episodes as they come; lines are about those that the policy has learned from
                     update(min(venv.episodes.updates_made // plan.env.budget, plan.episodes), told)
 
             def callback(record: dict[str, Any]) -> None:
@@ -196,7 +207,7 @@ class _Run:
             self.agent.learn(
                 venv,
                 plan.episodes,
-                pairs=plan.env.pairs,
+                pairs=plan.env.pairs if plan.ranges is None else (),
                 callback=callback,
                 resume=self.training,
                 on_boundary=on_boundary,
@@ -320,7 +331,7 @@ class _Run:
 
     def _budget(self) -> str:
         """How many updates the policy was trained with, in words."""
-        episodes = episodes_of(self.agent.episodes, self.plan.env.budget, self.updates)
+        episodes = episodes_of(self.agent.episodes, self.plan, self.updates)
         return f"{self.agent.name} was trained with {counted(self.updates, 'update')} ({episodes})"
 
     def _write_results(self, status: str) -> None:

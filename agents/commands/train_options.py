@@ -17,6 +17,7 @@ from l2o_env import pairs as pair_registry
 from l2o_env.config import ActionForm, EnvConfig, GuidanceName, GuidanceSchedule, RewardName
 from l2o_env.errors import ConfigError, require_integer
 from l2o_env.extras import require
+from l2o_env.tasks import TASKS, TaskRanges, task_ranges
 
 from ..algorithms.registry import ALGORITHMS, AlgorithmConfig, configure, find
 from ..opponents import check_searches
@@ -71,6 +72,10 @@ class TrainArgs:
         _differing("Pairs to train on, by name (with settings: NAME:KEY=VALUE,KEY=VALUE); the first one is evaluated "
                    "too.", "NAME ...", "all training members", f"the first {EFFORTS['quick'].n_training_pairs}", "all"),
     ] = None  # fmt: skip
+    tasks: Annotated[str | None, arg(metavar="{" + ",".join(TASKS) + "}", help_behavior_hint="(default: none)")] = None
+    """Train on tasks that are drawn anew for each batch of episodes: pair, network, budget, batch size, number of
+    images, noise of the labels, weight of the guidance and, with the action form relative_update, the optimizer. Those
+    settings here are then of the evaluation alone."""
     num_envs: int = 16
     """Fine-tuning runs that train side by side, in one batched graph."""
     budget: int = EnvConfig.budget
@@ -140,7 +145,7 @@ class TrainArgs:
         "effort": (
             "quick", "full", "episodes", "checkpoints", "eval_seeds", "tuning_episodes", "tuned",
         ),
-        "pairs": ("pairs", "eval_pairs"),
+        "pairs": ("pairs", "tasks", "eval_pairs"),
         "learning": ("algo", "hp", "hp_file", "seed"),
         "environment": (
             "budget", "window", "action", "reward", "guidance", "guidance_weight", "guidance_schedule", "guidance_cap",
@@ -178,6 +183,13 @@ class TrainArgs:
             require("sb3_contrib", extra="sb3", what=f"--algo {self.algo}")
         file = {} if self.hp_file is None else read_file(self.hp_file)
         settings = configure(self.algo, {**file, **parse_assignments(self.hp)})
+        ranges = None if self.tasks is None else task_ranges(self.tasks, "train")
+        if ranges is not None and (not algorithm.any_network or getattr(settings, "per_layer_heads", False)):
+            able = ", ".join(name for name, other in ALGORITHMS.items() if other.any_network)
+            raise ConfigError(
+                f"--tasks {self.tasks} has networks of several depths, and --algo {self.algo} learns on one; use "
+                f"{able}, without per_layer_heads."
+            )
         effort = EFFORTS["quick" if self.quick else "full" if self.full else "default"]
         training = self.pairs or pair_registry.names("train")[: effort.n_training_pairs]
         held_out = [name for name in pair_registry.names("test") if name not in training][: effort.n_held_out]
@@ -217,6 +229,7 @@ class TrainArgs:
             eval_pairs=evaluated,
             eval_seeds=eval_seeds,
             opponents=effort.opponents,
+            ranges=ranges,
         )
 
     def _environment(self, pairs: Sequence[str], common_random_numbers: bool) -> EnvConfig:
@@ -251,6 +264,18 @@ class Plan:
     """Evaluation seeds of each policy on each pair."""
     opponents: tuple[str, ...] | None
     """Hand-made opponents by name; None: all."""
+    ranges: TaskRanges | None = None
+    """What the tasks of the training are drawn from; None: it is on the pairs of the environment, as that is set."""
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Names of the pairs, or the members of the tasks, that the policy is trained on."""
+        return self.env.pairs if self.ranges is None else self.ranges.members
+
+    @property
+    def mean_budget(self) -> float:
+        """Updates of an episode of the training, on the whole."""
+        return self.env.budget if self.ranges is None else self.ranges.mean_budget
 
     def description(self) -> dict[str, Any]:
         """All that the run depends on, for ``config.json``."""
@@ -258,7 +283,7 @@ class Plan:
             "command": sys.argv,
             "arguments": asdict(self.args),
             "environment": asdict(self.env),
-            "trained_on": self.env.pairs,
+            "trained_on": self.trained_on,
             "algorithm": {"name": self.args.algo, **asdict(self.settings)},
             "episodes": self.episodes,
             "checkpoints": self.checkpoints,

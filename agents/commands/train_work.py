@@ -24,8 +24,8 @@ def phases_of(plan: Plan, *, trained: bool) -> list[Phase]:
         plan: What the run does.
         trained: Whether an earlier process has trained the policy.
     """
-    training = plan.episodes + plan.checkpoints * plan.eval_seeds
-    phases = [] if trained else [Phase("training", training * plan.env.budget)]
+    training = plan.episodes * plan.mean_budget + plan.checkpoints * plan.eval_seeds * plan.env.budget
+    phases = [] if trained else [Phase("training", training)]
     tuning, evaluation = len(plan.searches) * plan.tuning_episodes, n_policies(plan) * plan.eval_seeds
     for _ in plan.eval_pairs:
         phases += [Phase("tuning", tuning * plan.env.budget)] if plan.searches else []
@@ -35,12 +35,15 @@ def phases_of(plan: Plan, *, trained: bool) -> list[Phase]:
 
 def outline(plan: Plan) -> str:
     """What a run is going to do, in lines of up to 80 characters."""
-    updates = plan.episodes * plan.env.budget
     pairs = counted(len(plan.eval_pairs), "pair")
-    lines = [
-        f"Training {plan.args.algo} on {counted(len(plan.env.pairs), 'pair')}: "
-        f"{counted(plan.episodes, 'episode')} × {plan.env.budget:,} updates = {counted(updates, 'update')}.",
-    ]
+    updates = round(plan.episodes * plan.mean_budget)
+    if plan.ranges is None:
+        each = f"{plan.env.budget:,} updates = {counted(updates, 'update')}"
+        on = counted(len(plan.env.pairs), "pair")
+    else:
+        each = f"{_between(plan.ranges.budget)} updates, about {updates:,}"
+        on = f"{plan.args.tasks} tasks"
+    lines = [f"Training {plan.args.algo} on {on}: {counted(plan.episodes, 'episode')} × {each}."]
     if plan.searches:
         tuning = len(plan.searches) * plan.tuning_episodes * len(plan.eval_pairs)
         lines.append(f"Tuning {counted(len(plan.searches), 'opponent')} on {pairs}: {counted(tuning, 'episode')}.")
@@ -75,9 +78,16 @@ def next_steps(run: Path, *, finished: bool) -> str:
     return "\n".join([f"The run is in {run}. To look at it, and to go on:", *(f"  {command}" for command in commands)])
 
 
-def episodes_of(episodes: int, budget: int, updates: int) -> str:
+def episodes_of(episodes: int, plan: Plan, updates: int) -> str:
     """How many episodes so many updates were, in words: those that diverge are shorter, and others follow them."""
+    if plan.ranges is not None:
+        return f"{counted(episodes, 'episode')} of {_between(plan.ranges.budget)}"
+    budget = plan.env.budget
     if updates == episodes * budget:
         return f"{counted(episodes, 'episode')} of {budget}"
     more = ", and parts of others" if updates > episodes * budget else ""
     return f"{counted(episodes, 'episode')} of up to {budget}{more}"
+
+
+def _between(limits: tuple[float, float]) -> str:
+    return f"{limits[0]:,.0f} to {limits[1]:,.0f}"

@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 GROUPS = 4
 """Groups of every GroupNorm."""
 FEATURES = 32
-"""Channels of the last block, which both heads read."""
+"""Channels of the last block of the network for segmentation."""
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
@@ -52,18 +52,23 @@ def _undrawn(layer: _Module) -> _Module:
     return layer.to_empty(device="cpu")
 
 
+def _norm(n: int, normalised: bool) -> nn.Module:
+    return nn.GroupNorm(GROUPS, n) if normalised else nn.Identity()
+
+
 class Stem(nn.Module):
     """Convolution of stride 2, GroupNorm, ReLU.
 
     Args:
         n_in: Channels of the images.
         n_out: Channels of the result, a multiple of ``GROUPS``.
+        normalised: False leaves GroupNorm out.
     """
 
-    def __init__(self, n_in: int, n_out: int) -> None:
+    def __init__(self, n_in: int, n_out: int, *, normalised: bool = True) -> None:
         super().__init__()
         self.conv = convolution(n_in, n_out, 3, 2)
-        self.norm = nn.GroupNorm(GROUPS, n_out)
+        self.norm = _norm(n_out, normalised)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images ``(batch, n_in, h, w)`` to ``(batch, n_out, h / 2, w / 2)``."""
@@ -77,14 +82,15 @@ class ResidualBlock(nn.Module):
         n_in: Channels of the input.
         n_out: Channels of the output, a multiple of ``GROUPS``.
         stride: Of the first convolution and the shortcut.
+        normalised: False leaves GroupNorm out.
     """
 
-    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+    def __init__(self, n_in: int, n_out: int, stride: int, *, normalised: bool = True) -> None:
         super().__init__()
         self.conv1 = convolution(n_in, n_out, 3, stride)
-        self.norm1 = nn.GroupNorm(GROUPS, n_out)
+        self.norm1 = _norm(n_out, normalised)
         self.conv2 = convolution(n_out, n_out, 3)
-        self.norm2 = nn.GroupNorm(GROUPS, n_out)
+        self.norm2 = _norm(n_out, normalised)
         self.shortcut = nn.Identity() if stride == 1 and n_in == n_out else convolution(n_in, n_out, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:

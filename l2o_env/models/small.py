@@ -1,4 +1,4 @@
-"""The networks of the embedded pairs: residual networks for 16x16 images, of 21 thousand weights or deeper."""
+"""The networks of the embedded pairs: residual networks for 16x16 images, of 21 thousand weights or of other sizes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,33 @@ from torch import Tensor, nn
 from l2o_env.errors import unknown_name
 from l2o_env.extras import MissingExtraError, require
 from l2o_env.models.base import BatchedKernels, Optimizee
-from l2o_env.models.blocks import FEATURES, ResidualBlock, Stem, initialise, linear
+from l2o_env.models.blocks import ResidualBlock, Stem, initialise, linear
 
 _log = logging.getLogger("l2o_env")
 
-NetworkName = Literal["small", "deep"]
+NetworkName = Literal["small", "deep", "deeper", "narrow", "wide", "unnormalised"]
 """Names of the networks."""
+_SMALL = ((8, 8, 1), (8, 16, 2), (16, 32, 2))
 _BLOCKS: dict[NetworkName, tuple[tuple[int, int, int], ...]] = {
-    "small": ((8, 8, 1), (8, 16, 2), (16, FEATURES, 2)),
-    "deep": ((8, 8, 1), (8, 16, 2), (16, 16, 1), (16, FEATURES, 2), (FEATURES, FEATURES, 1)),
-}
+    "small": _SMALL,
+    "deep": ((8, 8, 1), (8, 16, 2), (16, 16, 1), (16, 32, 2), (32, 32, 1)),
+    "deeper": (
+        *((8, 8, 1), (8, 8, 1), (8, 8, 1)), *((8, 16, 2), (16, 16, 1), (16, 16, 1)),
+        *((16, 32, 2), (32, 32, 1), (32, 32, 1)),
+    ),
+    "narrow": ((4, 4, 1), (4, 8, 2), (8, 16, 2)),
+    "wide": ((16, 16, 1), (16, 32, 2), (32, 64, 2)),
+    "unnormalised": _SMALL,
+}  # fmt: skip
 """Channels in and out, and stride, of each residual block."""
 
 
 class _Backbone(nn.Module):
-    """Images ``(batch, 3, 16, 16)`` to features ``(batch, 32)``: a stem and residual blocks.
+    """Images ``(batch, 3, 16, 16)`` to features ``(batch, n_features)``: a stem and residual blocks.
+
+    Attributes:
+        network: Name of the network.
+        n_features: Channels of the last block, which both heads read.
 
     Raises:
         ConfigError: If there is no network of that name.
@@ -37,16 +49,18 @@ class _Backbone(nn.Module):
         if network not in get_args(NetworkName):
             raise unknown_name("network", network, get_args(NetworkName))
         self.network: NetworkName = network
-        self.stem = Stem(3, 8)
-        for i, (n_in, n_out, stride) in enumerate(_BLOCKS[network], start=1):
-            self.add_module(f"layer{i}", ResidualBlock(n_in, n_out, stride))
+        blocks, normalised = _BLOCKS[network], network != "unnormalised"
+        self.n_features = blocks[-1][1]
+        self.stem = Stem(3, blocks[0][0], normalised=normalised)
+        for i, (n_in, n_out, stride) in enumerate(blocks, start=1):
+            self.add_module(f"layer{i}", ResidualBlock(n_in, n_out, stride, normalised=normalised))
 
     def backbone_groups(self) -> tuple[str, ...]:
         """Names of the layer groups before the head, from the input on."""
         return ("stem", *(f"layer{i}" for i in range(1, len(_BLOCKS[self.network]) + 1)))
 
     def features(self, images: Tensor) -> Tensor:
-        """Features of ``images (batch, 3, 16, 16)``, averaged over the image: ``(batch, 32)``."""
+        """Features of ``images (batch, 3, 16, 16)``, averaged over the image: ``(batch, n_features)``."""
         for name in self.backbone_groups():
             images = self.get_submodule(name)(images)
         return images.mean((-2, -1))
@@ -58,12 +72,12 @@ class SmallProxy(_Backbone):
     Args:
         n_proxy_classes: Classes of the proxy.
         generator: Where the weights come from.
-        network: ``"small"``, or ``"deep"`` with two more residual blocks.
+        network: One of ``NetworkName``; see :class:`SmallNet`.
     """
 
     def __init__(self, n_proxy_classes: int, generator: torch.Generator, network: NetworkName = "small") -> None:
         super().__init__(network)
-        self.proxy_head = linear(FEATURES, n_proxy_classes)
+        self.proxy_head = linear(self.n_features, n_proxy_classes)
         initialise(self, generator)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -74,15 +88,16 @@ class SmallProxy(_Backbone):
 class SmallNet(_Backbone, Optimizee):
     """The optimizee of the embedded pairs.
 
-    Layer groups: ``stem``, ``layer1``, ``layer2``, ``layer3``, ``head``; the deep network has two more layers. Group
-    normalisation instead of batch normalisation and no in-place operation, so that ``torch.func.vmap`` can run a
+    Layer groups: ``stem``, ``layer1``, ``layer2``, ``layer3``, ``head``; the network ``deep`` has two layers more,
+    ``deeper`` six, ``narrow`` half the channels, ``wide`` twice as many. Group normalisation (none in
+    ``unnormalised``) instead of batch normalisation and no in-place operation, so that ``torch.func.vmap`` can run a
     population of them.
 
     Args:
         n_classes: Classes of the task.
         n_proxy_classes: Classes of the proxy; its head is not trained.
         generator: Where the weights come from.
-        network: ``"small"``, or ``"deep"`` with two more residual blocks.
+        network: One of ``NetworkName``.
     """
 
     def __init__(
@@ -90,9 +105,9 @@ class SmallNet(_Backbone, Optimizee):
     ) -> None:
         super().__init__(network)
         self.feature_layer = self.backbone_groups()[-1]
-        self.proxy_head = linear(FEATURES, n_proxy_classes)
+        self.proxy_head = linear(self.n_features, n_proxy_classes)
         self.n_classes = n_classes
-        self.head = nn.Sequential(linear(FEATURES, 32), nn.ReLU(), linear(32, n_classes))
+        self.head = nn.Sequential(linear(self.n_features, 32), nn.ReLU(), linear(32, n_classes))
         initialise(self, generator)
         self.proxy_head.requires_grad_(False)
 
@@ -108,8 +123,8 @@ class SmallNet(_Backbone, Optimizee):
         return {group: [name for name in names if name.startswith(f"{group}.")] for group in groups}
 
     def batched_kernels(self, n_proxy_classes: int) -> BatchedKernels | None:
-        """Compiled CPU kernels of the small network, several times as fast as PyTorch on it; None without Numba."""
-        if self.network != "small":
+        """Compiled CPU kernels, several times as fast as PyTorch; None without Numba or normalisation."""
+        if self.network == "unnormalised":
             return None
         try:
             require("numba", extra="kernels", what="training the embedded network at full speed")
@@ -118,7 +133,7 @@ class SmallNet(_Backbone, Optimizee):
             return None
         from l2o_env.models.kernels.small_net import SmallNetKernels
 
-        return SmallNetKernels(SmallNet(self.n_classes, n_proxy_classes, torch.Generator()))
+        return SmallNetKernels(SmallNet(self.n_classes, n_proxy_classes, torch.Generator(), self.network))
 
     def load_proxy(self, proxy: SmallProxy, *, backbone: bool = True) -> None:
         """Takes over the proxy's head and, if ``backbone``, its backbone; the new head stays as it was drawn."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from l2o_env.errors import unknown_name
@@ -106,7 +106,7 @@ def make(name: str, **kwargs: Any) -> Pair:
     return entry.factory(**{**settings, **{key: value for key, value in kwargs.items() if key != LABEL}})
 
 
-@cache
+@lru_cache(maxsize=64)  # pairs that are drawn at random would fill the memory
 def _make_default(text: str) -> Pair:
     entry, settings = _entry(text)
     return entry.factory(**settings)

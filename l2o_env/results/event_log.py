@@ -170,11 +170,12 @@ class LayerLog:
     was last called.
 
     Args:
-        layer_names: Names of the layer groups, from the input to the head.
+        layer_names: Names of the layer groups, from the input to the head; to be changed after :meth:`take`, where the
+            next steps are those of another network.
     """
 
     def __init__(self, layer_names: Sequence[str]) -> None:
-        self._layers = tuple(layer_names)
+        self.layer_names = tuple(layer_names)
         self._seen: dict[str, list[NDArray[np.float64]]] = {key: [] for key in LAYER_TAGS}
 
     def __call__(self, info: Mapping[str, Any], moving: NDArray[np.bool_]) -> None:
@@ -202,8 +203,8 @@ class LayerLog:
         """
         record: dict[str, Any] = {}
         for key, seen in self._seen.items():
-            values = np.concatenate(seen) if seen else np.zeros((0, len(self._layers)))
-            for i, layer in enumerate(self._layers if len(values) else ()):
+            values = np.concatenate(seen) if seen else np.zeros((0, len(self.layer_names)))
+            for i, layer in enumerate(self.layer_names if len(values) else ()):
                 record[f"{LAYER_TAGS[key]}/{layer}"] = layer_mean(key, values[:, i])
                 if key == "lr":
                     record |= _rate_histogram(layer, values[:, i])

@@ -11,6 +11,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from l2o_env.errors import ConfigError
 from l2o_env.models import SmallNet, SmallProxy, check_layer_groups, new_generator, small
+from l2o_env.models.small import NetworkName
 
 
 def _net(seed: int = 0) -> SmallNet:
@@ -29,7 +30,7 @@ def test_shapes_groups_and_size() -> None:
     assert not net.proxy_head.weight.requires_grad
 
 
-def test_the_deep_network_has_two_more_groups_and_no_kernels() -> None:
+def test_the_deep_network_has_two_more_groups() -> None:
     net = SmallNet(10, 5, new_generator(0), "deep")
     groups = ("stem", "layer1", "layer2", "layer3", "layer4", "layer5", "head")
     assert tuple(net.layer_groups()) == groups
@@ -41,9 +42,29 @@ def test_the_deep_network_has_two_more_groups_and_no_kernels() -> None:
     net.load_proxy(proxy)
     images = torch.randn(4, 3, 16, 16, generator=new_generator(1))
     assert torch.equal(net(images)[1], proxy(images))
-    assert net.batched_kernels(5) is None
     with pytest.raises(ConfigError, match=r"Unknown network 'dep'\. Did you mean 'deep'"):
         SmallNet(10, 5, new_generator(0), "dep")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("network", "n_groups", "n_weights", "n_features"),
+    [("deeper", 11, 69746, 32), ("narrow", 5, 5870, 16), ("wide", 5, 79610, 64), ("unnormalised", 5, 20674, 32)],
+)
+def test_networks_of_other_sizes(network: NetworkName, n_groups: int, n_weights: int, n_features: int) -> None:
+    net, proxy = SmallNet(10, 5, new_generator(0), network), SmallProxy(5, new_generator(7), network)
+    assert len(net.layer_groups()) == n_groups
+    check_layer_groups(net)
+    assert sum(p.numel() for p in net.parameters() if p.requires_grad) == n_weights
+    net.load_proxy(proxy)
+    images = torch.randn(4, 3, 16, 16, generator=new_generator(1))
+    assert net.features(images).shape == (4, n_features)
+    assert torch.equal(net(images)[1], proxy(images))
+    normalised = any(isinstance(module, torch.nn.GroupNorm) for module in net.modules())
+    assert normalised == (network != "unnormalised")
+
+
+def test_without_normalisation_there_are_no_kernels() -> None:
+    assert SmallNet(10, 5, new_generator(0), "unnormalised").batched_kernels(5) is None
 
 
 def test_the_small_network_has_kernels_where_numba_is_and_says_once_where_it_is_not(

@@ -48,10 +48,10 @@ def _aligned(n: int) -> Floats:
 
 
 class SmallNetKernels:
-    """Gradients and logits of ``N`` optimizees of one architecture: stem, three residual blocks, and two heads.
+    """Gradients and logits of ``N`` optimizees of one architecture: stem, residual blocks, and two heads.
 
     All arrays are NumPy's, on the CPU: a tensor gives its own memory with ``tensor.numpy()``. An instance keeps its
-    buffers (0.7 MB a thread) and so must not be called by two threads at a time.
+    buffers (0.7 MB a thread for the small network) and so must not be called by two threads at a time.
 
     Args:
         network: A ``l2o_env.models.small.SmallNet``, of which only the shapes are read. Its proxy's head has ``K``

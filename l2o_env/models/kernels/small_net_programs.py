@@ -82,8 +82,8 @@ class SmallNetPrograms:
         stem, stem_norm = self._normalised(net.stem.conv, net.stem.norm, self.image, IMAGE_SIZE)
         x, size = stem_norm.y, stem.out_size
         blocks = []
-        for module in (net.layer1, net.layer2, net.layer3):
-            blocks.append(self._block(module, x, size))
+        for name in net.backbone_groups()[1:]:
+            blocks.append(self._block(net.get_submodule(name), x, size))
             x, size = blocks[-1].norm2.y, blocks[-1].conv1.out_size
         n = blocks[-1].conv2.n_out
         features = self._activations(n)

@@ -112,7 +112,14 @@ def _synthetic_split(config: GlyphsConfig, validation: bool) -> Split:
     counts = render(renderer, labels, rng, config.fonts(validation) if renderer == "font" else ())
     ink = upsample((counts / 16.0).astype(np.float32))
     behind = backgrounds(config.background, len(ink), rng)
-    return as_split(lay_ink("paint", ink, behind, rng, config.min_contrast), labels)
+    images = lay_ink("paint", ink, behind, rng, config.min_contrast)
+    return as_split(images, labels if validation else _noisy(labels, config))
+
+
+def _noisy(labels: NDArray[np.int64], config: GlyphsConfig) -> NDArray[np.int64]:
+    """Labels, a share of them drawn anew; from a stream of their own, so that the images stay the same."""
+    rng = np.random.default_rng(stream(config.seed, "label_noise"))
+    return np.where(rng.random(len(labels)) < config.label_noise, rng.integers(N_CLASSES, size=len(labels)), labels)
 
 
 def _real_split(

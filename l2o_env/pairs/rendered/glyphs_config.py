@@ -47,7 +47,10 @@ class GlyphsConfig:
         n_train_per_class: Synthetic training images of each digit, at least 1.
         n_validation_per_class: Synthetic validation images of each digit, at least 1.
         seed: Determines all images and the proxy, at least 0.
-        network: ``"small"`` (five layer groups) or ``"deep"`` (seven).
+        label_noise: Share of the training images whose label is drawn anew, of all ten, 0 to 1. Validation, target and
+            proxy keep theirs.
+        network: ``"small"`` (five layer groups), ``"deep"`` (seven), ``"deeper"`` (eleven), ``"narrow"`` or ``"wide"``
+            (half and twice the channels), ``"unnormalised"`` (without GroupNorm).
         proxy: How the proxy is pretrained.
     """
 
@@ -63,6 +66,7 @@ class GlyphsConfig:
     n_train_per_class: int = 120
     n_validation_per_class: int = 60
     seed: int = 0
+    label_noise: float = 0.0
     network: NetworkName = "small"
     proxy: ProxyTraining = field(default_factory=ProxyTraining)
 
@@ -84,6 +88,8 @@ class GlyphsConfig:
         require_integers(self, "seed", least=0)
         if not 0.0 <= self.min_contrast <= MAX_CONTRAST:
             raise ConfigError(f"min_contrast is {self.min_contrast!r}; it must be between 0 and {MAX_CONTRAST}.")
+        if not 0.0 <= self.label_noise <= 1.0:
+            raise ConfigError(f"label_noise is {self.label_noise!r}; expected a share from 0 to 1.")
         self.proxy_classes()
         self._check_validation()
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-Purpose = Literal["train", "validation", "target", "proxy_train", "proxy_test", "proxy_weights"]
+Purpose = Literal["train", "validation", "target", "proxy_train", "proxy_test", "proxy_weights", "label_noise"]
 """What a stream is for. Its place in this list is its key: append only."""
 
 

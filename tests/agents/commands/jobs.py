@@ -20,6 +20,12 @@ OPPONENTS = ["tuned-adamw-cosine", "adamw-cosine", "asg-sgd", "frozen-backbone"]
 """Those of a run of :func:`train`."""
 CONFIG = EnvConfig(pairs=("tiny",), budget=4, window=2, batch_size=8, device="cpu")
 
+FEW: dict[str, Any] = {
+    "networks": ("narrow", "deep"), "budget": (4, 6), "batch_size": (2, 4), "n_train_per_class": (1, 2),
+    "n_windows": 2,
+}  # fmt: skip
+"""Ranges of tasks that are made in no time."""
+
 
 def train(out: Path, *more: str) -> int:
     """Runs ``l2o train`` on the tiny pair, with less of everything; returns the exit status."""

@@ -24,7 +24,8 @@ from l2o_env.evaluation import parts
 from l2o_env.evaluation.evaluate import evaluate
 from l2o_env.evaluation.summary import TIDY_COLUMNS
 from l2o_env.results.event_log import TensorBoardLog
-from tests.agents.commands.jobs import CONFIG, run_folder
+from l2o_env.tasks import TASKS, Task
+from tests.agents.commands.jobs import CONFIG, FEW, run_folder
 from tests.tiny import register_tiny_deep, tiny_pair
 
 
@@ -113,6 +114,40 @@ def test_policies_are_compared_with_themselves_without_statistics(
     assert "Unknown ablation 'statistic'. Did you mean 'statistics'" in capsys.readouterr().err
     assert _evaluate(out, run, "--ablate", "lr", "--modes", "sampled") == 2
     assert "name deterministic among the --modes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("action", "optimizers"), [("relative_update", {"adamw", "sgd"}), ("log", {"adamw"})])
+def test_held_out_tasks_take_the_place_of_pairs(
+    tmp_path: Path, undrawn: None, untrained: list[int], monkeypatch: pytest.MonkeyPatch, action: Any,
+    optimizers: set[str],
+) -> None:  # fmt: skip
+    monkeypatch.setitem(TASKS, "few", {"test": FEW})  # type: ignore[call-overload]
+    run = run_folder(tmp_path / "run", replace(CONFIG, action=action))
+    out = tmp_path / "out"
+    options = "--tasks few --n-tasks 3 --seeds 2 --modes deterministic --opponents adamw-cosine --ablate statistics"
+    command = ["evaluate", f"x={run}", *options.split(), "--device", "cpu", "--out", str(out)]
+    assert train_policy.main([*command, "--tuning-episodes", "8", "--tuned", "adamw-cosine"]) == 0
+    frame = pd.read_parquet(out / "results.parquet")
+    tasks = json.loads((out / "evaluation.json").read_text())["tasks"]
+    policies = {"x", "x open loop", "adamw-cosine", "tuned-adamw-cosine"}
+    assert frame.groupby("pair")["policy"].agg(set).to_dict() == {task["pair"]: policies for task in tasks}
+    assert [pairs.label(task["pair"]) for task in tasks] == ["few-01", "few-02", "few-03"]
+    assert {task["settings"].get("optimizer", "adamw") for task in tasks} == optimizers
+    for task in tasks:
+        rows = frame[frame["pair"] == task["pair"]]
+        assert (rows["updates"] == task["settings"]["budget"]).all()
+    task = Task(**tasks[0])
+    config = task.config(replace(CONFIG, action=action))
+    expected = evaluate({"x": agents.load(run)}, [task.pair], 2, config)
+    rows = frame[(frame["pair"] == task.pair) & (frame["policy"] == "x")]
+    assert rows["v_end"].tolist() == pytest.approx(expected["v_end"].tolist())
+
+
+def test_tasks_and_settings_of_their_own_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_folder(tmp_path / "run")
+    for option in (("--pairs", "tiny"), ("--budget", "4"), ("--window", "2"), ("--optimizer", "sgd")):
+        assert train_policy.main(["evaluate", str(run), "--tasks", "wide", *option]) == 2
+        assert "--tasks says what pair, budget, window and optimizer are" in " ".join(capsys.readouterr().err.split())
 
 
 def test_another_optimizer_than_that_of_training_is_told(

@@ -26,8 +26,9 @@ from l2o_env.errors import ConfigError
 from l2o_env.evaluation.evaluate import COLUMNS
 from l2o_env.results.event_log import TensorBoardLog, read_scalars
 from l2o_env.results.record import StepRecorder
+from l2o_env.tasks import TASKS
 from l2o_env.vector_env import Syn2RealVectorEnv
-from tests.agents.commands.jobs import OPPONENTS, train
+from tests.agents.commands.jobs import FEW, OPPONENTS, train
 from tests.tiny import TinyNet, register_tiny_deep, tiny_pair
 
 
@@ -45,6 +46,33 @@ def test_a_run_leaves_a_whole_folder(finished_run: Path) -> None:
     config = json.loads((finished_run / "config.json").read_text())
     assert config["environment"]["pairs"] == ["tiny"]
     assert (config["episodes"], config["tuning_episodes"], config["environment"]["window"]) == (12, 16, 2)
+
+
+def test_a_policy_may_be_trained_on_tasks(
+    tmp_path: Path, untrained: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(TASKS, "few", {"train": FEW})  # type: ignore[call-overload]
+    options = "--action relative_update --checkpoints 1 --tuning-episodes 0"
+    assert train(tmp_path / "run", "--tasks", "few", *options.split()) == 0
+    told = capsys.readouterr()
+    assert "Training reinforce on few tasks: 12 episodes × 4 to 6 updates, about 59." in told.err
+    assert "(12 episodes of 4 to 6)" in told.out
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["trained_on"] == list(pairs.names("train"))
+    assert config["environment"]["pairs"] == ["tiny"]
+    scalars = read_scalars(tmp_path / "run" / "events")
+    assert any(tag == "lr/layer3" for tag in scalars) and len(untrained) > 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert 12 * 4 <= results["updates"]["training"] <= 12 * 6
+
+
+def test_tasks_need_an_agent_that_learns_on_any_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in (("--algo", "ppo"), ("--hp", "per_layer_heads=true")):
+        assert train(tmp_path / "run", "--tasks", "wide", *options) == 2
+        assert "networks of several depths" in " ".join(capsys.readouterr().err.split())
+    assert train(tmp_path / "run", "--tasks", "wid") == 2
+    assert "Did you mean 'wide'" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
 
 
 def test_everyone_is_evaluated_on_every_pair_and_seed(finished_run: Path) -> None:
@@ -279,5 +307,6 @@ def test_a_run_folder_that_is_in_use(finished_run: Path, capsys: pytest.CaptureF
     ],
 )
 def test_updates_are_told_as_episodes(updates: int, expected: str) -> None:
-    assert episodes_of(2, 40, updates) == expected
-    assert episodes_of(1, 40, 40) == "1 episode of 40"
+    plan = TrainArgs(pairs=("tiny",), budget=40, window=2).plan()
+    assert episodes_of(2, plan, updates) == expected
+    assert episodes_of(1, plan, 40) == "1 episode of 40"

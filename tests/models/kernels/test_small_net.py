@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from l2o_env.models import SmallNet, new_generator
 from l2o_env.models.kernels.program import run
 from l2o_env.models.kernels.small_net import SmallNetKernels
+from l2o_env.models.small import NetworkName
 
 N, IMAGES, CLASSES, PROXY_CLASSES, GUIDANCE = 3, 50, 10, 5, 0.3
 
@@ -46,8 +47,8 @@ def _names(net: SmallNet) -> list[str]:
     return [name for names in net.layer_groups().values() for name in names]
 
 
-def _problem(n_classes: int = CLASSES, n_proxy_classes: int = PROXY_CLASSES) -> Problem:
-    nets = [SmallNet(n_classes, n_proxy_classes, new_generator(seed)) for seed in range(N)]
+def _problem(n_classes: int = CLASSES, n_proxy_classes: int = PROXY_CLASSES, network: NetworkName = "small") -> Problem:
+    nets = [SmallNet(n_classes, n_proxy_classes, new_generator(seed), network) for seed in range(N)]
     rng = np.random.default_rng(0)
     with torch.no_grad():  # not the identity of a new network's norms and biases
         for net in nets:
@@ -121,6 +122,21 @@ def test_gradients_and_losses_are_those_of_autograd(batch: int, classes: tuple[i
         _assert_close(total[i], expected)
         _assert_close(guidance[i], of_kl)
         np.testing.assert_allclose([ce[i], kl[i]], [of_ce, divergence], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("network", ["deep", "deeper", "narrow", "wide"])
+def test_networks_of_other_sizes_have_kernels_too(network: NetworkName) -> None:
+    problem, index = _problem(network=network), _index(20)
+    kernels = problem.nets[0].batched_kernels(PROXY_CLASSES)
+    assert isinstance(kernels, SmallNetKernels)
+    total, _, _, guidance = kernels.gradients(*problem.heads, *problem.bank, index, GUIDANCE, separate=True)
+    logits, _ = kernels.logits(*problem.heads, problem.images)
+    for i, net in enumerate(problem.nets):
+        expected, of_kl, *_ = _reference(problem, i, index)
+        _assert_close(total[i], expected)
+        _assert_close(guidance[i], of_kl)
+        of_net = net.double()(torch.from_numpy(problem.images).double())[0]
+        np.testing.assert_allclose(logits[i], of_net.detach(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("n_images", [IMAGES, 16, 1])

@@ -32,8 +32,8 @@ def test_a_member_of_another_network(untrained: list[int]) -> None:
     assert torch.equal(deep.train.images, small.train.images)
     assert deep.proxy(deep.train.images).shape == (30, 5)
     assert "glyphs-digits-deep" not in pairs.names("train") + pairs.names("test")
-    with pytest.raises(ConfigError, match="Unknown network 'deeper'"):
-        pairs.make("glyphs-digits", network="deeper")
+    with pytest.raises(ConfigError, match="Unknown network 'deepest'"):
+        pairs.make("glyphs-digits", network="deepest")
 
 
 @pytest.mark.parametrize("name", pairs.names("train") + pairs.names("test"))

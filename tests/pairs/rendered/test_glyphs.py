@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from l2o_env import pairs
+from l2o_env.errors import ConfigError
 from l2o_env.models import SmallNet, check_layer_groups, new_generator
 from tests.pairs.small import QUICK, SMALL
 
@@ -32,6 +33,17 @@ def test_validation_does_not_depend_on_how_many_training_images_there_are(untrai
     few = pairs.make("glyphs-digits", **SMALL)
     many = pairs.make("glyphs-digits", **{**SMALL, "n_train_per_class": 5})
     assert _same(few.validation, many.validation)
+
+
+def test_label_noise_changes_a_share_of_the_training_labels_and_nothing_else(untrained: list[int]) -> None:
+    many = {**SMALL, "n_train_per_class": 40}
+    clean, noisy, none = (pairs.make("glyphs-digits", **many, label_noise=share) for share in (0.0, 0.5, 1.0))
+    assert torch.equal(clean.train.images, noisy.train.images)
+    assert _same(clean.validation, noisy.validation)
+    assert (clean.train.labels != noisy.train.labels).float().mean() == pytest.approx(0.5 * 0.9, abs=0.06)
+    assert (clean.train.labels != none.train.labels).float().mean() == pytest.approx(0.9, abs=0.04)
+    with pytest.raises(ConfigError, match=r"label_noise is 2\.0; expected a share from 0 to 1\."):
+        pairs.make("glyphs-digits", label_noise=2.0)
 
 
 def test_models_start_from_the_proxy_and_are_drawn_from_the_generator(untrained: list[int]) -> None:
