@@ -40,7 +40,9 @@ COMMANDS: dict[str, Command] = {
         "saved_settings:completed",
     ),
     "finetune": Command("finetune", "FinetuneArgs", "finetune", "fine-tunes a network with learned rates"),
-    "evaluate": Command("evaluate", "EvaluateArgs", "evaluate_command", "evaluates policies beside opponents on pairs"),
+    "evaluate": Command(
+        "evaluate", "evaluate_options:EvaluateArgs", "evaluate_command", "evaluates policies beside opponents on pairs"
+    ),
     "plot": Command("plot", "PlotArgs", "plot_command", "draws what policies do to each layer"),
     "report": Command("report", "ReportArgs", "report_command", "writes a run or an evaluation as one HTML page"),
     "opponents": Command("opponents", "OpponentsArgs", "opponents_command", "says what the names of opponents mean"),

@@ -15,7 +15,8 @@ from PIL import Image
 import agents
 import train_policy
 from agents.commands.console import Reporter
-from agents.commands.evaluate import EvaluateArgs, evaluate_runs
+from agents.commands.evaluate import evaluate_runs
+from agents.commands.evaluate_options import EvaluateArgs
 from agents.commands.tuned import _folder_of
 from agents.reinforce.agent import Reinforce
 from l2o_env import pairs
@@ -136,6 +137,7 @@ def test_held_out_tasks_take_the_place_of_pairs(
     for task in tasks:
         rows = frame[frame["pair"] == task["pair"]]
         assert (rows["updates"] == task["settings"]["budget"]).all()
+    assert "| few-03 | glyphs-" in (out / "summary.md").read_text()
     task = Task(**tasks[0])
     config = task.config(replace(CONFIG, action=action))
     expected = evaluate({"x": agents.load(run)}, [task.pair], 2, config)
