@@ -23,6 +23,8 @@ from .pairs.pair import Pair as Pair
 from .pairs.splits import Split as Split
 from .results.record import read_recording as read_recording
 from .results.run_folder import WriteError as WriteError
+from .task_vector_env import TaskVectorEnv as TaskVectorEnv
+from .tasks import TaskRanges as TaskRanges
 from .training.groups import layer_groups as layer_groups
 from .training.groups import param_groups as param_groups
 from .training.scheduler import LearnedRates as LearnedRates
