@@ -14,19 +14,20 @@ import l2o_env
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*.py"))]
 FACES = (
-    "l2o_agents", "l2o_agents.algorithms", "l2o_agents.asg", "l2o_agents.main", "l2o_agents.opponents", "l2o_agents.reinforce",
-    "l2o_agents.sb3", "l2o_env", "l2o_env.cluster", "l2o_env.pairs", "l2o_env.training.lightning",
-    "l2o_env.training.transformers",
+    "l2o_agents", "l2o_agents.algorithms", "l2o_agents.asg", "l2o_agents.main", "l2o_agents.opponents",
+    "l2o_agents.reinforce", "l2o_agents.sb3", "l2o_env", "l2o_env.cluster", "l2o_env.pairs",
+    "l2o_env.training.lightning", "l2o_env.training.transformers",
 )  # fmt: skip
 """Modules whose names users may rely on."""
 
 PUBLIC = {
     "agents": ["ALGORITHMS", "Agent", "Learner", "Selection", "configure", "load", "make_learner", "trained_on"],
     "l2o_env": [
-        "ASG", "ASGEnv", "ASGVectorEnv", "AgentLike", "BaseAgent", "ConfigError", "EnvConfig", "FEATURE_NAMES", "GTA5",
-        "LearnedRates", "Optimizee", "Pair", "Split", "Syn2RealEnv", "Syn2RealVectorEnv", "TaskRanges", "TaskVectorEnv", "VISDA17", "WorkerError",
-        "WriteError", "episode_seeds", "evaluate", "evaluate_in_parts", "fitting_num_envs", "layer_groups", "pairs",
-        "param_groups", "read_recording", "run_episodes", "split_layers", "summarise",
+        "ASG", "ASGEnv", "ASGVectorEnv", "AgentLike", "BaseAgent", "ConfigError", "EnvConfig", "FEATURE_NAMES",
+        "GTA5", "LearnedRates", "Optimizee", "Pair", "Split", "Syn2RealEnv", "Syn2RealVectorEnv", "TaskRanges",
+        "TaskVectorEnv", "VISDA17", "WorkerError", "WriteError", "episode_seeds", "evaluate", "evaluate_in_parts",
+        "fitting_num_envs", "layer_groups", "pairs", "param_groups", "read_recording", "run_episodes",
+        "split_layers", "summarise",
     ],
 }  # fmt: skip
 
