@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import backbone, compiled, fuzz, fuzz_kinds, kills, scaling, scheduler, sensitivity, speed
+from benchmarks import backbone, compiled, fuzz, fuzz_kinds, kills, python_use, scaling, scheduler, sensitivity, speed
 from benchmarks.contenders import Setting, Spec
 from benchmarks.measure import Timing, measure, peak_memory
 from benchmarks.raw_loop import RawLoop, Recipe
@@ -385,3 +385,10 @@ def test_mutants_that_go_wrong_are_counted(tmp_path: Path) -> None:
         (tmp_path / "sample").mkdir(exist_ok=True)
         (tmp_path / "sample" / "a").write_text("")
         assert fuzz.outcome_of(kind, number, 0, tmp_path)[0] == outcome
+
+
+def test_the_readmes_python_is_timed_as_it_is_but_for_its_length() -> None:
+    code = python_use.script()
+    compile(code, "README.md", "exec")
+    assert code.count("started") == 2 and f"episodes={python_use.EPISODES}" in code and "episodes=320" not in code
+    assert python_use.SETTINGS in " ".join((python_use.ROOT / "README.md").read_text(encoding="utf-8").split())

@@ -11,16 +11,12 @@ from rich.console import Console
 from l2o_env.evaluation.rollout import Progress
 from l2o_env.pairs import make
 from l2o_env.pairs.announce import part
+from l2o_env.results.decimals import counted
 
 from .phases import Phase, Phases, Stage
 
 TABLE_WIDTH = 140
 """Columns that a table may take where there is no terminal."""
-
-
-def counted(n: int, noun: str) -> str:
-    """A number of things: ``"1 pair"``, ``"2,000 pairs"``."""
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 class Update(Protocol):

@@ -14,8 +14,9 @@ from l2o_env.pairs.photos.assemble import ORIGINS_FILE, Found, assemble, how_to_
 from l2o_env.pairs.photos.clipart_photos import default_root
 from l2o_env.pairs.photos.manifest import ORIGINS, entries, entries_of
 from l2o_env.results.contact_sheet import contact_sheet
+from l2o_env.results.decimals import counted
 
-from .console import Reporter, counted
+from .console import Reporter
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -14,8 +14,8 @@ from l2o_env.evaluation.intervals import plus_minus
 from l2o_env.evaluation.results_view import METRICS
 from l2o_env.pairs import label, make
 from l2o_env.pairs.spec import parse
+from l2o_env.results.decimals import counted
 
-from .console import counted
 from .paper_rows import CLAIMS, ROWS, Finding
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from l2o_env.evaluation.evaluate import check_runs, evaluate
 from l2o_env.evaluation.intervals import SUMMARISED, summarise
 from l2o_env.evaluation.rollout import episode_seeds
 from l2o_env.inner.build import check_workers
-from l2o_env.results.decimals import decimal
+from l2o_env.results.decimals import counted, decimal
 from l2o_env.results.event_log import LayerLog, TensorBoardLog, cut_events, log_recording, training_events
 from l2o_env.results.rate_plots import plot_actions
 from l2o_env.results.record import StepRecorder, read_recording, recording
@@ -42,7 +42,7 @@ from ..base import Learner
 from ..factory import make_learner
 from ..opponents import SEARCHES, default_opponents
 from .checkpoints import Checkpoints
-from .console import Reporter, counted, in_episodes, prepare_pairs
+from .console import Reporter, in_episodes, prepare_pairs
 from .hyper_parameters import hyper_parameters
 from .interrupts import Interrupt, deferred_interrupt, exit_status
 from .phases import UpdateClock

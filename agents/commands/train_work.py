@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from l2o_env.results.decimals import counted
+
 from ..opponents import TUNED, default_opponents
-from .console import counted
 from .phases import Phase, duration
 from .train_options import Plan
 

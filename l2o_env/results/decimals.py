@@ -16,3 +16,8 @@ def decimal(value: float | NDArray[np.float64], digits: int, sign: str = "") -> 
     """
     # The format option `z` does this from Python 3.11 on.
     return f"{round(float(value), digits) + 0.0:{sign}.{digits}f}"
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things: ``"1 pair"``, ``"2,000 pairs"``."""
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from l2o_env.errors import ConfigError
-from l2o_env.results.plot_style import CATEGORICAL, layer_colours, new_figure, save_figure
+from l2o_env.results.plot_style import CATEGORICAL, count_episodes, layer_colours, new_figure, save_figure
 from l2o_env.results.training_plots import Curve, running_mean
 
 if TYPE_CHECKING:
@@ -47,8 +47,11 @@ def plot_entropy(
         axis = axes.pop(0)
         for i, (name, (episodes, values)) in enumerate(training.items()):
             smooth = running_mean(np.asarray(values, float), max(1, len(values) // 20))
-            axis.plot(episodes, smooth, color=CATEGORICAL[i % len(CATEGORICAL)], lw=1.8, label=name)
-        axis.set_xlabel("training episodes")
+            marker = "o" if len(smooth) == 1 else ""  # a line of one point is none
+            axis.plot(
+                episodes, smooth, color=CATEGORICAL[i % len(CATEGORICAL)], lw=1.8, marker=marker, ms=4, label=name
+            )
+        count_episodes(axis)
         axis.set_ylabel("entropy of a layer's action (nats)")
         axis.set_title("over training", fontsize=10)
         axis.grid(alpha=0.3, lw=0.5)

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from l2o_env.errors import ConfigError
+from l2o_env.results.decimals import counted
 from l2o_env.results.plot_style import layer_colours, new_figure, save_figure
 from l2o_env.results.record import select_rows
 
@@ -118,7 +119,7 @@ def plot_rate_against_guidance(
     }
     _draw_correlations(right, guidance_correlation(seen), colours, without)
     policy, n_episodes = rows["policy"].iloc[0], len(seen[["pair", "seed"]].drop_duplicates())
-    figure.suptitle(f"{policy}: learning rate against guidance gradient, {n_episodes} episodes", fontsize=11)
+    figure.suptitle(f"{policy}: learning rate against guidance gradient, {counted(n_episodes, 'episode')}", fontsize=11)
     save_figure(figure, path)
 
 

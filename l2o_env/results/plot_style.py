@@ -53,6 +53,15 @@ def new_figure(width: float, height: float, **kwargs: Any) -> Figure:
     return figure
 
 
+def count_episodes(axis: Axes) -> None:
+    """Makes the x axis one of training episodes: from 0 on, in whole numbers, however few there are."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_xlabel("training episodes")
+    axis.set_xlim(left=0)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
 def new_panels(n: int, width: float, height: float, **kwargs: Any) -> tuple[Figure, list[Axes]]:
     """A figure of `n` panels, three in a row at most."""
     n_columns = min(3, n)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2o_env.pairs.spec import label
+from l2o_env.results.decimals import counted
 from l2o_env.results.plot_style import few_log_ticks, layer_colours, new_figure, new_panels, save_figure
 from l2o_env.results.record import select_rows
 
@@ -174,7 +175,9 @@ def plot_actions(
     rows = select_rows(rows, policy, pairs)
     names = [str(name) for name in (rows["pair"].unique() if pairs is None else pairs)]
     by_pair = {name: rows[rows["pair"] == name] for name in names[:MAX_PANELS]}
-    figure = _draw_panels({f"{label(k)} ({mine['seed'].nunique()} episodes)": mine for k, mine in by_pair.items()})
+    figure = _draw_panels(
+        {f"{label(k)} ({counted(mine['seed'].nunique(), 'episode')})": mine for k, mine in by_pair.items()}
+    )
     more = _how_many(len(by_pair), len(names), "pairs")
     title = f"{rows['policy'].iloc[0]}: learning rates per layer group (mean, 10-90 % band){more}"
     figure.suptitle(title, fontsize=11)

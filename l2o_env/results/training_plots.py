@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2o_env.pairs.spec import label
-from l2o_env.results.plot_style import MANY, line_style, new_figure, save_figure
+from l2o_env.results.plot_style import MANY, count_episodes, line_style, new_figure, save_figure
 
 Curve = tuple[Sequence[float], Sequence[float]]
 """Episodes so far, and a value at each."""
@@ -64,10 +64,11 @@ def plot_learning_curve(
         axis.axhline(0.0, color="0.35", lw=1.2, ls="--", label="start of training")
     if len(records):
         width = _width(records) if smoothing is None else smoothing
-        text = f"running mean of {width} updates"
-        axis.plot(episodes[width - 1 :], running_mean(values, width)[width - 1 :], color="black", lw=2.4, label=text)
+        mean, text = running_mean(values, width)[width - 1 :], f"running mean of {width} updates"
+        if len(mean) > 1:
+            axis.plot(episodes[width - 1 :], mean, color="black", lw=2.4, label=text)
         axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    axis.set_xlabel("training episodes")
+    count_episodes(axis)
     gained = "gain since the start of training:\n" if comparable else ""
     axis.set_ylabel(f"{gained}{_DRAWN[key]} ({UNITS.get(reward, 'nats')})")
     without = "; differences between the pairs are taken out" if len(set(pairs)) > 1 else ""
@@ -93,7 +94,7 @@ def plot_learning_curves(trainings: Mapping[str, Sequence[Mapping[str, Any]]], p
         values, width = gains(_values(records, _key(records)), _pairs(records)), _width(records)
         episodes = [record["episode"] for record in records[width - 1 :]]
         axis.plot(episodes, running_mean(values, width)[width - 1 :], **line_style(i), lw=1.7, label=name)
-    axis.set_xlabel("training episodes")
+    count_episodes(axis)
     axis.set_ylabel("gain since the start of training:\nV at the end of episodes (nats), running mean")
     axis.set_title("What trainings gained; differences between the pairs are taken out", fontsize=10)
     axis.grid(alpha=0.3, lw=0.5)

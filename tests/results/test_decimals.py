@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from l2o_env.results.decimals import decimal
+from l2o_env.results.decimals import counted, decimal
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,7 @@ def test_rounding_is_that_of_format() -> None:
 
 def test_a_sign_where_it_is_wanted() -> None:
     assert [decimal(x, 1, sign="+") for x in (0.04, -0.04, 2.25, -2.35)] == ["+0.0", "+0.0", "+2.2", "-2.4"]
+
+
+def test_things_are_counted() -> None:
+    assert [counted(n, "pair") for n in (0, 1, 2000)] == ["0 pairs", "1 pair", "2,000 pairs"]

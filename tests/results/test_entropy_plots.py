@@ -36,3 +36,10 @@ def test_what_hardly_changes_looks_like_it(figures: list[Figure]) -> None:
     for axis in figures[0].axes:
         assert np.diff(axis.get_ylim()) == pytest.approx(0.5)
     assert [line.get_label() for line in figures[0].axes[1].lines] == ["all alike"]
+
+
+def test_a_training_of_one_update_is_a_point_between_whole_numbers(figures: list[Figure]) -> None:
+    plot_entropy({"careful": ([16.0], [1.0])}, PATH)
+    (axis,) = figures[0].axes
+    assert axis.lines[0].get_marker() == "o"
+    assert axis.get_xlim()[0] == 0 and all(tick == int(tick) for tick in axis.get_xticks())

@@ -9,15 +9,11 @@ from typing import Any
 import pytest
 from rich.table import Table
 
-from agents.commands.console import Reporter, counted, in_episodes, prepare_pairs, steps
+from agents.commands.console import Reporter, in_episodes, prepare_pairs, steps
 from agents.commands.phases import Phase
 from l2o_env import pairs
 from l2o_env.pairs.announce import announced
 from tests.tiny import tiny_pair
-
-
-def test_things_are_counted() -> None:
-    assert [counted(n, "pair") for n in (0, 1, 2000)] == ["0 pairs", "1 pair", "2,000 pairs"]
 
 
 def test_a_stage_is_told_in_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
