@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from l2o_env.config import MAX_RATE, ActionForm, EnvConfig
 from l2o_env.errors import ConfigError, shortened
 
+ANY_OPTIMIZER = "relative_update"
+"""The action form that means the same with any optimizer."""
 N_FACTORS = 11
 """Factors of the discrete form: 0, 0.1, ..., 1 times the base rate."""
 _OPTIMIZER = ("optimizer", "beta2", "weight_decay")
@@ -33,14 +35,9 @@ ACTION_SETTINGS = tuple(dict.fromkeys(("action", *_OPTIMIZER, *(key for keys in 
 run with its own."""
 
 
-def takes_any_optimizer(config: EnvConfig) -> bool:
-    """Whether actions mean the same whatever makes the updates."""
-    return config.action == "relative_update"
-
-
 def action_settings(config: EnvConfig) -> dict[str, Any]:
     """The settings that give actions their meaning: form and optimizer, and what actions of the form are decoded by."""
-    optimizer = () if takes_any_optimizer(config) else _OPTIMIZER
+    optimizer = () if config.action == ANY_OPTIMIZER else _OPTIMIZER
     return {key: getattr(config, key) for key in ("action", *optimizer, *_READ[config.action])}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l2o_env.action import takes_any_optimizer
+from l2o_env.action import ANY_OPTIMIZER
 from l2o_env.config import EnvConfig
 from l2o_env.episodes import generator_state, restore_generator
 from l2o_env.errors import ConfigError, shortened
@@ -63,7 +63,7 @@ class TaskVectorEnv(Syn2RealVectorEnv):
         return super().reset(seed=seed)
 
     def _draw(self) -> Task:
-        return self.ranges.draw(self._task_rng, any_optimizer=takes_any_optimizer(self.common))
+        return self.ranges.draw(self._task_rng, any_optimizer=self.common.action == ANY_OPTIMIZER)
 
     def _become(self, task: Task) -> None:
         made = self.episodes.updates_made

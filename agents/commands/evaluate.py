@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l2o_env import pairs as pair_registry
-from l2o_env.action import takes_any_optimizer
+from l2o_env.action import ANY_OPTIMIZER
 from l2o_env.cluster.tasks import Tasks
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, unknown_name
@@ -38,6 +38,7 @@ from l2o_env.results.run_folder import (
 )
 from l2o_env.tasks import Task, held_out_tasks
 
+from ..factory import load
 from ..opponents import TUNED, default_opponents
 from ..options import device_of, tasks_of
 from .console import Reporter, prepare_pairs, steps
@@ -104,7 +105,8 @@ def _tasks_of(args: EvaluateArgs, policies: Sequence[TrainedPolicy]) -> list[Tas
     """The held-out tasks that are asked for; none, if pairs are."""
     if args.tasks is None:
         return []
-    any_optimizer = all(policy.config is not None and takes_any_optimizer(policy.config) for policy in policies)
+    forms = {load(policy.checkpoints["last"]).action_settings.get("action") for policy in policies}
+    any_optimizer = forms == {ANY_OPTIMIZER}
     return held_out_tasks(args.tasks, args.n_tasks, any_optimizer=any_optimizer)
 
 

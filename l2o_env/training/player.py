@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from l2o_env.action import Decision, decide
+from l2o_env.action import ANY_OPTIMIZER, Decision, decide
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.evaluation.agent import BaseAgent
@@ -20,8 +20,6 @@ from l2o_env.training.window import Seen
 _OF_SOURCE = ("loss", "proxy", "validation")
 """What each loss but the last is known by; the last, KL of a validation, needs two of them."""
 
-ANY_OPTIMIZER = "relative_update"
-"""The action form that means the same with any optimizer."""
 SAME = 1e-4
 """Actions that differ by no more are the same, on machines that round in their own ways."""
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from l2o_env.action import ANY_OPTIMIZER
 from l2o_env.errors import ConfigError, require_integer
 from l2o_env.evaluation.agent import AgentLike
 from l2o_env.models.adapted.heads import find_head
@@ -26,7 +27,7 @@ from l2o_env.training.groups import layer_groups, layout_of, plain
 from l2o_env.training.guidance import GuidanceGradient, ProxyGuidance
 from l2o_env.training.optimizer_kinds import check_kind, check_sharding, innermost, rule_of
 from l2o_env.training.parameters import Parameters
-from l2o_env.training.player import ANY_OPTIMIZER, PolicyPlayer, settings_of
+from l2o_env.training.player import PolicyPlayer, settings_of
 from l2o_env.training.policies import DEFAULT, find_policy
 from l2o_env.training.processes import Processes
 from l2o_env.training.window import Seen, WindowMeter

@@ -44,3 +44,17 @@ def test_the_default_policy_comes_along_and_fits_networks_of_any_depth() -> None
         actions, _ = found.act(observations, None, deterministic=True)
         rates = decode(actions, np.full((2, n_layers), config.base_lr), config)
         assert ((rates > config.lr_min) & (rates < config.lr_max)).all()
+
+
+def test_the_policy_for_any_optimizer_comes_along_too() -> None:
+    found = policies.find_policy("relative")
+    for optimizer in ("adamw", "sgd", "lion"):
+        config = EnvConfig(action="relative_update", optimizer=optimizer)
+        found.check_env(config)
+        observations = np.zeros((1, 5 * N_FEATURES), np.float32)
+        actions, _ = found.act(observations, None, deterministic=True)
+        moved = np.full((1, 5), 0.01)
+        rates = decode(actions, np.full((1, 5), config.base_lr), config, moved)
+        assert ((rates >= config.lr_min) & (rates <= config.lr_max)).all()
+    with pytest.raises(ConfigError, match="was trained with"):
+        found.check_env(EnvConfig())
