@@ -135,7 +135,7 @@ def _usage() -> str:
 
 
 def _run_command(name: str, arguments: list[str]) -> int:
-    from l2o_env.errors import ConfigError, one_line
+    from l2o_env.errors import ConfigError, WorkerError, one_line
 
     from .commands.option_names import given_options
 
@@ -147,7 +147,6 @@ def _run_command(name: str, arguments: list[str]) -> int:
 
     import torch
 
-    from l2o_env.inner.workers import WorkerError
     from l2o_env.results.run_folder import WriteError
 
     from .commands.command_line import read

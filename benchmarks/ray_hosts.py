@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +112,18 @@ def _node(k: int, *options: str) -> Iterator[None]:
             yield
         finally:
             process.terminate()
+            with suppress(subprocess.TimeoutExpired):  # one that is cut off waits for the others
+                process.wait(timeout=20)
+            _kill_all(k)
             process.wait()
+
+
+def _kill_all(k: int) -> None:
+    """Ends what is left on a host."""
+    found = subprocess.run(["ip", "netns", "pids", HOSTS[k]], capture_output=True, text=True, check=True)
+    for pid in map(int, found.stdout.split()):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _on(k: int) -> Sequence[str]:

@@ -15,9 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ TRAINING = (
     "--num-envs 4 --budget 12 --window 4 --episodes 160 --checkpoints 2 --eval-seeds 2 --tuning-episodes 0 "
     "--device cpu --save-every 0.2"
 )
-KINDS = ("worker", "node", "command")
+WHAT = ("worker", "node", "command")
 
 
 @dataclass(frozen=True)
@@ -54,37 +55,74 @@ def main(args: Args) -> int:
     _end(_start([*train, "--out", str(whole)]))
     evaluate = ["evaluate", str(whole), "--pairs", args.pair, "--seeds", "8", "--device", "cpu"]
     _end(_start([*evaluate, "--out", str(evaluated)]))
+    runs = (_Kind("training", [*train, "--workers", "2"], "state", partial(_same_run, whole)),
+            _Kind("evaluation", evaluate, "parts", partial(_same_tables, evaluated)))  # fmt: skip
     same: dict[str, list[bool]] = {}
+    went_on = 0
     with _cluster(args.nodes) as cluster:
         ray = ["--ray", str(cluster.address)]
+        lengths = [_seconds([*kind.command, *ray], folder / "length", kind.begun) for kind in runs]
         for k in range(args.kills):
-            kind, training = KINDS[k % 3], k // 3 % 2 == 0
+            what, kind, length = WHAT[k % 3], runs[k // 3 % 2], lengths[k // 3 % 2]
             out = folder / str(k)
-            first = [*train, "--workers", "2"] if training else evaluate
-            first = [*first, *ray, "--out", str(out)]
-            process = _start(first)
-            begun = out / ("state" if training else "parts")
-            while not begun.exists() and process.poll() is None:  # what comes before is nobody's loss
-                time.sleep(0.05)
-            time.sleep(moments.uniform(0.0, 8.0))
-            killed = process.poll() is None and _kill(kind, cluster, process, moments)
+            first = [*kind.command, *ray, "--out", str(out)]
+            while True:  # until it hits a run that has not ended
+                process = _start(first)
+                _begun(process, out / kind.begun)
+                time.sleep(moments.uniform(0.0, length))
+                if process.poll() is None and _kill(what, cluster, process, moments):
+                    break
+                _end(process)
+                shutil.rmtree(out)
             _end(process)
-            if not _finished(out, training):
-                resumed = (
-                    ["train", "--resume", str(out), *ray] if training and (out / "config.json").is_file() else first
-                )
-                _end(_start(resumed))
-            good = _finished(out, training)
-            good &= digests(out) == digests(whole) if training else _tables(out) == _tables(evaluated)
-            what = f"{kind} of {'a training' if training else 'an evaluation'}"
-            same.setdefault(what, []).append(good)
-            told = "" if killed else " (had ended before)"
-            print(f"{k + 1}: {what}{told}: {'the same' if good else 'DIFFERENT'}", flush=True)
+            resumed = ["train", "--resume", str(out), *ray] if kind.name == "training" else first
+            if process.returncode == 0:
+                went_on += 1
+            elif _end(_start(resumed)) != 0:
+                print(f"The command that goes on with it has failed: l2o {' '.join(resumed)}")
+            good = kind.same(out)
+            same.setdefault(f"{what}, {kind.name}", []).append(good)
+            ended = "went on" if process.returncode == 0 else "was started again"
+            print(f"{k + 1}: {what}, {kind.name}: {ended}, {'the same' if good else 'DIFFERENT'}", flush=True)
             shutil.rmtree(out)
     shutil.rmtree(folder)
-    for what, each in same.items():
-        print(f"{what}: {sum(each)} of {len(each)} bit-identical")
+    for name, each in same.items():
+        print(f"{name}: {sum(each)} of {len(each)} bit-identical")
+    print(f"went on by themselves: {went_on} of {args.kills}")
     return 0 if all(map(all, same.values())) else 1
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of command that is killed.
+
+    Attributes:
+        name: What it is called.
+        command: How it is started, but for the cluster and the folder.
+        begun: A file or folder of its own that says that there is something to lose.
+        same: Whether a folder holds what it does if nothing is killed.
+    """
+
+    name: str
+    command: list[str]
+    begun: str
+    same: Callable[[Path], bool]
+
+
+def _seconds(command: Sequence[str], out: Path, begun: str) -> float:
+    """How long a command runs from where there is something to lose, if nothing is killed."""
+    process = _start([*command, "--out", str(out)])
+    _begun(process, out / begun)
+    started = time.monotonic()
+    if _end(process) != 0:
+        raise SystemExit(f"The uninterrupted run failed: l2o {' '.join(command)}")
+    shutil.rmtree(out)
+    return time.monotonic() - started
+
+
+def _begun(process: subprocess.Popen[bytes], path: Path) -> None:
+    while not path.exists() and process.poll() is None:
+        time.sleep(0.05)
 
 
 def _kill(kind: str, cluster: Any, process: subprocess.Popen[bytes], moments: random.Random) -> bool:
@@ -96,7 +134,7 @@ def _kill(kind: str, cluster: Any, process: subprocess.Popen[bytes], moments: ra
         cluster.remove_node(node, allow_graceful=False)
         cluster.add_node(**_NODE, wait=False)  # another comes in its place
     else:
-        found = _workers()
+        found = _workers(cluster)
         if not found:
             return False
         os.kill(moments.choice(found), signal.SIGKILL)
@@ -121,16 +159,18 @@ def _cluster(nodes: int) -> Iterator[Any]:
         cluster.shutdown()
 
 
-def _workers() -> list[int]:
-    """Processes of Ray's that do our work now."""
+def _workers(cluster: Any) -> list[int]:
+    """Processes of the cluster's that do our work now."""
+    raylets = {each.process.pid for node in cluster.list_all_nodes() for each in node.all_processes["raylet"]}
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            text = path.read_bytes()
-        except OSError:
+            name = (path / "cmdline").read_bytes()
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has ended
             continue
-        if text.startswith((b"ray::_Actor", b"ray::_called")):
-            found.append(int(path.parent.name))
+        if parent in raylets and name.startswith((b"ray::_Actor", b"ray::_called")):
+            found.append(int(path.name))
     return found
 
 
@@ -139,15 +179,21 @@ def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.wait(timeout=900)
+def _end(process: subprocess.Popen[bytes]) -> int:
+    return process.wait(timeout=900)
 
 
-def _finished(out: Path, training: bool) -> bool:
-    if not training:
-        return (out / "summary.md").is_file()
-    results = out / "results.json"
-    return results.is_file() and '"finished"' in results.read_text()
+def _same_run(whole: Path, out: Path) -> bool:
+    """Whether a training has finished, with the same files, logs and nothing left behind."""
+    return _names(out) == _names(whole) and digests(out) == digests(whole)
+
+
+def _names(run: Path) -> set[str]:
+    return {str(path.relative_to(run)) for path in run.rglob("*") if "events" not in str(path)}
+
+
+def _same_tables(evaluated: Path, out: Path) -> bool:
+    return (out / "summary.md").is_file() and _tables(out) == _tables(evaluated)
 
 
 def _tables(out: Path) -> list[str]:

@@ -7,6 +7,7 @@ from .asg import ASGVectorEnv as ASGVectorEnv
 from .config import EnvConfig as EnvConfig
 from .env import Syn2RealEnv as Syn2RealEnv
 from .errors import ConfigError as ConfigError
+from .errors import WorkerError as WorkerError
 from .evaluation.agent import AgentLike as AgentLike
 from .evaluation.agent import BaseAgent as BaseAgent
 from .evaluation.evaluate import evaluate as evaluate
@@ -15,7 +16,6 @@ from .evaluation.resumable import evaluate_in_parts as evaluate_in_parts
 from .evaluation.rollout import episode_seeds as episode_seeds
 from .evaluation.rollout import run_episodes as run_episodes
 from .inner.memory import fitting_num_envs as fitting_num_envs
-from .inner.workers import WorkerError as WorkerError
 from .models.base import Optimizee as Optimizee
 from .observation import FEATURE_NAMES as FEATURE_NAMES
 from .observation import split_layers as split_layers

@@ -32,6 +32,10 @@ class UnknownSettingError(WrongTypeError):
     """
 
 
+class WorkerError(RuntimeError):
+    """A worker has ended or was given up, again and again, and with it what it was to compute."""
+
+
 def one_line(error: BaseException) -> str:
     """Kind of an exception and the first line of what it says, to be quoted by an error of ours."""
     return f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from l2o_env import pairs as pair_registry
-from l2o_env.adaptation import (
-    METHODS,
-    Adaptation,
-    AdaptConfig,
-    LabelledImages,
-    TargetOracle,
-    UnlabelledImages,
-    information_maximisation,
-    predictions,
-)
-from l2o_env.config import resolve_device
-from l2o_env.errors import ConfigError, unknown_name
+from l2o_env.adaptation import METHODS, AdaptConfig
+from l2o_env.cluster.tasks import Tasks
+from l2o_env.errors import unknown_name
 from l2o_env.evaluation.intervals import mean_and_half_width, plus_minus
 from l2o_env.evaluation.resumable import pair_digest
 from l2o_env.evaluation.rollout import episode_seeds
-from l2o_env.models.base import new_generator
 from l2o_env.pairs.spec import parse
 from l2o_env.results.kept_parts import KeptParts
 from l2o_env.results.run_folder import RunFolder
 
-from ..options import override, parse_assignments
-from .adapt_rates import drive
+from ..options import device_of, override, parse_assignments, tasks_of
+from .adaptation_cells import Cell, images_of, variants
 from .adaptation_rows import PUBLISHED, SELECTIONS, SLIDES, AdaptationFinding, check_claims
-from .cells import kept_arguments
-from .console import Reporter
+from .cells import kept_arguments, on_cluster
+from .console import Reporter, Update
 from .contestants import agent_digest
-from .initialisations import INITIALISATIONS, fine_tuned
+from .initialisations import INITIALISATIONS
 from .paper_rows import BY_KEY
 from .paper_table import Measured, TableArgs, prepare_rows
 from .printed_tables import PUBLISHED_ON, metric_note
@@ -51,8 +40,6 @@ def adaptation_table(args: TableArgs, reporter: Reporter) -> int:
         ConfigError: If a setting cannot work.
         WriteError: If the folder cannot be written to.
     """
-    if args.ray is not None:
-        raise ConfigError("--adaptation runs in this process; leave out --ray.")
     methods, starts = args.methods or SLIDES, args.starts or tuple(INITIALISATIONS)
     for method in methods:
         if method not in METHODS:
@@ -60,9 +47,11 @@ def adaptation_table(args: TableArgs, reporter: Reporter) -> int:
     for start in starts:
         if start not in INITIALISATIONS:
             raise unknown_name("initialisation", start, INITIALISATIONS)
-    config = override(AdaptConfig(device=args.device), parse_assignments(args.hp, example="portion=0.5"))
+    tasks = tasks_of(args.ray, args.gpus_per_worker)
+    device = device_of(args.device, args.gpus_per_worker)
+    config = override(AdaptConfig(device=device), parse_assignments(args.hp, example="portion=0.5"))
     with KeptParts.opened(args.out, kept_arguments("table --adaptation", args)) as kept:
-        measured = _measure(args, methods, starts, config, reporter, kept)
+        measured = _measure(args, methods, starts, config, reporter, kept, tasks)
         frame = measured.frame
         headings, rows = cells(args.pair, frame)
         lines = claim_lines(check_claims(frame))
@@ -82,72 +71,34 @@ def _measure(
     config: AdaptConfig,
     reporter: Reporter,
     kept: KeptParts,
+    tasks: Tasks | None,
 ) -> Measured:
     """One line per method, initialisation and seed, and the learned policy."""
     import pandas as pd
 
-    device = resolve_device(config.device)
     pair = pair_registry.make(args.pair)
-    source, target = LabelledImages(pair.train, device), UnlabelledImages.of(pair, device)
-    oracle = TargetOracle(pair, device)
-    check = pair.make_model(new_generator(0)).to(device)
-    for method in methods:  # what cannot work on the network is told before a policy is trained
-        Adaptation(METHODS[method], deepcopy(check), source, target, pair.n_classes, config, 0)
+    images_of(pair, methods, config if tasks is None else replace(config, device="cpu"))
     env, agents, origin = prepare_rows(args, [BY_KEY[INITIALISATIONS[start][0]] for start in starts], reporter, kept)
-    seeds = episode_seeds(args.seed, "evaluation", args.seeds)
-    by_start = {start: variants(methods, args.learned and start == "asg") for start in starts}
-    n_runs = sum(map(len, by_start.values())) * len(seeds)
+    seeds = tuple(episode_seeds(args.seed, "evaluation", args.seeds))
     of_policy = "" if agents.policy is None else agent_digest(agents.policy)
-    images, frames = pair_digest(pair), []
-    done = 0
+    digest, parts, done = pair_digest(pair), [], 0
+    all_variants = [variants(methods, args.learned and start == "asg") for start in starts]
+    n_runs = sum(map(len, all_variants)) * len(seeds)
     with reporter.stage(f"Adapting on {pair_registry.label(args.pair)}", n_runs, "runs", lines=20) as update:
-
-        def adapted(start: str) -> pd.DataFrame:
-            networks = fine_tuned(agents.of(BY_KEY[INITIALISATIONS[start][0]]), args.pair, env, seeds)
-            lines: list[dict[str, Any]] = []
-            for seed, network in zip(seeds, networks, strict=True):
-                before = oracle.accuracy(predictions(network.to(device), target))
-                for method, driven in by_start[start]:
-                    model = deepcopy(network).to(device)
-                    run = Adaptation(METHODS[method], model, source, target, pair.n_classes, config, seed)
-                    if driven:
-                        assert agents.policy is not None
-                        drive(run, agents.policy)
-                    label = f"{method}, learned rates" if driven else method
-                    line = {"method": label, "start": start, "seed": seed, "before": before}
-                    lines.append({**line, **_run(run, oracle)})
-                    update(done + len(lines), f"{label} from {start}")
-            return pd.DataFrame(lines)
-
-        for start in starts:
-            policy = of_policy if start == "asg" else ""
-            frames.append(kept.table({"start": start, "images": images, "policy": policy}, partial(adapted, start)))
-            done += len(frames[-1])
+        run = on_cluster(tasks, [args.pair], update)
+        for start, of_start in zip(starts, all_variants, strict=True):
+            agent = agents.of(BY_KEY[INITIALISATIONS[start][0]])
+            cell = Cell(args.pair, start, agent, env, tuple(of_start), agents.policy, config, seeds)
+            made = partial(cell.run, None if run else _runs_from(update, done))
+            done += len(of_start) * len(seeds)
+            parts.append(({"start": start, "images": digest, "policy": of_policy if start == "asg" else ""}, made))
+        frames = kept.tables(parts, run)
     return Measured(pd.concat(frames, ignore_index=True), agents.policy, origin)
 
 
-def variants(methods: Sequence[str], learned: bool) -> list[tuple[str, bool]]:
-    """Methods, and whether learned rates drive them: each as it is, then, if asked for, those that can be driven."""
-    plain = [(method, False) for method in methods]
-    return plain + [(method, True) for method in methods if learned and METHODS[method].joint]
-
-
-def _run(run: Adaptation, oracle: TargetOracle) -> dict[str, Any]:
-    """Accuracies of a run by how its round is chosen."""
-    accuracies, information = [], []
-    for _ in range(run.config.rounds):
-        found = run.run_round()
-        accuracies.append(oracle.accuracy(found.probabilities))
-        information.append(float(information_maximisation(found.probabilities)))
-        if found.diverged:
-            break
-    chosen = max(range(len(information)), key=information.__getitem__)
-    return {
-        "last": accuracies[-1],
-        "information_maximisation": accuracies[chosen],
-        "target_oracle": max(accuracies),
-        "diverged": run.diverged,
-    }
+def _runs_from(update: Update, before: int) -> Callable[[int, str], None]:
+    """Tells a stage of the runs of a cell, beside those of the cells before it."""
+    return lambda done, text: update(before + done, text)
 
 
 def cells(pair: str, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:

@@ -12,7 +12,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from l2o_env import pairs as pair_registry
 from l2o_env.action import ACTION_SETTINGS
-from l2o_env.config import EnvConfig, GuidanceName
+from l2o_env.config import EnvConfig, GuidanceName, resolve_device
 from l2o_env.errors import ConfigError, require_integer, unknown_name
 from l2o_env.evaluation.evaluate import check_runs, evaluate
 from l2o_env.evaluation.intervals import summarise
@@ -115,7 +115,8 @@ class TableArgs:
     device: str = "auto"
     """Torch device; auto takes a GPU if there is one."""
     ray: RayAddress = None
-    """Ray cluster whose tasks the rows are: its address, or auto for the one that runs here or is started for this."""
+    """Ray cluster whose tasks the rows are, or the initialisations of --adaptation: its address, or auto for the one
+    that runs here or is started for this."""
     gpus_per_worker: float = 0.0
     """GPUs of each task: a share of one, or whole ones; 0 computes on CPUs."""
 
@@ -278,7 +279,8 @@ def _kept_policy(args: TableArgs, config: EnvConfig, reporter: Reporter, kept: K
 
 
 def _train(args: TableArgs, config: EnvConfig, reporter: Reporter) -> Agent:
-    env = replace(config, common_random_numbers=True)
+    # Here, whatever devices the tasks have.
+    env = replace(config, common_random_numbers=True, device=str(resolve_device(args.device)))
     venv = Syn2RealVectorEnv(min(TRAINING_ENVS, args.training_episodes), **asdict(env))
     seed = episode_seeds(args.seed, "policy", 1)[0]
     agent = make_learner("reinforce", env, n_layers=len(venv.layer_names), seed=seed)

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -18,6 +18,9 @@ from l2o_env.pairs.pair import Pair
 
 AUTO = "auto"
 """The address of the cluster that ``RAY_ADDRESS`` names or that runs on this machine; without one it is started."""
+
+TELL_SECONDS = 20.0
+"""What has not started by then is told of."""
 
 
 class Need(NamedTuple):
@@ -48,11 +51,15 @@ class Cluster:
         ray: The package.
         job: Tells this connection from any other.
         bytes_of_pairs: Bytes of the pairs that were put into the object store.
+        held: What this process's own workers keep from everything else, until they are stopped.
+        free_unused: Stop those workers that have nothing to do.
     """
 
     def __init__(self, ray: Any) -> None:
         self.ray, self.job = ray, str(ray.get_runtime_context().get_job_id())
         self.bytes_of_pairs = 0
+        self.held: list[Need] = []
+        self.free_unused: list[Callable[[], None]] = []
         self._pairs: weakref.WeakKeyDictionary[Pair, Any] = weakref.WeakKeyDictionary()
 
     @property
@@ -78,27 +85,47 @@ class Cluster:
             self._pairs[pair] = self.ray.put(sent)
         return self._pairs[pair]
 
-    def room(self, need: Need) -> int:
-        """How many of a need fit on the nodes that are there, if nothing else runs on them."""
-        return sum(_room(node["Resources"], need) for node in self.ray.nodes() if node["Alive"])
+    def room(self, need: Need, held: Sequence[Need] = ()) -> int:
+        """How many of a need fit on the nodes that are there, if nothing else runs on them but what is held."""
+        nodes = [dict(node["Resources"]) for node in self.ray.nodes() if node["Alive"]]
+        for each in held:
+            node = next((node for node in nodes if _room(node, each)), {})
+            for key, amount in (("CPU", each.cpus), ("GPU", each.gpus)):
+                node[key] = node.get(key, 0.0) - amount
+        return sum(_room(node, need) for node in nodes)
 
-    def require_room(self, n: int, need: Need, what: str) -> None:
-        """Checks that so many fit.
+    def require_room(self, n: int, need: Need, what: str, reused: bool = False) -> None:
+        """Checks that so many fit beside this process's own workers; those without work are stopped if need be.
 
         Args:
             n: How many.
             need: What each takes.
-            what: What they are, in words.
+            what: What one of them is called.
+            reused: Whether workers of this process that take the same are among them.
 
         Raises:
             ConfigError: If they do not; the message says what the cluster has.
         """
+        asked = f"{n} {what}s with {need} each do not fit" if n > 1 else f"A {what} with {need} does not fit"
         room = self.room(need)
         if room < n:
             raise ConfigError(
-                f"{n} {what} with {need} each do not fit: the cluster has {self.described()}, room for {room}. Ask for "
-                "fewer, or for less for each, or start more nodes first."
+                f"{asked}: the cluster has {self.described()}, room for {room}. Ask for fewer, or for less for each, "
+                "or start more nodes first."
             )
+        if self._room_beside(need, reused) < n:
+            for free in self.free_unused:
+                free()
+        room = self._room_beside(need, reused)
+        if room < n:
+            raise ConfigError(
+                f"{asked}: the cluster has {self.described()}, and beside the {len(self.held)} workers of this "
+                f"process's environments there is room for {room}. Close environments that are done with "
+                "(`env.close()`), or make them with fewer workers."
+            )
+
+    def _room_beside(self, need: Need, reused: bool) -> int:
+        return self.room(need, [each for each in self.held if not (reused and each == need)])
 
     def described(self) -> str:
         """What the cluster has, in words."""

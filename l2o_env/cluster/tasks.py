@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -10,13 +11,17 @@ from typing import Any, TypeVar
 
 import torch
 
-from l2o_env.cluster.connection import Cluster, Need, connect
+from l2o_env.cluster.connection import TELL_SECONDS, Cluster, Need, connect
 from l2o_env.cluster.sent_pairs import SentPair
+from l2o_env.errors import ConfigError, WorkerError, brief, one_line
 from l2o_env.pairs import registry as pair_registry
 
 RETRIES = 3
 """Times that a task is run again because its process or node was lost."""
+NOWHERE = 3
+"""Times that a node that tasks fit on is looked for, every ``TELL_SECONDS``, if those that were there have gone."""
 T = TypeVar("T")
+_log = logging.getLogger("l2o_env")
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Tasks:
             ConfigError: If there is none, or it has no room for a single task.
         """
         cluster = connect(self.address)
-        cluster.require_room(1, Need(self.gpus), "tasks")
+        cluster.require_room(1, Need(self.gpus), "task")
         return cluster
 
     def run(self, calls: Sequence[Callable[[], T]], pairs: Sequence[str] = ()) -> Iterator[tuple[int, T]]:
@@ -55,27 +60,64 @@ class Tasks:
             Index and value of each call, as they finish.
 
         Raises:
-            ConfigError: If there is no cluster, or no room in it.
+            ConfigError: If there is no cluster, or no room in it, or no longer.
+            WorkerError: If a task was lost again and again.
             Exception: What a call has raised.
         """
         cluster = self.connect()
         ray, sent = cluster.ray, [cluster.put(pair_registry.make(name)) for name in pairs]
         options = {"num_cpus": Need(self.gpus).cpus, "num_gpus": self.gpus, "max_retries": RETRIES,
-                   "scheduling_strategy": "SPREAD"}  # fmt: skip
+                   "scheduling_strategy": "SPREAD", "num_returns": "streaming"}  # fmt: skip
         task = ray.remote(**options)(_called)
         dumps = ray.cloudpickle.dumps
         pending = {task.remote(dumps(call), list(pairs), *sent): k for k, call in enumerate(calls)}
         try:
-            while pending:
-                (ref,), _ = ray.wait(list(pending), num_returns=1)
-                k = pending.pop(ref)
-                value, error = pickle.loads(ray.get(ref))
+            for k, answer in self._answers(cluster, pending):
+                value, error = pickle.loads(answer)
                 if error is not None:
                     raise error
                 yield k, value
         finally:
-            for ref in pending:
-                ray.cancel(ref, force=True)
+            for call in pending:
+                ray.cancel(call, force=True)
+
+    def _answers(self, cluster: Cluster, pending: dict[Any, int]) -> Iterator[tuple[int, bytes]]:
+        """Index and answer of each task as it comes, which is taken out of those that are pending."""
+        ray, need, begun, told, nowhere = cluster.ray, Need(self.gpus), set[int](), False, 0
+        while pending:
+            ready, _ = ray.wait(list(pending), num_returns=1, timeout=TELL_SECONDS)
+            if ready:
+                answer, k = self._answer(cluster, next(ready[0])), pending[ready[0]]
+                if k in begun:
+                    del pending[ready[0]]
+                    yield k, answer
+                begun.add(k)  # that it has is what it says first
+                continue
+            nowhere = 0 if cluster.room(need) else nowhere + 1
+            if nowhere > NOWHERE:  # their nodes have gone, and none has come
+                cluster.require_room(1, need, "task")
+            if not begun and not told:
+                told = True
+                _log.warning(
+                    "Waiting for Ray to begin a task with %s; the cluster has %s, and may be in use.",
+                    need, cluster.described(),
+                )  # fmt: skip
+
+    def _answer(self, cluster: Cluster, answer: Any) -> bytes:
+        """An answer that is there, unless its task was lost."""
+        try:
+            return bytes(cluster.ray.get(answer))
+        except cluster.ray.exceptions.RayTaskError as error:
+            raise ConfigError(
+                f"A task cannot be read where it was sent ({brief(one_line(error.cause))}); is this package there in "
+                "the same version?"
+            ) from error
+        except cluster.ray.exceptions.RayError as error:
+            raise WorkerError(
+                f"A task was lost {1 + RETRIES} times ({one_line(error)}). Often a node was stopped, or its memory ran "
+                f"out; the cluster has {cluster.described()}. What had come before is kept where a command keeps its "
+                "parts: give it again, with fewer tasks on each node if need be."
+            ) from error
 
 
 def sendable(value: Any) -> bool:
@@ -93,8 +135,13 @@ _taken: dict[str, str] = {}
 """In a task's process: what it was sent as each pair, by name."""
 
 
-def _called(call: bytes, names: Sequence[str], *sent: SentPair) -> bytes:
-    """Makes a call, in a process of the cluster's; returns value and error, pickled."""
+def _called(call: bytes, names: Sequence[str], *sent: SentPair) -> Iterator[bytes]:
+    """Makes a call, in a process of the cluster's; says that it has begun, then value and error, pickled."""
+    yield b""
+    yield _answer(call, names, sent)
+
+
+def _answer(call: bytes, names: Sequence[str], sent: Sequence[SentPair]) -> bytes:
     import ray.cloudpickle
 
     try:

@@ -12,20 +12,17 @@ import time
 from functools import partial
 from typing import Any
 
-from l2o_env.cluster.connection import Cluster, Need, connect
+from l2o_env.cluster.connection import TELL_SECONDS, Cluster, Need, connect
 from l2o_env.cluster.sent_pairs import SentPair
-from l2o_env.errors import ConfigError, brief, one_line
+from l2o_env.errors import ConfigError, WorkerError, brief, one_line
 from l2o_env.inner.orders import Order, Populations
 from l2o_env.inner.worker_pool import AnyWorker, WorkerPool
-from l2o_env.inner.workers import WorkerError
 from l2o_env.pairs.pair import Pair
 
 BEAT_SECONDS = 5.0
 """Time between two signs of life that a worker is asked for while it works."""
 SILENCE_SECONDS = 60.0
 """A worker that does not answer for so long is given up; ten times that while it starts."""
-TELL_SECONDS = 20.0
-"""A worker that has not started by then is told of."""
 _log = logging.getLogger("l2o_env")
 
 
@@ -50,6 +47,9 @@ class RayWorker(AnyWorker):
         actor = self._ray.remote(num_cpus=0 if shares else need.cpus, num_gpus=need.gpus, max_restarts=0,
                                  scheduling_strategy="SPREAD", concurrency_groups={"life": 1})(_Actor)  # fmt: skip
         self._actor = actor.remote()
+        self._holds = not shares
+        if self._holds:
+            cluster.held.append(need)
         self._ticket = 0
         self._calls: dict[int, Any] = {}
         self._life: Any = self._actor.beat.options(concurrency_group="life").remote()
@@ -88,12 +88,15 @@ class RayWorker(AnyWorker):
     def disconnect(self) -> None:
         """Ends the actor."""
         self.stop()
+        self.lost = False  # one of its number that is started later is not in its place
 
     def stop(self) -> None:
         """Ends the actor, whatever state it is in."""
         if self.alive:
             self._ray.kill(self._actor, no_restart=True)
-        self._stopped = True
+        if self._holds:
+            self._cluster.held.remove(self._need)
+        self._stopped, self._holds = True, False
 
     @property
     def _takes_drops(self) -> bool:
@@ -166,14 +169,17 @@ def ray_workers(address: str, n: int, gpus: float) -> WorkerPool[RayWorker]:
         ConfigError: If there is no such cluster, or so many do not fit; the message says what it has.
     """
     cluster, need = connect(address), Need(gpus)
-    cluster.require_room(n, need, "workers")
     for job, _ in list(_pools):
         if job != cluster.job:  # a connection that has ended
             _pools.clear()
             break
     if (cluster.job, need) not in _pools:
         _pools[cluster.job, need] = WorkerPool(partial(_started, cluster, need, {}))
-    return _pools[cluster.job, need]
+        cluster.free_unused.append(_pools[cluster.job, need].stop_unused)
+    pool = _pools[cluster.job, need]
+    if pool.size < n:  # else all are there already, and one in place of a lost one shares a core if need be
+        cluster.require_room(n, need, "worker", reused=True)
+    return pool
 
 
 def _started(cluster: Cluster, need: Need, before: dict[int, RayWorker], number: int) -> RayWorker:

@@ -110,6 +110,11 @@ class WorkerPool(Generic[W]):
         self._workers: list[W] = []
         self._owner = os.getpid()
 
+    @property
+    def size(self) -> int:
+        """Workers that were started and not stopped, those that are lost among them."""
+        return len(self._workers)
+
     def get(self, n: int) -> list[W]:
         """The first `n` workers; those that are missing, or have ended, are started."""
         if self._owner != os.getpid():  # a fork: the workers are those of the other process

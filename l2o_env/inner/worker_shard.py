@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from l2o_env.errors import WorkerError
 from l2o_env.inner.orders import Builder
 from l2o_env.inner.worker_pool import WorkerPool
-from l2o_env.inner.workers import WorkerError
 from l2o_env.pairs.pair import Pair
 
 ATTEMPTS = 3

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, WorkerError
 from l2o_env.inner.orders import Order, Populations
 from l2o_env.inner.shared_memory import dump_pair
 from l2o_env.inner.worker_pool import AnyWorker, WorkerPool
@@ -32,10 +32,6 @@ SILENCE_SECONDS = 60.0
 _BEAT = b""
 _SMALL = 4096
 """Bytes of a message that a pipe takes whether anybody reads or not."""
-
-
-class WorkerError(RuntimeError):
-    """A worker process has ended or was given up, and with it its part of the population."""
 
 
 class Worker(AnyWorker):

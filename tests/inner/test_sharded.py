@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from l2o_env import pairs
 from l2o_env.config import EnvConfig
-from l2o_env.errors import ConfigError
+from l2o_env.errors import ConfigError, WorkerError
 from l2o_env.inner import build as build_module
 from l2o_env.inner import shared_memory, worker_shard, workers
 from l2o_env.inner.build import Plan, in_workers, make_population
@@ -273,7 +273,7 @@ def test_what_a_lost_worker_did_is_made_again(
     lost, give_up = worker.pid, worker._lost
     assert lost is not None
 
-    def given_up(*args: str) -> workers.WorkerError:
+    def given_up(*args: str) -> WorkerError:
         monkeypatch.setattr(workers, "SILENCE_SECONDS", 60.0)  # for the new one
         return give_up(*args)
 
@@ -305,7 +305,7 @@ def test_a_worker_that_ends_again_and_again_is_one_clear_error(
 
     os.kill(workers.get_workers(2)[1].pid, signal.SIGKILL)  # type: ignore[arg-type]
     monkeypatch.setattr(workers.PROCESSES, "get", kill)
-    with pytest.raises(workers.WorkerError, match=r"Worker process 1 \(pid \d+\) has ended with exit code -9"):
+    with pytest.raises(WorkerError, match=r"Worker process 1 \(pid \d+\) has ended with exit code -9"):
         population.run(RATES, LENGTHS[0])
     assert len(calls) == worker_shard.ATTEMPTS
 
