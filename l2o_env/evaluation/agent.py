@@ -85,6 +85,7 @@ class _Completed(BaseAgent):
 
     def __init__(self, agent: AgentLike) -> None:
         self._agent = agent
+        self.name: str = getattr(agent, "name", type(agent).__name__)
         for name in ("output", "config_overrides", "check_env", "check_layers", "describe"):
             if hasattr(agent, name):
                 setattr(self, name, getattr(agent, name))

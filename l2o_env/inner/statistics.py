@@ -187,7 +187,7 @@ def _sums_of_products(
     if flat[0].numel() <= FUSED:
         return _side_by_side(layout, list(factors(*flat)))
     groups = zip(*(tensor.split(layout.group_sizes, dim=-1) for tensor in flat), strict=True)
-    sums = [[(one * other).sum(-1) for one, other in factors(*parts)] for parts in groups]
+    sums = [[torch.linalg.vecdot(one, other) for one, other in factors(*parts)] for parts in groups]
     return [torch.stack(column, dim=-1) for column in zip(*sums, strict=True)]
 
 
