@@ -107,6 +107,14 @@ def test_what_does_not_fit_is_told_at_once(machines: Machines, tiny: str) -> Non
         _init(ray, "ray://head:10001")
 
 
+def test_a_cluster_is_not_taken_for_the_one_before(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = connect(machines.address)
+    assert cluster.connected and connect(machines.address) is cluster
+    context = type(ray.get_runtime_context())
+    monkeypatch.setattr(context, "get_node_id", lambda _: "another")  # which gives its first job the same number
+    assert not cluster.connected
+
+
 def test_need_counts_gpus_as_ray_does(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = connect(machines.address)
     nodes = [{"Alive": alive, "Resources": {"CPU": 8.0, "GPU": 2.0}} for alive in (True, True, False)]

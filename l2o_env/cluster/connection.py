@@ -56,7 +56,7 @@ class Cluster:
     """
 
     def __init__(self, ray: Any) -> None:
-        self.ray, self.job = ray, str(ray.get_runtime_context().get_job_id())
+        self.ray, self.job = ray, _job(ray)
         self.bytes_of_pairs = 0
         self.held: list[Need] = []
         self.free_unused: list[Callable[[], None]] = []
@@ -65,7 +65,7 @@ class Cluster:
     @property
     def connected(self) -> bool:
         """Whether this process is still connected to it."""
-        return self.ray.is_initialized() and self.job == str(self.ray.get_runtime_context().get_job_id())
+        return self.ray.is_initialized() and self.job == _job(self.ray)
 
     def put(self, pair: Pair) -> Any:
         """A pair in the object store, which hands its images to each node once.
@@ -132,6 +132,12 @@ class Cluster:
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         cpus, gpus = (sum(node.get(key, 0.0) for node in nodes) for key in ("CPU", "GPU"))
         return f"{len(nodes)} node{'s' * (len(nodes) != 1)} with {cpus:g} CPU and {gpus:g} GPU in all"
+
+
+def _job(ray: Any) -> str:
+    """Tells a connection from any other, by its node too: the first job of every cluster has the same number."""
+    context = ray.get_runtime_context()
+    return f"{context.get_job_id()} on {context.get_node_id()}"
 
 
 _current: Cluster | None = None
