@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import pickletools
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from l2o_env.errors import shortened
+from l2o_env.errors import ConfigError, shortened
 
 MAX_NAME = 1000
 """Characters of a tensor's name."""
+MAX_PICKLE = 2**22
+"""Bytes of the list of tensors in a PyTorch file: some 25,000 tensors, and a few seconds of reading."""
+_MAX_SQUARES = 10**9
+_LEGACY = 5
+"""Pickles before the tensors of a file that PyTorch 1.5 or earlier wrote."""
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -35,6 +45,59 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise FileNotFoundError(2, "No such file", str(path))
     with safe_open(str(path), framework="pt") as file:
         return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def read_pytorch(path: Path) -> Any:
+    """What a PyTorch file of tensors and plain values holds; nothing in it is executed.
+
+    Its lists are looked at first, because of a few megabytes PyTorch can make minutes of work or gigabytes.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigError: If it is packed, or its lists are none of a network's.
+        Exception: Whatever PyTorch makes of a file that is damaged or holds anything else.
+    """
+    with path.open("rb") as file:
+        archive = file.read(4) == b"PK\x03\x04"  # as PyTorch tells them apart
+        file.seek(0)
+        if archive:
+            _require_plain_archive(path)
+        else:
+            _require_short(file.read(MAX_PICKLE + 1), _LEGACY)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the pickle protocol; what cannot be read is an error
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _require_plain_archive(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if sum(each.file_size for each in members) > path.stat().st_size:
+            raise ConfigError("it is packed, which PyTorch does not do")
+        for each in members:
+            inside = each.filename.partition("/")[2]
+            if not inside.startswith("data/") and each.file_size > MAX_PICKLE:
+                raise ConfigError(f"{shortened(inside)} in it has more than {MAX_PICKLE >> 20} MiB")
+            if inside == "data.pkl":
+                _require_short(archive.read(each), 1)
+
+
+def _require_short(content: bytes, n: int) -> None:
+    """Raises ``ConfigError`` of pickles with names or texts that PyTorch, if it refuses them, would search for ever.
+
+    Its search for a reason takes the square of the length of each word.
+    """
+    file = io.BytesIO(content)
+    for _ in range(n):
+        for operation, value, _ in pickletools.genops(file):
+            if not isinstance(value, str):
+                continue
+            if operation.name == "GLOBAL" and len(value) > MAX_NAME:
+                raise ConfigError(f"{shortened(value)} is no type of tensors")
+            if len(value) ** 2 > _MAX_SQUARES and sum(len(word) ** 2 for word in value.split()) > _MAX_SQUARES:
+                raise ConfigError(f"it holds {shortened(value)} beside tensors")
 
 
 def require_plain(tensors: Mapping[str, Tensor], most: int) -> None:

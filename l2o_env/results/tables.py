@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-MAX_BYTES, MAX_CSV, MAX_ROWS, MAX_NAME = 2**30, 2**25, 10**8, 10_000
-"""Of a table's file, and if it is CSV; of its rows; characters of a name in it."""
+MAX_BYTES, MAX_CSV, MAX_ROWS, MAX_COLUMNS, MAX_NAME = 2**30, 2**25, 10**8, 10_000, 10_000
+"""Of a table's file, and if it is CSV; of its rows; of its columns, if it is CSV; characters of a name in it."""
 
 
 def read_table(
@@ -41,8 +42,14 @@ def read_table(
         if path.stat().st_size > most:
             raise ValueError(f"it has more than {most >> 20} MiB")
         if path.suffix == ".csv":
+            _require_rows(path)
             frame = pd.read_csv(
-                path, dtype=dict.fromkeys(texts, str), index_col=False, usecols=lambda name: name in columns
+                path,
+                dtype=dict.fromkeys(texts, str),
+                index_col=False,
+                usecols=lambda name: name in columns,
+                keep_default_na=False,  # a policy may be called "NA"
+                na_values={column: ["", "nan", "NaN"] for column in columns if column not in texts},
             )
         else:
             frame = _read_parquet(path, columns)
@@ -87,6 +94,16 @@ def read_signed(path: Path, **facts: str) -> pd.DataFrame | None:
 def _digest(table: pa.Table) -> str:
     """SHA-256 of names, types and values of a table."""
     return hashlib.sha256(f"{table.schema.types} {table.to_pydict()}".encode()).hexdigest()
+
+
+def _require_rows(path: Path) -> None:
+    """Raises ``ValueError`` of CSV whose rows differ in length: pandas fills them up, and takes 10 kB for a cell."""
+    with path.open(encoding="utf-8", newline="") as file:
+        lengths = {len(row) for row in csv.reader(file) if row}
+    if len(lengths) > 1:
+        raise ValueError(f"its rows have {min(lengths)} to {max(lengths)} cells")
+    if max(lengths, default=0) > MAX_COLUMNS:
+        raise ValueError(f"it has {max(lengths)} columns")
 
 
 def _read_parquet(path: Path, columns: list[str]) -> pd.DataFrame:

@@ -26,13 +26,13 @@ def _read(path: Path) -> pd.DataFrame:
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_the_columns_that_are_wanted_are_read(tmp_path: Path, suffix: str) -> None:
-    policies = ["1e5", "a, b", "NA"] if suffix == ".parquet" else ["1e5", "a, b", "007"]
-    frame = pd.DataFrame({"more": [1, 2, 3], "policy": policies, "value": [0.5, float("nan"), 2]})
-    frame["ended"] = [True, False, True]
+    policies = ["1e5", "a, b", "NA", "007", "nan", "None", "", "-1", "TRUE", "2024_05_17", "=1+1", "\u00b2", "a\nb"]
+    values = [0.5, float("nan"), *range(11)]
+    frame = pd.DataFrame({"more": 1, "policy": policies, "value": values, "ended": [True] * 12 + [False]})
     found = _read(_written(frame, tmp_path / f"t{suffix}"))
     assert found["policy"].tolist() == policies  # names stay names, though they look like numbers
     pd.testing.assert_series_equal(found["value"], frame["value"])
-    assert found["ended"].tolist() == [True, False, True] and "more" not in found
+    assert found["ended"].tolist() == [True] * 12 + [False] and "more" not in found
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -59,6 +59,27 @@ def test_damaged_files_are_told(tmp_path: Path, suffix: str, content: bytes) -> 
     (tmp_path / f"t{suffix}").write_bytes(content)
     with pytest.raises(ConfigError, match="is damaged"):
         _read(tmp_path / f"t{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (["a,1.0,True", "b,2.0"], "its rows have 2 to 3 cells"),  # cut off
+        (["a,1.0,True", "b, c,2.0,True"], "its rows have 3 to 4 cells"),
+        (["a,1.0,True", "," * 10**5], "its rows have 3 to 100001 cells"),
+        (['a,1.0,"True', '",' * 10**5], "its rows have 3 to"),
+    ],
+)
+def test_csv_whose_rows_differ_in_length_is_told(tmp_path: Path, rows: list[str], told: str) -> None:
+    (tmp_path / "t.csv").write_text("\n".join(["policy,value,ended", *rows]))
+    with pytest.raises(ConfigError, match=told):
+        _read(tmp_path / "t.csv")
+
+
+def test_csv_of_any_number_of_columns_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("policy,value,ended" + ",x" * 10_000)
+    with pytest.raises(ConfigError, match="it has 10003 columns"):
+        _read(tmp_path / "t.csv")
 
 
 def test_tables_larger_than_any_of_ours_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

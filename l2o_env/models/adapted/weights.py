@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from l2o_env.extras import require
 from l2o_env.models.adapted.by_name import OWN, timm_for
 from l2o_env.models.adapted.efficientnet_lite import from_package
 from l2o_env.models.adapted.network_config import NetworkConfig
-from l2o_env.safe_tensors import read_safetensors, require_finite, require_plain
+from l2o_env.safe_tensors import read_pytorch, read_safetensors, require_finite, require_plain
 
 WRAPPERS = (
     "state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "module", "backbone", "student",
@@ -28,7 +26,6 @@ WRAPPERS = (
 """Keys that checkpoints hold weights under; averages of them last."""
 _PIECES = re.compile(r"^(?:module\.)+|_orig_mod\.")
 """What DataParallel and ``torch.compile`` put into names."""
-_MAX_PICKLE = 2**25
 _SHOWN, _SHOWN_CHARACTERS = 5, 60
 _log = logging.getLogger("l2o_env")
 
@@ -203,10 +200,7 @@ def read_tensors(path: Path) -> Any:
     try:
         if path.suffix.lower() == ".safetensors" or _is_safetensors(path):
             return read_safetensors(path)[0]
-        _refuse_packed(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the pickle protocol; what cannot be read is an error
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return read_pytorch(path)
     except Exception as error:  # whatever a damaged or foreign file makes of its reader
         # PyTorch's own text advises to execute what the file holds, so that only the type is taken from it.
         kind = re.search(r"GLOBAL (\S+)", str(error))
@@ -229,19 +223,6 @@ def _is_safetensors(path: Path) -> bool:
     with path.open("rb") as file:
         begin = file.read(9)
     return begin[8:] == b"{" and int.from_bytes(begin[:8], "little") < path.stat().st_size
-
-
-def _refuse_packed(path: Path) -> None:
-    """Raises ``ConfigError`` of an archive that holds more than its size, or a list of tensors that takes all memory.
-
-    PyTorch packs nothing, and lists thousands of tensors in less than a megabyte.
-    """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if sum(each.file_size for each in archive.infolist()) > path.stat().st_size:
-                raise ConfigError("it is packed, which PyTorch does not do")
-            if any(each.file_size > _MAX_PICKLE for each in archive.infolist() if each.filename.endswith(".pkl")):
-                raise ConfigError("its list of tensors is no list of a network's")
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:

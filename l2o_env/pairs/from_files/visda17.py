@@ -79,6 +79,8 @@ def read_split(folder: Path, name: str) -> Listing:
         ConfigError: If the list is not there or damaged, or names an image that is not there or a label that is none.
     """
     rows = read_columns(existing_folder(folder, name) / "image_list.txt", (2,))
+    files = {file: folder / file for file, _ in rows}
+    folders = {key: file.parent.name for key, file in files.items()}
     labels = []
     for k, (file, label) in enumerate(rows, 1):
         if label not in _LABELS:  # no digits of other scripts, and no thousands of them
@@ -86,7 +88,7 @@ def read_split(folder: Path, name: str) -> Listing:
                 f"Row {k} of {folder / 'image_list.txt'} gives {shortened(file)} the label {shortened(label, 20)}; "
                 "expected 0 to 11."
             )
-        named = Path(file).parent.name
+        named = folders[file]
         if named in CLASSES and CLASSES[int(label)] != named:
             raise ConfigError(
                 f"Row {k} of {folder / 'image_list.txt'} gives {shortened(file)} the label {label}, which is "
@@ -94,8 +96,7 @@ def read_split(folder: Path, name: str) -> Listing:
                 f"{', '.join(f'{i} {name}' for i, name in enumerate(CLASSES))}."
             )
         labels.append(int(label))
-    files = {file: folder / file for file, _ in rows}
     require_files(folder, files, folder / "image_list.txt")
-    models = {key: f"{file.parent.name}/{_REPOSITORY.sub('', file.stem).split('__')[0]}" for key, file in files.items()}
+    models = {key: f"{folders[key]}/{_REPOSITORY.sub('', file.stem).split('__')[0]}" for key, file in files.items()}
     groups = [models[key] for key, _ in rows] if name.startswith("source") else None
     return Listing([files[key] for key, _ in rows], np.array(labels, np.int64), CLASSES, groups, name=name)
