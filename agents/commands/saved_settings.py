@@ -67,7 +67,7 @@ def _flat(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name in _COMPARED:
         value = config.get(name)
         yield from value.items() if isinstance(value, dict) else [(name, value)]
-    yield from ((name, as_object(config["arguments"]).get(name)) for name in ("seed", "num_envs"))
+    yield from ((name, as_object(config["arguments"]).get(name)) for name in ("seed", "num_envs", "tasks"))
 
 
 def _file(path: Path) -> Path:

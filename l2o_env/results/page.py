@@ -22,6 +22,7 @@ th { background: #f4f4f4; position: sticky; top: 0; } td.number { text-align: ri
 tr.marked td { font-weight: 700; background: #e8f2fa; }
 pre { background: #f6f6f6; padding: .7rem; overflow-x: auto; font-size: 13px; }
 details > summary { cursor: pointer; color: #00558a; }
+@media print { table { font-size: 8px; } th, td { white-space: normal; padding: .15rem .3rem; } th { position: static; } }
 """  # noqa: E501
 
 
