@@ -136,10 +136,11 @@ def evaluation_table(lines: list[list[str]], pairs: Iterable[str], width: int = 
     rows = [dict(zip(headings, line, strict=True)) for line in lines[1:]]
     sections: dict[str, list[dict[str, str]]] = {}
     for row in rows:
-        section = f"{row['mode']}, selection: {row['selection']}" if "mode" in row else ""
+        section = f"{row['mode']},\nselection: {row['selection']}" if "mode" in row else ""  # on one line V had no room
         sections.setdefault(section, []).append(row)
     columns = [heading for heading in headings if heading not in _NOT_PRINTED]
-    used = max(len(text) for text in (*sections, *(f"  {row['policy']}" for row in rows)))
+    names = [line for section in sections for line in section.splitlines()]
+    used = max(len(text) for text in (*names, *(f"  {row['policy']}" for row in rows)))
     shown = list[str]()
     for heading in sorted(columns, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST)):
         needed = 2 + max(len(text) for text in (heading, *(row[heading] for row in rows)))

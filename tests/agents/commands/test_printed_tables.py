@@ -71,11 +71,11 @@ def test_tables_fit_80_columns_and_have_one_line_a_row(tinies: tuple[str, str]) 
 
 def test_what_an_evaluation_has_no_room_for_is_named() -> None:
     heading = ["policy", "selection", "mode", *METRICS.values(), "updates", "diverged"]
-    lines = [heading, ["learned", "source", "sampled", *["-0.123 [-0.456, -0.111]"] * 4, "60", "0/3"]]
+    lines = [heading, ["learned", "target-oracle", "deterministic", *["-0.123 [-0.456, -0.111]"] * 4, "60", "0/3"]]
     console = Console(width=80, file=io.StringIO())
     console.print(evaluation_table(lines, [], 80))
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "sampled, selection: source" in text
+    assert [line.strip() for line in text.splitlines()[5:7]] == ["deterministic,", "selection: target-oracle"]
     assert "In summary.md, not here: V-return, proxy kept, diverged." in text
     assert "…" not in text
     assert "summary.md" not in str(evaluation_table(lines, [], 200).caption)
