@@ -41,10 +41,10 @@ class Reporter:
     """
 
     def __init__(self, bars: bool | None = None) -> None:
-        self.err = Console(markup=False, stderr=True, highlight=False, soft_wrap=True)
-        self.out = Console(markup=False, highlight=False)
+        self.err = Console(markup=False, emoji=False, stderr=True, highlight=False, soft_wrap=True)
+        self.out = Console(markup=False, emoji=False, highlight=False)
         if not self.out.is_terminal:
-            self.out = Console(markup=False, highlight=False, width=TABLE_WIDTH)
+            self.out = Console(markup=False, emoji=False, highlight=False, width=TABLE_WIDTH)
         self.bars = self.err.is_terminal if bars is None else bars
         self._phases: Phases | None = None
 

@@ -12,7 +12,7 @@ from l2o_env.evaluation import aggregate
 from l2o_env.evaluation.aggregate import Estimate
 from l2o_env.evaluation.results_view import COMPARED, DRAWN, METRICS, Group, MetricView, ResultsView
 from l2o_env.pairs.spec import label
-from l2o_env.results.plot_style import CATEGORICAL, line_style, new_figure, save_figure
+from l2o_env.results.plot_style import CATEGORICAL, in_legend, line_style, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -187,7 +187,7 @@ def plot_profiles(results: ResultsView, path: str | os.PathLike[str]) -> None:
         for i, policy in enumerate(shown):
             shares = aggregate.profile(metric.primary_scores[policy], thresholds, n=500)
             style = line_style(i)
-            axis.plot(thresholds, shares.value, **style, lw=1.7, label=policy)
+            axis.plot(thresholds, shares.value, **style, lw=1.7, label=in_legend(policy))
             axis.fill_between(thresholds, shares.low, shares.high, color=style["color"], alpha=0.12, lw=0)
         axis.set_xlabel(f"{METRICS[metric.name]} τ")
         axis.grid(alpha=0.3, lw=0.5)

@@ -47,7 +47,7 @@ def announced(text: str, total: int) -> Iterator[Callable[[], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(12), TaskProgressColumn(), TimeRemainingColumn()
-    with Progress(*columns, TextColumn("left"), console=Console(stderr=True), transient=True) as progress:
+    columns = TextColumn("{task.description}", markup=False), BarColumn(12), TaskProgressColumn(), TimeRemainingColumn()
+    with Progress(*columns, TextColumn("left"), console=Console(stderr=True, emoji=False), transient=True) as progress:
         task = progress.add_task(text, total=total)
         yield lambda: progress.advance(task)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from l2o_env.errors import ConfigError
-from l2o_env.results.plot_style import CATEGORICAL, count_episodes, layer_colours, new_figure, save_figure
+from l2o_env.results.plot_style import CATEGORICAL, count_episodes, in_legend, layer_colours, new_figure, save_figure
 from l2o_env.results.training_plots import Curve, running_mean
 
 if TYPE_CHECKING:
@@ -49,7 +49,13 @@ def plot_entropy(
             smooth = running_mean(np.asarray(values, float), max(1, len(values) // 20))
             marker = "o" if len(smooth) == 1 else ""  # a line of one point is none
             axis.plot(
-                episodes, smooth, color=CATEGORICAL[i % len(CATEGORICAL)], lw=1.8, marker=marker, ms=4, label=name
+                episodes,
+                smooth,
+                color=CATEGORICAL[i % len(CATEGORICAL)],
+                lw=1.8,
+                marker=marker,
+                ms=4,
+                label=in_legend(name),
             )
         count_episodes(axis)
         axis.set_ylabel("entropy of a layer's action (nats)")
@@ -70,7 +76,7 @@ def _draw_entropy(axis: Axes, rows: pd.DataFrame) -> None:
         axis.plot(means.index, means.mean(axis=1), "o-", ms=3, color="black", lw=1.5, label="all alike")
     else:
         for colour, layer in zip(layer_colours(len(layers)), layers, strict=True):
-            axis.plot(means.index, means[layer], "o-", ms=3, color=colour, lw=1.5, label=layer)
+            axis.plot(means.index, means[layer], "o-", ms=3, color=colour, lw=1.5, label=in_legend(layer))
     axis.set_xlabel("optimizer updates")
     axis.set_ylabel("entropy of the action given the past (nats)")
     axis.set_title(f"{rows['policy'].iloc[0]} over an episode", fontsize=10)

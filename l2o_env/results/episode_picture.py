@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l2o_env.results.plot_style import CATEGORICAL, layer_colours, new_figure
+from l2o_env.results.plot_style import CATEGORICAL, in_legend, layer_colours, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +48,9 @@ def draw_episode(history: Sequence[Mapping[str, Any]], layer_names: Sequence[str
         # The info of reset holds rates with which no update was made: the first window's are drawn from 0 on.
         held = np.concatenate([lr[1:2], lr[1:]])
         frozen = " (frozen)" if len(lr) > 1 and lr[-1] == 0 else ""
-        rates.step(updates[: len(held)], _positive(held), where="pre", color=colour, lw=1.8, label=name + frozen)
+        rates.step(
+            updates[: len(held)], _positive(held), where="pre", color=colour, lw=1.8, label=in_legend(name + frozen)
+        )
         moved = np.array([info["drift"][i] for info in history], float)
         drift.plot(updates, _positive(moved), ".-", color=colour, lw=1.5, ms=4)
     for (key, label, style), line_colour in zip(_LOSSES, CATEGORICAL, strict=False):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from l2o_env.errors import ConfigError
 from l2o_env.results.decimals import counted
-from l2o_env.results.plot_style import layer_colours, new_figure, save_figure
+from l2o_env.results.plot_style import in_legend, layer_colours, new_figure, save_figure
 from l2o_env.results.record import select_rows
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _draw_steps(axis: Axes, seen: pd.DataFrame, colours: Mapping[str, Any]) -> N
         points = mine.iloc[rng.permutation(len(mine))[: MAX_POINTS // len(colours)]]
         axis.plot(points["seen"], points["lr"], ".", color=colour, ms=3, alpha=0.35, mew=0)
         x, y = binned(np.log(mine["seen"].to_numpy()), np.log(mine["lr"].to_numpy()), N_BINS)
-        axis.plot(np.exp(x), np.exp(y), "o-", color=colour, ms=4, lw=1.8, label=layer, mec="white", mew=0.5)
+        axis.plot(np.exp(x), np.exp(y), "o-", color=colour, ms=4, lw=1.8, label=in_legend(layer), mec="white", mew=0.5)
     axis.set(xscale="log", yscale="log")
     _few_ticks_if_narrow(axis.xaxis)
     _few_ticks_if_narrow(axis.yaxis)

@@ -84,6 +84,11 @@ def few_log_ticks(axis: Axis) -> None:
         axis.set_minor_locator(NullLocator())
 
 
+def in_legend(name: str) -> str:
+    """A name as the label of what is drawn: matplotlib leaves out of its legends what begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Writes a figure as a PNG, all of it or nothing.
 

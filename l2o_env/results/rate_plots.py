@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from l2o_env.pairs.spec import label
 from l2o_env.results.decimals import counted
-from l2o_env.results.plot_style import few_log_ticks, layer_colours, new_figure, new_panels, save_figure
+from l2o_env.results.plot_style import few_log_ticks, in_legend, layer_colours, new_figure, new_panels, save_figure
 from l2o_env.results.record import select_rows
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def draw_rates(axis: Axes, rows: pd.DataFrame) -> None:
         ends = np.concatenate([[0.0], mean.index.to_numpy(float)])[: len(mean) and None]
         # Thinner towards the head: where layers have one rate, those below still show.
         width = 1.5 + 0.35 * (len(layers) - len(axis.lines) - 1)
-        axis.step(ends, _held(mean.to_numpy()), where="pre", color=colour, lw=width, label=layer)
+        axis.step(ends, _held(mean.to_numpy()), where="pre", color=colour, lw=width, label=in_legend(layer))
         low, high = (_held(logs.quantile(q).to_numpy()) for q in BAND)
         axis.fill_between(ends, low, high, step="pre", color=colour, alpha=0.22, lw=0)
     frozen = [name for name in layers if not (rows[rows["layer"] == name]["lr"] > 0).any()]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2o_env.pairs.spec import label
-from l2o_env.results.plot_style import MANY, count_episodes, line_style, new_figure, save_figure
+from l2o_env.results.plot_style import MANY, count_episodes, in_legend, line_style, new_figure, save_figure
 
 Curve = tuple[Sequence[float], Sequence[float]]
 """Episodes so far, and a value at each."""
@@ -58,7 +58,7 @@ def plot_learning_curve(
     for i, pair in enumerate(dict.fromkeys(pairs)):
         mine = np.array([other == pair for other in pairs])
         colour, marker = MANY[i % len(MANY)], _MARKERS[i // len(MANY) % len(_MARKERS)]
-        name = label(pair) if pair else None
+        name = in_legend(label(pair)) if pair else None
         axis.plot(episodes[mine], values[mine], color=colour, lw=0.9, marker=marker, ms=4, alpha=0.7, label=name)
     if comparable:
         axis.axhline(0.0, color="0.35", lw=1.2, ls="--", label="start of training")
@@ -93,7 +93,7 @@ def plot_learning_curves(trainings: Mapping[str, Sequence[Mapping[str, Any]]], p
     for i, (name, records) in enumerate(trainings.items()):
         values, width = gains(_values(records, _key(records)), _pairs(records)), _width(records)
         episodes = [record["episode"] for record in records[width - 1 :]]
-        axis.plot(episodes, running_mean(values, width)[width - 1 :], **line_style(i), lw=1.7, label=name)
+        axis.plot(episodes, running_mean(values, width)[width - 1 :], **line_style(i), lw=1.7, label=in_legend(name))
     count_episodes(axis)
     axis.set_ylabel("gain since the start of training:\nV at the end of episodes (nats), running mean")
     axis.set_title("What trainings gained; differences between the pairs are taken out", fontsize=10)

@@ -8,7 +8,15 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from l2o_env.results.plot_style import CATEGORICAL, layer_colours, line_style, new_figure, new_panels, save_figure
+from l2o_env.results.plot_style import (
+    CATEGORICAL,
+    in_legend,
+    layer_colours,
+    line_style,
+    new_figure,
+    new_panels,
+    save_figure,
+)
 
 
 def test_colours_grow_lighter_from_stem_to_head() -> None:
@@ -58,3 +66,12 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OSError, match="No space left"):
         save_figure(figure, tmp_path / "b.png")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("name", ["_old", "__", "_", "a_b", "", "$a", " x"])
+def test_names_are_in_the_legend_whatever_they_begin_with(name: str) -> None:
+    axis = new_figure(2, 2).subplots()
+    axis.plot([0], label=in_legend(name))
+    axis.plot([1], label="other")
+    shown = [text.get_text().strip() for text in axis.legend().get_texts()]
+    assert shown == ([name.strip(), "other"] if name else ["other"])

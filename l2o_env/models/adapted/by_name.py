@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.weight_norm import WeightNorm
 
 from l2o_env.errors import ConfigError, one_line, unknown_name
 from l2o_env.extras import MissingExtraError, require
@@ -96,12 +97,13 @@ def _call(own: Callable[[], Any], name: str) -> nn.Module:
 
 
 def plain_network(network: nn.Module) -> nn.Module:
-    """A network in float32, out of what ``torch.compile`` has wrapped around it.
+    """A network in float32, out of what ``torch.compile`` or ``DataParallel`` has wrapped around it.
 
     Raises:
         ConfigError: If it is of a kind whose layers cannot be trained one by one.
     """
-    network = getattr(network, "_orig_mod", network)
+    while isinstance(network, nn.DataParallel) or hasattr(network, "_orig_mod"):
+        network = network.module if isinstance(network, nn.DataParallel) else network._orig_mod  # type: ignore[assignment]
     name = type(network).__name__
     if isinstance(network, torch.jit.ScriptModule):
         raise ConfigError(
@@ -115,6 +117,12 @@ def plain_network(network: nn.Module) -> nn.Module:
             )
         if parameter.is_complex():
             raise ConfigError(f"The parameter {key!r} of {name} is complex; only real ones can be trained here.")
+    for key, layer in network.named_modules():
+        if any(type(hook) is WeightNorm for hook in layer._forward_pre_hooks.values()):
+            raise ConfigError(
+                f"The layer {key!r} of {name} has a torch.nn.utils.weight_norm, of which no copy can be made; give "
+                "torch.nn.utils.parametrizations.weight_norm, which reads its weights."
+            )
     if any(parameter.is_floating_point() and parameter.dtype != torch.float32 for parameter in network.parameters()):
         network = network.float()
     return network

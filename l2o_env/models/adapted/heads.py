@@ -1,18 +1,15 @@
-"""The proxy's head in a network of any kind: which layer it is, what goes into it, whether its logits come out."""
+"""The proxy's head in a network of any kind: which layer it is, and what goes into it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from l2o_env.errors import ConfigError, one_line, unknown_name
-from l2o_env.models.base import new_generator
+from l2o_env.errors import ConfigError, unknown_name
 
 Head = nn.Linear | nn.Conv2d
 
@@ -82,100 +79,3 @@ def head_inputs(head: nn.Module) -> Iterator[list[Tensor]]:
         yield kept
     finally:
         handle.remove()
-
-
-def check_network(network: nn.Module, head: str, side: int, *, dense: bool = False) -> None:
-    """Makes one forward pass of random images, to tell what cannot work before anything is trained.
-
-    Args:
-        network: The whole network in evaluation mode.
-        head: Name of its head.
-        side: Side of the images, in pixels.
-        dense: Whether it has logits for every place of the image.
-
-    Raises:
-        ConfigError: If the network does not take such images, or its output is not what its head makes of them.
-    """
-    name, n = type(network).__name__, n_classes_of(head_of(network, head))
-    images = torch.randn(2, 3, side, side, generator=new_generator(0))
-    logits, answers = _cut_at(network, head, images)
-    hint = "Name the layer whose output is the proxy's logits: head=NAME."
-    if len(answers) != 1:
-        raise ConfigError(f"{name} calls its head {head!r} {len(answers)} times; expected once. {hint}")
-    if logits.dim() != (4 if dense else 2) or logits.shape[:2] != (2, n):
-        expected = f"(2, {n}, h, w)" if dense else f"(2, {n})"
-        raise ConfigError(
-            f"{name} makes {tuple(logits.shape)} of two images of {side} x {side} pixels; expected logits {expected} "
-            f"of the {n} classes of its head {head!r}. {hint}"
-        )
-    sums_to_one = n > 1 and bool((logits >= 0).all()) and torch.allclose(logits.sum(1), torch.ones(()))
-    if sums_to_one or type(logits.grad_fn).__name__.startswith("Sigmoid"):
-        ends = "softmax" if sums_to_one else "sigmoid"
-        raise ConfigError(f"{name} makes probabilities; expected logits. Leave out the {ends} at its end.")
-    alone, _ = _cut_at(network, head, images[:1])
-    if alone.shape != (1, *logits.shape[1:]):
-        raise ConfigError(
-            f"{name} makes {tuple(alone.shape)} of a single image; expected {(1, *logits.shape[1:])}. A .squeeze() "
-            "takes away the dimension of the images, too: name the dimensions, .squeeze(-1) or .flatten(1)."
-        )
-    if not logits.requires_grad or torch.autograd.grad(logits.sum(), answers[0], allow_unused=True)[0] is None:
-        raise ConfigError(f"The logits of {name} do not come out of its head {head!r}. {hint}")
-
-
-def check_sizes(network: nn.Module, sizes: Iterable[tuple[int, int]], hint: str) -> None:
-    """Tells which sizes of images a network for every place of them cannot take, without computing anything.
-
-    Args:
-        network: The whole network.
-        sizes: Heights and widths.
-        hint: What to do about it.
-
-    Raises:
-        ConfigError: If it cannot take one of them.
-    """
-    shapes = deepcopy(network).to("meta")
-    for height, width in sizes:
-        try:
-            shapes(torch.empty(1, 3, height, width, device="meta"))
-        except NotImplementedError:  # an operation that cannot do without numbers
-            return
-        except Exception as error:  # whatever a network makes of images it cannot take
-            raise ConfigError(
-                f"{type(network).__name__} cannot take target images of {width} x {height} pixels ({one_line(error)}); "
-                f"{hint}."
-            ) from error
-
-
-@torch.enable_grad()
-def _cut_at(network: nn.Module, head: str, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The network's output, and the outputs of its head, which begin a graph of their own."""
-    answers: list[Tensor] = []
-
-    def cut(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        answers.append(output.detach().requires_grad_())
-        return answers[-1].clone()  # which what follows may change in place
-
-    handle = network.get_submodule(head).register_forward_hook(cut)
-    try:
-        return network(images), answers
-    except ConfigError:
-        raise
-    except Exception as error:  # whatever a network makes of images it cannot take
-        side, reason = images.shape[-1], one_line(error)
-        raise ConfigError(
-            f"{type(network).__name__} cannot take images of {side} x {side} pixels ({reason}); {_advice(reason)}."
-        ) from error
-    finally:
-        handle.remove()
-
-
-def _advice(reason: str) -> str:
-    """What may help against an error of PyTorch's."""
-    reason = reason.lower()
-    if "dtype" in reason or "scalar type" in reason or "type " in reason:
-        return "make all that it computes with float32"
-    if "channels" in reason:
-        return "its first layer has to take three channels"
-    if "device" in reason:
-        return "make nothing on another device than its parameters'"
-    return "give another size or another network"

@@ -14,9 +14,10 @@ from torch import nn
 from l2o_env.errors import ConfigError
 from l2o_env.models.adapted.backbone import Backbone, DenseBackbone
 from l2o_env.models.adapted.by_name import auxiliary_heads, builder, is_name
+from l2o_env.models.adapted.checks import check_network
 from l2o_env.models.adapted.feature_layers import feature_layer_of, find_feature_map
 from l2o_env.models.adapted.groups import Groups, choose_groups
-from l2o_env.models.adapted.heads import check_network, find_head, head_of, n_classes_of
+from l2o_env.models.adapted.heads import find_head, head_of, n_classes_of
 from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.models.adapted.weights import load_weights, named_as, weights_of
 from l2o_env.models.base import Optimizee

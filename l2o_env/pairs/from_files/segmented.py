@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from l2o_env.models.adapted.heads import check_sizes
+from l2o_env.models.adapted.checks import check_sizes
 from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.models.adapted.prepare_dense import classifier_below, prepare_dense, proxy_classifier
 from l2o_env.pairs.from_files.class_checks import require_same_classes

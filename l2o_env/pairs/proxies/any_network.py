@@ -10,11 +10,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from l2o_env.errors import ConfigError
 from l2o_env.models.adapted.by_name import builder, file_of, is_name, local_seed
-from l2o_env.models.adapted.heads import check_network, find_head, head_of, n_classes_of
+from l2o_env.models.adapted.checks import check_network
+from l2o_env.models.adapted.heads import find_head, head_of, n_classes_of
 from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.models.base import new_generator
 from l2o_env.pairs.cache import Tensors, cached
@@ -81,9 +83,10 @@ def _drawn(network: NetworkConfig, images: ImageSplit, n_classes: int, seed: int
 def _key(
     network: NetworkConfig, proxy: nn.Module, images: ImageSplit, training: ProxyTraining, seed: int
 ) -> dict[str, Any]:
-    """All that the weights depend on, as far as it can be told: of a network its name, its layers, and their code."""
+    """All that the weights depend on, as far as it can be told: of a network its name, layers, code, and answers."""
     name = network.backbone if isinstance(network.backbone, str) else getattr(network.backbone, "__qualname__", "")
     key = {"format": FORMAT, "seed": seed, "training": asdict(training), "network": f"{name}\n{proxy}"}
+    key["answers"] = _answers(proxy, images.side)
     file = file_of(network.backbone) if isinstance(network.backbone, str) else None
     if file is not None:  # whose forward pass may be another one than before
         key["file"] = sha256(file.read_bytes()).hexdigest()
@@ -91,6 +94,21 @@ def _key(
     if code:
         key["code"] = code
     return key | {"images": sha256(images.fingerprint().encode()).hexdigest()}
+
+
+def _answers(network: nn.Module, side: int) -> str:
+    """A digest of the outputs for random images: they depend on all that neither layers nor their files tell.
+
+    Such as attributes, what a function was given, or what other files hold. They are rounded, because another machine
+    rounds them in another way.
+    """
+    network, digest = deepcopy(network), sha256()
+    images = torch.randn(2, 3, side, side, generator=new_generator(0))
+    for training in (True, False):  # dropout tells of itself in the first alone
+        with local_seed(0), torch.no_grad():
+            logits = network.train(training)(images)
+        digest.update((100 * logits / logits.abs().max()).round().to(torch.int16).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _own_code(network: nn.Module) -> str:

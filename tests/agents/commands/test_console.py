@@ -95,12 +95,13 @@ def test_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     table = Table(title="a[/b]")
     table.add_column("sim[v2]")
     table.add_row("[bold]sim[v1]")
+    table.add_row("a:car:b")  # no picture of a car
     reporter.out.print(table)
     with reporter.stage("Evaluating on x[/y]", 1, "steps") as update:
-        update(1, "[red]")
+        update(1, "[red] :cat:")
     printed = capsys.readouterr()
-    assert all(text in printed.out for text in ("a[/b]", "sim[v2]", "[bold]sim[v1]"))
-    assert "Evaluating on x[/y]: 1" in printed.err and "[red]" in printed.err
+    assert all(text in printed.out for text in ("a[/b]", "sim[v2]", "[bold]sim[v1]", "a:car:b"))
+    assert "Evaluating on x[/y]: 1" in printed.err and "[red] :cat:" in printed.err
 
 
 def test_a_line_of_progress_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

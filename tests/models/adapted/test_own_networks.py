@@ -146,6 +146,88 @@ def scripted() -> nn.Module:
         return torch.jit.script(Network())
 
 
+class WeightNormed(Network):
+    """The weights of its second layer are computed from others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn.utils.parametrizations.weight_norm(self.second)
+
+
+class OldWeightNorm(Network):
+    """The same in a way that no copies can be made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            nn.utils.weight_norm(self.second)
+
+
+class SpectrallyNormed(Network):
+    """Its head is computed from other weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn.utils.parametrizations.spectral_norm(self.fc)
+
+
+class Brain(Network):
+    """Its second layer is of the half precision of accelerators."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second.bfloat16()
+
+
+class _Linear(nn.Linear):
+    """A layer of one's own."""
+
+
+class OwnHead(Network):
+    """Its head is of a class of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = _Linear(6, 5)
+
+
+class Kept(Network):
+    """Keeps what it made last, with its graph."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See ``Network``."""
+        self.last = super().forward(images)
+        return self.last
+
+
+class Logs(Network):
+    """Makes logarithms of probabilities, which are logits too."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See ``Network``."""
+        return super().forward(images).log_softmax(1)
+
+
+class Counted(Network):
+    """Counts its calls, and has numbers that are no part of its state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+        self.register_buffer("ones", torch.ones(5), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See ``Network``."""
+        self.calls += 1
+        return super().forward(images) * self.ones
+
+
+def parallel() -> nn.Module:
+    """A network for several GPUs."""
+    return nn.DataParallel(Network())
+
+
 def compiled() -> nn.Module:
     """A network in the wrapper of ``torch.compile``, which compiles when it is called."""
     return torch.compile(Network())  # type: ignore[return-value]
@@ -196,7 +278,10 @@ def test_weights_that_two_layers_share_stay_one(fine_tuned: Any) -> None:
     assert not torch.equal(model.network.third.weight, proxy.third.weight)
 
 
-@pytest.mark.parametrize("kind", [Unused, Half, Double, compiled])
+@pytest.mark.parametrize(
+    "kind",
+    [Unused, Half, Double, compiled, parallel, WeightNormed, SpectrallyNormed, Brain, OwnHead, Kept, Logs, Counted],
+)
 def test_what_is_unusual_runs(kind: Callable[[], nn.Module], fine_tuned: Any) -> None:
     proxy, model = fine_tuned(kind)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
@@ -222,6 +307,7 @@ def test_of_a_module_that_is_called_again_the_last_call_counts() -> None:
         (Complex, "The parameter 'phase' of Complex is complex"),
         (scripted, "is a scripted network, whose layers cannot be taken apart"),
         (Grey, r"Grey cannot take images of 12 x 12 pixels .*its first layer has to take three channels"),
+        (OldWeightNorm, r"The layer 'second' of OldWeightNorm has a torch\.nn\.utils\.weight_norm.*parametrizations"),
         (Still, "All parameters of Still but its head are frozen"),
     ],
 )

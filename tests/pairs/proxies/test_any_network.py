@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,65 @@ def test_whatever_the_weights_depend_on_trains_them_again(
     if change == "file":
         file.write_text("from tests.image_trees import MicroNet  # whose forward pass may be another one now")
     trained_weights(network, images, 5, training, 1 if change == "seed" else 0)
+    assert len(trained) == 2
+
+
+class Described(nn.Module):
+    """A network whose layers do not tell what it computes."""
+
+    def __init__(self, scale: float = 1.0, act: Any = torch.relu, dropped: float = 0.0, **more: Any) -> None:
+        super().__init__()
+        self.scale, self.act, self.dropped, self.more = scale, act, dropped, more
+        self.body, self.fc = nn.Conv2d(3, 8, 3, stride=2), nn.Linear(8, 5)
+        self.register_buffer("mean", torch.tensor(more.get("mean", 0.0)), persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits ``(batch, 5)``."""
+        features = self.act(self.body(images.flip(self.more.get("flip", ())) * self.scale - self.mean))
+        pooled = features.amax((-2, -1)) if self.more.get("pool") == "max" else features.mean((-2, -1))
+        power = pooled.abs() ** self.more.get("power", 1)
+        return self.fc(F.dropout(power, self.dropped, self.training))[:, self.more.get("order", slice(None))]
+
+
+def _closure(scale: float) -> Any:
+    return lambda: Described(scale)
+
+
+OUTSIDE = {"scale": 1.0}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        partial(Described, 2.0),
+        partial(Described, act=torch.tanh),
+        partial(Described, act=lambda x: x.clamp(0, 0.1)),
+        partial(Described, dropped=0.5),
+        partial(Described, mean=0.5),
+        partial(Described, flip=(-1,)),
+        partial(Described, pool="max"),
+        partial(Described, power=2),
+        partial(Described, order=[1, 0, 2, 3, 4]),
+        _closure(2.0),
+        lambda: Described(OUTSIDE["scale"]),
+    ],
+)
+def test_what_the_layers_do_not_tell_trains_a_proxy_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Any
+) -> None:
+    trained: list[nn.Module] = []
+    monkeypatch.setenv("L2O_ENV_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(any_network, "fit", lambda proxy, *args, **kwargs: trained.append(proxy))
+    listing = list_classes(class_folders(tmp_path / "real", n=1, classes="abcde"), "images of proxy_data")
+    images = ImageSplit(listing, torch.arange(5), Size(12, 12))
+    name = getattr(other, "__qualname__", None)
+    first = _closure(1.0) if name else partial(Described)  # of the same name
+    first.__qualname__ = name or ""  # type: ignore[union-attr]
+    trained_weights(NetworkConfig(first), images, 5, ProxyTraining(epochs=1), 0)
+    trained_weights(NetworkConfig(first), images, 5, ProxyTraining(epochs=1), 0)
+    assert len(trained) == 1
+    monkeypatch.setitem(OUTSIDE, "scale", 2.0)
+    trained_weights(NetworkConfig(other), images, 5, ProxyTraining(epochs=1), 0)
     assert len(trained) == 2
 
 
