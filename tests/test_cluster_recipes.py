@@ -16,7 +16,10 @@ COMMANDS = {
     "scontrol": 'printf "node1\\nnode2\\nnode3\\nnode4\\n"',
     "srun": '"$@"',
     "ray": 'echo "ray $*" >> typed; while [ "$1" != -- ]; do shift; done; shift; "$@"',
-    "l2o": 'echo "l2o $*" >> typed; mkdir -p run; echo {} > run/config.json',
+    "l2o": (
+        'echo "l2o $*" >> typed; mkdir -p run; echo {} > run/config.json; '
+        "[ $4 != --resume ] || echo '\"finished\"' > run/results.json"
+    ),
 }
 """Stand-ins for what a SLURM job calls."""
 
@@ -58,8 +61,9 @@ def test_a_slurm_job_starts_a_run_and_goes_on_with_it(tmp_path: Path) -> None:
         path.chmod(0o755)
     job = {"SLURM_JOB_NODELIST": "node[1-4]", "SLURM_NNODES": "4", "SLURM_CPUS_PER_TASK": "32"}
     environment = {**os.environ, **job, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
-    for _ in range(2):
-        subprocess.run(["bash", "-eu", "-c", script], cwd=tmp_path, env=environment, check=True)
+    for finished in (False, True):
+        ended = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, check=False)
+        assert (ended.returncode == 0) is finished
     started, first, again, second = (tmp_path / "typed").read_text().splitlines()
     assert started == (
         "ray symmetric-run --address node1:6379 --min-nodes 4 --num-cpus 32 -- "
