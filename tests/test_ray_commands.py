@@ -72,7 +72,7 @@ def test_a_training_whose_command_is_killed_goes_on(
     ray_workers(machines.address, 1, 0.0).stop()
     arguments = ["train", *settings.split(), str(tmp_path / "killed")]
     _killed_command("agents.commands.training_state", "TrainingStates", "save", arguments)
-    assert train_policy.main(["train", "--resume", str(tmp_path / "killed")]) == 0
+    assert train_policy.main(["train", "--resume", str(tmp_path / "killed"), "--ray", machines.address]) == 0
     assert_same(tmp_path / "killed", tmp_path / "whole")
 
 

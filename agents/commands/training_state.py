@@ -10,7 +10,8 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
-from l2o_env.errors import ConfigError, reading
+from l2o_env.cluster.connection import AUTO
+from l2o_env.errors import ConfigError, reading, shortened
 from l2o_env.inner.window import Measurements, Start
 from l2o_env.results.run_folder import CONFIG_FILE, RESULTS_JSON, STATES, RunFolder
 from l2o_env.results.state_file import read_state, write_state
@@ -116,6 +117,11 @@ def resumed_plan(args: TrainArgs) -> tuple[Plan, RunFolder]:
         raise ConfigError(f"The training in {folder.path} has finished; there is nothing to go on with.")
     with reading(folder.path / CONFIG_FILE, "train anew."):
         saved = TrainArgs.from_saved(as_object(config["arguments"]))
+        if args.ray is None and saved.ray not in (None, AUTO):  # code would be sent there, and objects come back
+            raise ConfigError(
+                f"The run was started on the Ray cluster {shortened(saved.ray)}. If you trust it, name it again: "
+                f"--resume {args.resume} --ray ADDRESS."
+            )
         named = (*config["environment"]["pairs"], *config["eval_pairs"])
         refuse_code((*named, *(saved.pairs or ()), *(saved.eval_pairs or ())), args, f"--resume {args.resume}")
         plan = replace(saved, save_every=args.save_every, ray=args.ray or saved.ray).plan()

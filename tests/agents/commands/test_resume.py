@@ -201,6 +201,10 @@ def test_what_cannot_be_gone_on_with_is_told(
     (cut_off / "config.json").write_text(json.dumps(config))
     assert _resume(cut_off) == 2
     assert "which may run code" in capsys.readouterr().err
+    there = {**config["arguments"], "pairs": ["tiny"], "ray": "10.0.0.66:6379"}
+    (cut_off / "config.json").write_text(json.dumps({**config, "arguments": there}))
+    assert _resume(cut_off) == 2
+    assert "on the Ray cluster '10.0.0.66:6379'. If you trust it, name it again" in capsys.readouterr().err
     config["environment"]["pairs"] = ["tiny"]
     (cut_off / "config.json").write_text(json.dumps(config))  # the command line that it keeps says otherwise
     assert _resume(cut_off) == 2
