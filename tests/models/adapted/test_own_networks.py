@@ -17,9 +17,8 @@ from l2o_env.env import Syn2RealEnv
 from l2o_env.guidance.base import feature_map
 from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.models.adapted.prepare import Prepared, prepare
-from l2o_env.models.adapted.weights import read_weights
 from l2o_env.models.base import new_generator
-from tests.image_trees import MicroNet, class_folders, save_weights
+from tests.image_trees import class_folders
 
 
 class Network(nn.Module):
@@ -180,18 +179,6 @@ class Brain(Network):
         self.second.bfloat16()
 
 
-class _Linear(nn.Linear):
-    """A layer of one's own."""
-
-
-class OwnHead(Network):
-    """Its head is of a class of its own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = _Linear(6, 5)
-
-
 class Kept(Network):
     """Keeps what it made last, with its graph."""
 
@@ -280,7 +267,7 @@ def test_weights_that_two_layers_share_stay_one(fine_tuned: Any) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [Unused, Half, Double, compiled, parallel, WeightNormed, SpectrallyNormed, Brain, OwnHead, Kept, Logs, Counted],
+    [Unused, Half, Double, compiled, parallel, WeightNormed, SpectrallyNormed, Brain, Kept, Logs, Counted],
 )
 def test_what_is_unusual_runs(kind: Callable[[], nn.Module], fine_tuned: Any) -> None:
     proxy, model = fine_tuned(kind)
@@ -314,46 +301,3 @@ def test_of_a_module_that_is_called_again_the_last_call_counts() -> None:
 def test_what_cannot_work_is_told_in_one_line(backbone: Callable[[], nn.Module], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         _prepared(backbone)
-
-
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        lambda state: {"model_state_dict": state, "optimizer_state_dict": {"state": {0: {"step": torch.ones(1)}}}},
-        lambda state: {"net": state, "epoch": 3},
-        lambda state: {"state_dict": state, "state_dict_ema": {k: v * 0 for k, v in state.items()}},
-        lambda state: {"model": {"state_dict": state}},
-        lambda state: {"whatever": state},
-        lambda state: {f"_orig_mod.{k}": v for k, v in state.items()},
-        lambda state: {f"module.module.{k}": v for k, v in state.items()},
-        lambda state: {f"module._orig_mod.{k}": v for k, v in state.items()},
-        lambda state: {"state_dict": {f"model.{k}": v for k, v in state.items()} | {"loss.weight": torch.ones(2)}},
-        lambda state: {"n_averaged": torch.tensor(3), **{f"module.{k}": v for k, v in state.items()}},
-        lambda state: {f"encoder.backbone.{k}": v for k, v in state.items()},
-        lambda state: {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")},
-    ],
-)
-@pytest.mark.parametrize("name", ["w.pt", "w.ckpt", "W.PTH"])
-def test_checkpoints_of_the_usual_forms_are_taken(tmp_path: Path, wrap: Any, name: str) -> None:
-    network = MicroNet()
-    torch.save(wrap(network.state_dict()), tmp_path / name)
-    proxy = prepare(NetworkConfig(MicroNet, tmp_path / name), 12).proxy
-    for key, value in network.named_parameters():
-        assert torch.equal(proxy.get_parameter(key), value)
-
-
-def test_checkpoints_that_could_be_several_networks_are_told(tmp_path: Path) -> None:
-    state = MicroNet().state_dict()
-    torch.save({"generator": state, "critic": state}, tmp_path / "w.pt")
-    with pytest.raises(ConfigError, match="holds tensors under 'generator', 'critic'; save those of the network"):
-        read_weights(tmp_path / "w.pt")
-
-
-@pytest.mark.parametrize("name", ["w.pt", "w.SAFETENSORS", "w"])
-def test_safetensors_are_told_by_their_content(tmp_path: Path, name: str) -> None:
-    from safetensors.torch import save_file
-
-    state = read_weights(save_weights(tmp_path / "plain.pt"))
-    save_file(state, tmp_path / name)
-    found = read_weights(tmp_path / name)
-    assert all(torch.equal(found[key], value) for key, value in state.items())

@@ -15,7 +15,7 @@ from l2o_env.models.adapted.by_name import builder
 from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.models.adapted.prepare import prepare
 from l2o_env.models.adapted.weights import read_weights
-from tests.image_trees import MicroNet
+from tests.image_trees import MicroNet, save_weights
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model"])
@@ -105,3 +105,46 @@ def test_without_network_the_error_says_which_file_to_put_where(
     # Put there, it is taken, without a download.
     torch.save(builder("resnet18")(num_classes=1000).state_dict(), tmp_path / "checkpoints" / "resnet18-f37072fd.pth")
     assert prepare(NetworkConfig("resnet18")).n_proxy_classes == 1000
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"model_state_dict": state, "optimizer_state_dict": {"state": {0: {"step": torch.ones(1)}}}},
+        lambda state: {"net": state, "epoch": 3},
+        lambda state: {"state_dict": state, "state_dict_ema": {k: v * 0 for k, v in state.items()}},
+        lambda state: {"model": {"state_dict": state}},
+        lambda state: {"whatever": state},
+        lambda state: {f"_orig_mod.{k}": v for k, v in state.items()},
+        lambda state: {f"module.module.{k}": v for k, v in state.items()},
+        lambda state: {f"module._orig_mod.{k}": v for k, v in state.items()},
+        lambda state: {"state_dict": {f"model.{k}": v for k, v in state.items()} | {"loss.weight": torch.ones(2)}},
+        lambda state: {"n_averaged": torch.tensor(3), **{f"module.{k}": v for k, v in state.items()}},
+        lambda state: {f"encoder.backbone.{k}": v for k, v in state.items()},
+        lambda state: {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")},
+    ],
+)
+@pytest.mark.parametrize("name", ["w.pt", "w.ckpt", "W.PTH"])
+def test_checkpoints_of_the_usual_forms_are_taken(tmp_path: Path, wrap: Any, name: str) -> None:
+    network = MicroNet()
+    torch.save(wrap(network.state_dict()), tmp_path / name)
+    proxy = prepare(NetworkConfig(MicroNet, tmp_path / name), 12).proxy
+    for key, value in network.named_parameters():
+        assert torch.equal(proxy.get_parameter(key), value)
+
+
+def test_checkpoints_that_could_be_several_networks_are_told(tmp_path: Path) -> None:
+    state = MicroNet().state_dict()
+    torch.save({"generator": state, "critic": state}, tmp_path / "w.pt")
+    with pytest.raises(ConfigError, match="holds tensors under 'generator', 'critic'; save those of the network"):
+        read_weights(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.SAFETENSORS", "w"])
+def test_safetensors_are_told_by_their_content(tmp_path: Path, name: str) -> None:
+    from safetensors.torch import save_file
+
+    state = read_weights(save_weights(tmp_path / "plain.pt"))
+    save_file(state, tmp_path / name)
+    found = read_weights(tmp_path / name)
+    assert all(torch.equal(found[key], value) for key, value in state.items())
