@@ -171,14 +171,6 @@ class SpectrallyNormed(Network):
         nn.utils.parametrizations.spectral_norm(self.fc)
 
 
-class Brain(Network):
-    """Its second layer is of the half precision of accelerators."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.second.bfloat16()
-
-
 class Kept(Network):
     """Keeps what it made last, with its graph."""
 
@@ -267,7 +259,7 @@ def test_weights_that_two_layers_share_stay_one(fine_tuned: Any) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [Unused, Half, Double, compiled, parallel, WeightNormed, SpectrallyNormed, Brain, Kept, Logs, Counted],
+    [Unused, Half, Double, compiled, parallel, WeightNormed, SpectrallyNormed, Kept, Logs, Counted],
 )
 def test_what_is_unusual_runs(kind: Callable[[], nn.Module], fine_tuned: Any) -> None:
     proxy, model = fine_tuned(kind)
