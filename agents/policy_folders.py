@@ -36,7 +36,9 @@ def policy_folder(folder: str | Path, selection: Selection = "last") -> Path:
         if (candidate / DESCRIPTION).is_file() or (candidate / SCHEDULE_FILE).is_file():
             return candidate
     others = [name for name, sub in POLICY_FOLDERS.items() if (folder / sub / DESCRIPTION).is_file()]
-    hint = f" It has the selection {others[0]!r}." if others else " Did the run end before its first update?"
+    hint = " Did the run end before its first update?"
+    if others:
+        hint = f" It has the selection {others[0]!r}: name {folder / POLICY_FOLDERS[others[0]]}."
     raise ConfigError(
         f"{folder} holds no policy: there is neither {POLICY_FOLDERS[selection]}/{DESCRIPTION} nor {DESCRIPTION} nor "
         f"{SCHEDULE_FILE}.{hint}"

@@ -52,7 +52,7 @@ def test_folders_without_a_policy(tmp_path: Path, run: Path) -> None:
         agents.load(tmp_path / "empty")
     for file in (run / "policy-best").iterdir():
         file.unlink()
-    with pytest.raises(ConfigError, match="It has the selection 'last'"):
+    with pytest.raises(ConfigError, match=r"It has the selection 'last': name .*policy\."):
         agents.load(run, "best")
     with pytest.raises(ConfigError, match=r"Unknown selection 'bets'\. Did you mean 'best'"):
         agents.load(run, "bets")  # type: ignore[arg-type]
