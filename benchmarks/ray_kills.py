@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,13 +63,16 @@ def main(args: Args) -> int:
         ray = ["--ray", str(cluster.address)]
         lengths = [_seconds([*kind.command, *ray], folder / "length", kind.begun) for kind in runs]
         for k in range(args.kills):
-            what, kind, length = WHAT[k % 3], runs[k // 3 % 2], lengths[k // 3 % 2]
+            what, kind = WHAT[k % 3], runs[k // 3 % 2]
             out = folder / str(k)
             first = [*kind.command, *ray, "--out", str(out)]
             while True:  # until it hits a run that has not ended
                 process = _start(first)
                 _begun(process, out / kind.begun)
-                time.sleep(moments.uniform(0.0, length))
+                started = time.monotonic()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(moments.uniform(0.0, lengths[k // 3 % 2]))
+                    lengths[k // 3 % 2] = time.monotonic() - started  # the machine has less to do than it had
                 if process.poll() is None and _kill(what, cluster, process, moments):
                     break
                 _end(process)
