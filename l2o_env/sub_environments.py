@@ -43,14 +43,13 @@ class SubEnvironments(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]
 
     @property
     def spec(self) -> EnvSpec | None:
-        """How ``gymnasium.make_vec`` made it; its `kwargs` hold enums by their values, so that ``to_json`` works."""
+        """How ``gymnasium.make_vec`` made it; `kwargs` hold plain values for enums and NumPy's, for ``to_json``."""
         return self._spec
 
     @spec.setter
     def spec(self, spec: EnvSpec | None) -> None:
         if spec is not None:
-            kwargs = {key: value.value if isinstance(value, Enum) else value for key, value in spec.kwargs.items()}
-            spec = replace(spec, kwargs=kwargs)
+            spec = replace(spec, kwargs={key: _plain(value) for key, value in spec.kwargs.items()})
         self._spec = spec
 
     @property  # type: ignore[misc]
@@ -106,3 +105,9 @@ class SubEnvironments(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]
         if callable(value):
             value = value(*args, **kwargs)
         return tuple(value) if name in _OF_EACH and value is not None else (value,) * self.num_envs
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    return value.item() if isinstance(value, np.generic) else value

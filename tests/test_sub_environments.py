@@ -185,6 +185,7 @@ def test_truncation_goes_on_from_a_state(make_vec: MakeVec) -> None:
 @pytest.mark.parametrize("env_id", IDS)
 def test_make_vec_with_a_spec_that_was_written_as_json(env_id: str) -> None:
     settings = {**settings_of(env_id), "autoreset_mode": AutoresetMode.SAME_STEP, "max_episode_steps": 2}
+    settings["batch_size"] = np.int64(8)
     venv = gym.make_vec(env_id, num_envs=3, vectorization_mode="vector_entry_point", **settings)
     assert venv.spec is not None
     again = gym.make_vec(EnvSpec.from_json(venv.spec.to_json()))
