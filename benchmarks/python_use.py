@@ -46,7 +46,7 @@ def script() -> str:
     (code,) = [block for block in _blocks() if "agent.save" in block]
     (line,) = [line for line in code.splitlines() if ".learn(" in line]
     return "from my_net import MyNet\n" + code.replace(
-        line, CLOCK.format(line.replace("episodes=320", f"episodes={EPISODES}"))
+        line, CLOCK.format(line.replace("episodes=32", f"episodes={EPISODES}"))
     )
 
 

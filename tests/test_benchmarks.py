@@ -390,5 +390,5 @@ def test_mutants_that_go_wrong_are_counted(tmp_path: Path) -> None:
 def test_the_readmes_python_is_timed_as_it_is_but_for_its_length() -> None:
     code = python_use.script()
     compile(code, "README.md", "exec")
-    assert code.count("started") == 2 and f"episodes={python_use.EPISODES}" in code and "episodes=320" not in code
+    assert code.count("started") == 2 and f"episodes={python_use.EPISODES}" in code and "episodes=32" not in code
     assert python_use.SETTINGS in " ".join((python_use.ROOT / "README.md").read_text(encoding="utf-8").split())

@@ -75,7 +75,7 @@ def test_and_do_so_in_python(
     code = next(block for block in _blocks("python") if "agent.save" in block)
     for old, new in (
         ("size=64", "size=16"),
-        ("episodes=320", "episodes=4"),
+        ("episodes=32", "episodes=4"),
         ('pairs="mine"', 'pairs="mine", budget=30'),
     ):
         assert old in code
