@@ -101,7 +101,10 @@ def _of_algorithm(algorithm: str, kills: int, pair: str, moments: random.Random,
         counts.runs += 1
         counts.same += digests(run) == digests(whole)
         names = {path.relative_to(run) for path in run.rglob("*") if "events" not in str(path)}
-        counts.left += len(names - {path.relative_to(whole) for path in whole.rglob("*")})
+        left = names - {path.relative_to(whole) for path in whole.rglob("*")}
+        if left:
+            print(f"left behind in run {counts.runs}: {', '.join(sorted(map(str, left)))}")
+        counts.left += len(left)
     return counts
 
 
