@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from l2o_env import pairs as pair_registry
 from l2o_env.action import ANY_OPTIMIZER
@@ -51,6 +51,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+class _Case(NamedTuple):
+    """What everyone is run with on some pairs.
+
+    Attributes:
+        pairs: The pairs; None: all.
+        config: Settings of the environment.
+        optimizer: What makes the updates, over whose rates actions are taken; None: that of a policy's training.
+    """
+
+    pairs: tuple[str, ...] | None
+    config: EnvConfig
+    optimizer: str | None
+
+
 def evaluate_runs(args: EvaluateArgs, reporter: Reporter | None = None) -> pd.DataFrame:
     """Does what ``l2o evaluate`` does.
 
@@ -77,26 +91,28 @@ def evaluate_runs(args: EvaluateArgs, reporter: Reporter | None = None) -> pd.Da
         _tell_optimizer(policy, config, reporter)
     drawn = _tasks_of(args, policies)
     pairs = tuple(task.pair for task in drawn) or tuple(dict.fromkeys(args.pairs or pair_registry.names("test")))
-    trained, hand_made = [], []
-    for task in drawn or (None,):
-        settings = config if task is None else task.config(config)
-        optimizer = args.optimizer if task is None else task.settings.get("optimizer")
-        only = None if task is None else (task.pair,)
-        found = [
-            contestant
-            for policy in policies
-            for contestant in contestants_of(
-                policy, settings, args.modes, all_checkpoints=args.all_checkpoints, optimizer=optimizer
-            )
-        ]
-        trained += [replace(each, pairs=only) for each in found]
-        names = _opponent_names(args, settings)
-        hand_made += [replace(each, pairs=only) for each in opponents(names, settings, args.seed)]
+    cases: list[_Case] = [_Case(None, config, args.optimizer)]
+    if drawn:
+        cases = [_Case((task.pair,), task.config(config), task.settings.get("optimizer")) for task in drawn]
+    trained = [
+        replace(contestant, pairs=case.pairs)
+        for case in cases
+        for policy in policies
+        for contestant in contestants_of(
+            policy, case.config, args.modes, all_checkpoints=args.all_checkpoints, optimizer=case.optimizer
+        )
+    ]
+    hand_made = [
+        replace(contestant, pairs=case.pairs)
+        for case in cases
+        for contestant in opponents(_opponent_names(args, case.config), case.config, args.seed)
+    ]
     _check_names(policies, hand_made, args)
     folder = RunFolder(_folder(args, trained, pairs))
     folder.claim()
     try:
-        return _Evaluation(args, policies, config, pairs, drawn, folder, reporter, tasks).run(trained, hand_made).table
+        evaluation = _Evaluation(args, policies, config, pairs, cases, drawn, folder, reporter, tasks)
+        return evaluation.run(trained, hand_made).table
     finally:
         folder.release()
 
@@ -183,6 +199,7 @@ class _Evaluation:
     policies: Sequence[TrainedPolicy]
     config: EnvConfig
     pairs: tuple[str, ...]
+    cases: Sequence[_Case]
     drawn: Sequence[Task]
     folder: RunFolder
     reporter: Reporter
@@ -240,16 +257,13 @@ class _Evaluation:
 
     def _tuned(self) -> list[Contestant]:
         args = self.args
-        each: list[tuple[Sequence[str], EnvConfig]] = [(self.pairs, self.config)]
-        if self.drawn:
-            each = [((task.pair,), task.config(self.config)) for task in self.drawn]
         with self.folder.guard(TUNED_FOLDER) as path:
             return [
                 contestant
-                for pairs, config in each
+                for case in self.cases
                 for contestant in tuned_opponents(
-                    args.searches, pairs, config, args.tuning_episodes, args.seed, path, self._tuning_progress,
-                    self.tasks,
+                    args.searches, case.pairs or self.pairs, case.config, args.tuning_episodes, args.seed, path,
+                    self._tuning_progress, self.tasks,
                 )
             ]  # fmt: skip
 
