@@ -38,15 +38,20 @@ def _make(tree: Path, **settings: Any) -> Pair:
     return pairs.make("folders", **{**given, "size": 12, "n_validation": 4, **settings})
 
 
-@pytest.mark.parametrize("change", ["seed", "training", "images", "file"])
-def test_whatever_the_weights_depend_on_trains_them_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
+def _watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[nn.Module], ImageSplit]:
+    """The proxies that would have been trained from now on, in a cache that is empty, and images of five classes."""
     trained: list[nn.Module] = []
     monkeypatch.setenv("L2O_ENV_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(any_network, "fit", lambda proxy, *args, **kwargs: trained.append(proxy))
     listing = list_classes(class_folders(tmp_path / "real", n=1, classes="abcde"), "images of proxy_data")
-    images = ImageSplit(listing, torch.arange(5), Size(12, 12))
+    return trained, ImageSplit(listing, torch.arange(5), Size(12, 12))
+
+
+@pytest.mark.parametrize("change", ["seed", "training", "images", "file"])
+def test_whatever_the_weights_depend_on_trains_them_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    trained, images = _watched(tmp_path, monkeypatch)
     file = tmp_path / "net.py"
     file.write_text("from tests.image_trees import MicroNet")
     network, training = NetworkConfig(f"{file}:MicroNet"), ProxyTraining(epochs=1)
@@ -107,11 +112,7 @@ OUTSIDE = {"scale": 1.0}
 def test_what_the_layers_do_not_tell_trains_a_proxy_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Any
 ) -> None:
-    trained: list[nn.Module] = []
-    monkeypatch.setenv("L2O_ENV_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(any_network, "fit", lambda proxy, *args, **kwargs: trained.append(proxy))
-    listing = list_classes(class_folders(tmp_path / "real", n=1, classes="abcde"), "images of proxy_data")
-    images = ImageSplit(listing, torch.arange(5), Size(12, 12))
+    trained, images = _watched(tmp_path, monkeypatch)
     name = getattr(other, "__qualname__", None)
     first = _closure(1.0) if name else partial(Described)  # of the same name
     first.__qualname__ = name or ""  # type: ignore[union-attr]
