@@ -1,7 +1,7 @@
 """What ``compile=True`` gains: our populations and a raw loop of the same network, compiled and not.
 
-``python -m benchmarks.compiled`` runs ResNet-18 on random images of 64 and 224 pixels and the deep embedded network,
-one optimizee and a population of 16, on one thread unless told otherwise.
+``python -m benchmarks.compiled`` runs ResNet-18 on random images of 64 and 224 pixels and the embedded network that has
+no kernels, one optimizee and a population of 16, on one thread unless told otherwise.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ RATE = 0.01
 class CompiledArgs:
     """Measures updates with and without ``torch.compile``, and after how many of them compiling has paid."""
 
-    cases: tuple[str, ...] = ("resnet18@64", "resnet18@224", "glyphs-digits-deep*1", "glyphs-digits-deep*16")
+    cases: tuple[str, ...] = (
+        "resnet18@64",
+        "resnet18@224",
+        *(f"glyphs-digits:network=unnormalised*{n}" for n in (1, 16)),
+    )
     """NETWORK@PIXELS for a network of torchvision on random images, PAIR*N for a population of N on a pair."""
     window: int = 15
     """Updates of a measurement; each loop validates after them."""
