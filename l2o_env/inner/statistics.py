@@ -19,10 +19,11 @@ from l2o_env.models.layout import Layout
 _TINY = 1e-12
 FUSED = 1 << 17
 """Up to so many weights (of all optimizees) their products are summed up side by side, in one pass over all of them: a
-few operations, which is what small tensors cost. With more it is done group by group, one product after the other, so
-that no more than two copies of the largest group are made."""
-PART = 1 << 20
-"""Weights that are tested for finiteness at a time: the test makes copies."""
+few operations, which is what small tensors cost. With more it is done group by group, one product after the other, to
+the same bits."""
+PARTS = {"cpu": FUSED, "cuda": 1 << 22}
+"""Weights of an optimizee that are summed up at a time, by the kind of device: their products stay in a processor's
+cache, and are a few launches on a GPU. As many at a time are tested for finiteness, which makes copies."""
 NOISE = 1e-6
 """Norms up to this are taken for rounding errors."""
 
@@ -177,7 +178,7 @@ def statistics_of(gradients: GradientSums, weights: WeightSums, counts: Tensor, 
 
 def all_finite(flat: Tensor) -> Tensor:
     """Whether all of ``(..., n_weights)`` is finite, ``(...)``."""
-    return torch.stack([part.isfinite().all(-1) for part in flat.split(PART, dim=-1)]).all(0)
+    return torch.stack([part.isfinite().all(-1) for part in flat.split(_part(flat), dim=-1)]).all(0)
 
 
 def _sums_of_products(
@@ -187,8 +188,19 @@ def _sums_of_products(
     if flat[0].numel() <= FUSED:
         return _side_by_side(layout, list(factors(*flat)))
     groups = zip(*(tensor.split(layout.group_sizes, dim=-1) for tensor in flat), strict=True)
-    sums = [[torch.linalg.vecdot(one, other) for one, other in factors(*parts)] for parts in groups]
+    sums = [_sums(factors, *group) for group in groups]
     return [torch.stack(column, dim=-1) for column in zip(*sums, strict=True)]
+
+
+def _sums(factors: Callable[..., Iterable[tuple[Tensor, Tensor]]], *flat: Tensor) -> list[Tensor]:
+    """Sums ``(...)`` of the products of the `factors` of ``(..., n)``, a part after the other."""
+    parts = zip(*(tensor.split(_part(tensor), dim=-1) for tensor in flat), strict=True)
+    sums = [[torch.linalg.vecdot(one, other) for one, other in factors(*part)] for part in parts]
+    return [torch.stack(column).sum(0) for column in zip(*sums, strict=True)]
+
+
+def _part(flat: Tensor) -> int:
+    return PARTS["cuda" if flat.is_cuda else "cpu"]
 
 
 def _side_by_side(layout: Layout, factors: Sequence[tuple[Tensor, Tensor]]) -> Sequence[Tensor]:

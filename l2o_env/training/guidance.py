@@ -146,8 +146,9 @@ class GuidanceGradient:
         term = weight * divergence
 
         def note(share: Tensor) -> None:
-            before = self._total or [torch.zeros_like(gradient) for gradient in gradients]
-            self._total = [a + share * b for a, b in zip(before, gradients, strict=True)]
+            counted = [share * gradient for gradient in gradients]
+            before = self._total
+            self._total = [a + b for a, b in zip(before, counted, strict=True)] if before else counted
             self._share = share.float() + (0.0 if self._share is None else self._share)
 
         if term.requires_grad:
@@ -163,4 +164,4 @@ class GuidanceGradient:
         self.clear()
         if share is None:
             return None
-        return self._parameters.mean([gradient / share for gradient in total]), share
+        return self._parameters.mean([gradient.div_(share) for gradient in total]), share

@@ -86,7 +86,7 @@ class WindowMeter:
     def __init__(self, parameters: Parameters, momentum: str | None, guidance_gradient: GuidanceGradient) -> None:
         self._parameters, self._momentum, self._guidance = parameters, momentum, guidance_gradient
         self.reference = parameters.weights()
-        self.start = self.reference
+        self.start = self._now = self.reference
         self.ce, self.kl = LossMean(), LossMean()
         self.skipped: Tensor | None = None
         self.gradients: Tensor | None = None
@@ -94,8 +94,8 @@ class WindowMeter:
         self.share: Tensor | None = None
 
     def begin(self) -> None:
-        """Begins the next window with the weights as they are now."""
-        self.start = self._parameters.weights()
+        """Begins the next window with the weights as they were when the last was read."""
+        self.start = self._now
         self.ce, self.kl = LossMean(), LossMean()
         self.skipped = None
         self.forget_gradients()
@@ -148,7 +148,8 @@ class WindowMeter:
         parameters = self._parameters
         assert self.gradients is not None
         device = self.gradients.device
-        vectors = (parameters.scaled(flat) for flat in (parameters.weights(), self.reference, self.start))
+        self._now = parameters.weights()
+        vectors = (parameters.scaled(flat) for flat in (self._now, self.reference, self.start))
         weights, reference, start = vectors
         sums = weight_sums(parameters.here(), weights=weights, reference=reference, window_start=start)
         none = torch.zeros((), device=device)

@@ -12,7 +12,7 @@ from l2o_env.inner.statistics import (
     HEAD_FIELDS,
     LAYER_FIELDS,
     NOISE,
-    PART,
+    PARTS,
     LayerStatistics,
     all_finite,
     gradient_sums,
@@ -23,6 +23,7 @@ from l2o_env.models.layout import Layout
 from tests.tiny import TinyNet, TwoLayers
 
 LAYOUT = Layout.of(TwoLayers())
+PART = PARTS["cpu"]
 BATCH = ("gradient", "guidance_gradient", "momentum")
 WINDOW = ("weights", "reference", "window_start")
 
@@ -101,14 +102,26 @@ def test_leading_dimensions_are_optimizees() -> None:
 
 def test_many_weights_are_summed_up_as_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout.of(TinyNet(new_generator(0)))
-    for n in (1, 2):
+    for n in (2, 3):
         tensors = _random(layout, n)
         side_by_side = _of(layout, tensors)
         with monkeypatch.context() as patch:
-            patch.setattr(statistics, "FUSED", 0)
+            patch.setattr(statistics, "FUSED", layout.n_weights)
             group_by_group = _of(layout, tensors)
         for name, value in vars(group_by_group).items():
             assert torch.equal(value, getattr(side_by_side, name)), name
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_large_network_is_summed_up_by_parts(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout.of(TinyNet(new_generator(0)))
+    tensors = _random(layout, n, torch.float64)
+    at_once = _of(layout, tensors)
+    monkeypatch.setattr(statistics, "FUSED", 0)
+    monkeypatch.setitem(PARTS, "cpu", 7)
+    by_parts = _of(layout, tensors)
+    for name, value in vars(by_parts).items():
+        torch.testing.assert_close(value, getattr(at_once, name), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("place", [0, PART - 1, PART, PART + 4])
