@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -24,8 +24,14 @@ WRAPPERS = (
     "state_dict_ema", "model_ema", "ema_state_dict", "ema", "params_ema", "teacher",
 )  # fmt: skip
 """Keys that checkpoints hold weights under; averages of them last."""
-_PIECES = re.compile(r"^(?:module\.)+|_orig_mod\.")
-"""What DataParallel and ``torch.compile`` put into names."""
+_PIECES = re.compile(r"^(?:module\.)+|(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""What DataParallel, ``torch.compile``, FSDP and checkpointing of activations put into names."""
+_OLDER = (
+    (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\."), r"\1\2."),
+    (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
+    (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
+)
+"""Names in the published weights of DenseNet and ViT, which are older than torchvision's classes, and today's."""
 _SHOWN, _SHOWN_CHARACTERS = 5, 60
 _log = logging.getLogger("l2o_env")
 
@@ -152,7 +158,7 @@ def _has_tensors(state: Mapping[Any, Any]) -> bool:
 
 
 def named_as(weights: Mapping[str, Tensor], network: nn.Module) -> Mapping[str, Tensor]:
-    """Weights by the names of a network that a wrapper has put something in front of, or beside.
+    """Weights by the names of a network that a wrapper has put something in front of, or beside, or that are older.
 
     Whatever all names of the network begin with in the checkpoint, such as ``model.``, is taken away; what such a
     checkpoint holds beside the network (a loss, a teacher) is left out.
@@ -161,20 +167,31 @@ def named_as(weights: Mapping[str, Tensor], network: nn.Module) -> Mapping[str, 
         weights: By name.
         network: Whose names they should have; without its head, which may be another one.
     """
-    expected = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
+    mine = network.state_dict()
+    weights = {_newer(name, mine): value for name, value in weights.items()}
+    expected = [name for name in mine if not name.endswith("num_batches_tracked")]
     if not expected or expected[0] in weights:
         return weights
     for front in [name.removesuffix(expected[0]) for name in weights if name.endswith(f".{expected[0]}")]:
         if all(front + name in weights for name in expected):
-            mine = {name.removeprefix(front): value for name, value in weights.items() if name.startswith(front)}
-            if len(mine) < len(weights):
-                _log.info("%d tensors whose names do not begin with %r are left out.", len(weights) - len(mine), front)
-            return mine
+            inner = {name.removeprefix(front): value for name, value in weights.items() if name.startswith(front)}
+            if len(inner) < len(weights):
+                _log.info("%d tensors whose names do not begin with %r are left out.", len(weights) - len(inner), front)
+            return inner
     return weights
 
 
+def _newer(name: str, expected: Iterable[str]) -> str:
+    """What a name that torchvision has changed became, if the network has that."""
+    for older, newer in _OLDER:
+        found = older.sub(newer, name)
+        if found != name and any(found.endswith(one) for one in expected):
+            return found
+    return name
+
+
 def plain_tensors(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
-    """The tensors of a state dict by name, without what DataParallel and ``torch.compile`` put into names.
+    """The tensors of a state dict by name, without what wrappers put into names.
 
     Args:
         state: What was read.

@@ -15,7 +15,12 @@ from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.models.adapted.prepare_dense import classifier_below, prepare_dense, proxy_classifier
 from l2o_env.pairs.from_files.class_checks import require_same_classes
 from l2o_env.pairs.from_files.class_splits import plain_split
-from l2o_env.pairs.from_files.proxy_images import proxy_listing, proxy_test_of, require_proxy_classes, train_proxy
+from l2o_env.pairs.from_files.proxy_images import (
+    proxy_listing,
+    proxy_test_listing,
+    proxy_test_of,
+    train_proxy,
+)
 from l2o_env.pairs.from_files.settings import DenseSettings
 from l2o_env.pairs.images.folder_listings import is_dense
 from l2o_env.pairs.images.held_out import hold_out
@@ -117,6 +122,4 @@ def _real_masks(settings: DenseSettings, listing: Listing) -> ImageSplit:
 def _proxy_test_of(settings: DenseSettings, n_classes: int) -> ImageSplit | None:
     if settings.proxy_test is None or not is_dense(settings.proxy_test):
         return proxy_test_of(settings, n_classes)
-    listing = proxy_listing(settings.proxy_test, "proxy_test", settings.on_error, dense=True)
-    require_proxy_classes(listing, n_classes)
-    return _real_masks(settings, listing)
+    return _real_masks(settings, proxy_test_listing(settings, n_classes, dense=True))

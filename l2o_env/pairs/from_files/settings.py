@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,11 @@ from l2o_env.pairs.augmentation import Augmentation
 from l2o_env.pairs.images.listing import OnError
 
 _log = logging.getLogger("l2o_env")
+_UNKNOWN = (
+    "Nothing says how images have to be normalised for %s: ImageNet's mean and standard deviation are taken. If it was "
+    "trained on [0, 1], give mean=(0,0,0) and std=(1,1,1); if on [-1, 1], mean=(0.5,0.5,0.5) and std=(0.5,0.5,0.5). "
+    "When they are given, this is not said."
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class ImageSettings:
     on_error: OnError = "raise"
     cache_gb: float = 4.0
     network: NetworkConfig = field(init=False)
+    normalisation_given: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if a value cannot work."""
@@ -111,16 +116,25 @@ class ImageSettings:
         if bool(self.mean) != bool(self.std):
             raise ConfigError("mean and std go together; give both, or neither.")
         known = normalisation_of(self.backbone) if not self.mean else Normalisation(self.mean, self.std)
-        for key, least in (("mean", -math.inf), ("std", 0.0)):
+        object.__setattr__(self, "normalisation_given", bool(self.mean))
+        for key, positive in (("mean", False), ("std", True)):
             value = getattr(known, key)
             numbers = value if isinstance(value, tuple | list) else ()
-            if len(numbers) != 3 or not all(isinstance(x, int | float) and least < x < math.inf for x in numbers):
-                raise ConfigError(f"{key} is {value!r}; expected three {'positive ' * (key == 'std')}numbers.")
+            shares = all(isinstance(x, int | float) and 0 <= x <= 1 for x in numbers)
+            if len(numbers) != 3 or not shares or (positive and 0 in numbers):
+                raise ConfigError(
+                    f"{key} is {shortened(value)}; expected three {'positive ' * positive}numbers of at most 1, those "
+                    "of RGB in [0, 1]; divide those of RGB in [0, 255] by 255."
+                )
             object.__setattr__(self, key, tuple(float(x) for x in numbers))
 
     def warn_of_normalisation(self) -> None:
-        """Warns if the published weights of the network expect other colours than are given."""
-        if not isinstance(self.backbone, str) or not is_name(self.backbone) or str(self.weights) != "DEFAULT":
+        """Warns if the network's weights expect other colours than are given, or nobody knows which they expect."""
+        if not isinstance(self.backbone, str) or not is_name(self.backbone):
+            if not self.normalisation_given and self.proxy_data is None:
+                _log.warning(_UNKNOWN, self.backbone if isinstance(self.backbone, str) else "the network")
+            return
+        if str(self.weights) != "DEFAULT":
             return
         known, given = normalisation_of(self.backbone), Normalisation(self.mean, self.std)
         if not np.allclose(known, given, atol=1e-3):

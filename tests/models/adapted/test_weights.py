@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
 import pytest
 import torch
+from torch import nn
 
 from l2o_env import ConfigError
 from l2o_env.models.adapted.by_name import builder
 from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.models.adapted.prepare import prepare
-from l2o_env.models.adapted.weights import read_weights
+from l2o_env.models.adapted.weights import named_as, read_weights
 from tests.image_trees import MicroNet, save_weights
 
 
@@ -122,6 +125,22 @@ def test_without_network_the_error_says_which_file_to_put_where(
         lambda state: {"n_averaged": torch.tensor(3), **{f"module.{k}": v for k, v in state.items()}},
         lambda state: {f"encoder.backbone.{k}": v for k, v in state.items()},
         lambda state: {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")},
+        lambda state: {
+            f"_fsdp_wrapped_module.{k.replace('.', '._fsdp_wrapped_module.', 1)}": v for k, v in state.items()
+        },
+        lambda state: {k.replace("body.", "body._checkpoint_wrapped_module."): v for k, v in state.items()},
+        lambda state: {"module": state, "optimizer": {"state": {}}, "ds_version": "0.9"},  # DeepSpeed
+        lambda state: {f"model.module.{k}": v for k, v in state.items()},  # Lightning around DDP
+        lambda state: (
+            {f"online_model.{k}": v for k, v in state.items()}
+            | {f"ema_model.{k}": v * 0 for k, v in state.items()}
+            | {"initted": torch.tensor(True), "step": torch.tensor(5)}
+        ),
+        lambda state: {"teacher": {f"module.{k}": v * 0 for k, v in state.items()}, "student": state},
+        lambda state: {"state_dict": {f"encoder_q.{k}": v for k, v in state.items()} | {"queue": torch.ones(2, 3)}},
+        lambda state: {"meta": {"epoch": 1}, "state_dict": {f"backbone.{k}": v for k, v in state.items()}},
+        lambda state: {"hparams": {"lr": 0.1}, "callbacks": {}, "weights": state, "scaler": {"scale": 65536.0}},
+        lambda state: {k: v.double() if v.is_floating_point() else v for k, v in state.items()},
     ],
 )
 @pytest.mark.parametrize("name", ["w.pt", "w.ckpt", "W.PTH"])
@@ -131,6 +150,31 @@ def test_checkpoints_of_the_usual_forms_are_taken(tmp_path: Path, wrap: Any, nam
     proxy = prepare(NetworkConfig(MicroNet, tmp_path / name), 12).proxy
     for key, value in network.named_parameters():
         assert torch.equal(proxy.get_parameter(key), value)
+
+
+@pytest.mark.parametrize(
+    ("name", "older"),
+    [
+        ("densenet121", lambda key: re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", key)),
+        ("vit_b_16", lambda key: key.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2.")),
+    ],
+)
+def test_published_weights_have_older_names_than_the_class(
+    tmp_path: Path, name: str, older: Callable[[str], str]
+) -> None:
+    with torch.device("meta"):
+        network = builder(name)(num_classes=1000)
+    state = {older(key): value for key, value in network.state_dict().items()}
+    assert set(state) != set(network.state_dict())
+    assert list(named_as(state, network)) == list(network.state_dict())
+    in_front = {f"encoder_q.{key}": value for key, value in state.items()}
+    assert list(named_as(in_front, network)) == list(network.state_dict())
+
+
+def test_a_network_of_ones_own_may_have_such_names() -> None:
+    network = nn.ModuleDict({"mlp": nn.ModuleDict({"linear_1": nn.Linear(1, 1)})})
+    state = {f"x.{key}": value for key, value in network.state_dict().items()}
+    assert list(named_as(state, network)) == list(network.state_dict())
 
 
 def test_checkpoints_that_could_be_several_networks_are_told(tmp_path: Path) -> None:

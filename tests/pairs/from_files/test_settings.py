@@ -48,6 +48,9 @@ def test_dense_settings_are_those_of_street_scenes() -> None:
         ({"mean": (0, 0, 0), "std": (1, 0, 1)}, r"std is \(1, 0, 1\); expected three positive numbers"),
         ({"mean": (0, 0, float("nan")), "std": (1, 1, 1)}, "mean is"),
         ({"mean": "half", "std": "half"}, "mean is 'half'"),
+        ({"mean": (124, 116, 104), "std": (58, 57, 57)}, r"mean is \(124, 116, 104\); .* divide those .* by 255"),
+        ({"mean": (0, 0, 0), "std": (58, 57, 57)}, r"std is \(58, 57, 57\); .* divide those .* by 255"),
+        ({"mean": (-0.5, 0, 0), "std": (1, 1, 1)}, "of RGB in \\[0, 1\\]"),
     ],
 )
 def test_what_cannot_work_is_told(settings: dict[str, Any], told: str) -> None:
@@ -73,6 +76,15 @@ def test_colours_are_what_the_networks_weights_expect_unless_they_are_given(capl
         "The weights of resnet18 were trained with mean=(0.485, 0.456, 0.406) and std=(0.229, 0.224, 0.225) of RGB in "
         "[0, 1]; this pair has mean=(0.5, 0.5, 0.5) and std=(0.5, 0.5, 0.5). Leave both out"
     ) in caplog.text
+
+
+def test_what_an_own_network_was_trained_on_has_to_be_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING", "l2o_env")
+    ImageSettings("net.py:Net", weights="train", proxy_data="photos").warn_of_normalisation()  # trained with them
+    ImageSettings("net.py:Net", "w.pt", mean=(0, 0, 0), std=(1 / 255,) * 3).warn_of_normalisation()  # on [0, 255]
+    assert not caplog.text
+    ImageSettings("net.py:Net", "w.pt").warn_of_normalisation()
+    assert "for net.py:Net: ImageNet's mean and standard deviation are taken" in caplog.text
 
 
 @pytest.mark.parametrize("key", ["target_resize", "sliding_window"])

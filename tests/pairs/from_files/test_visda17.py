@@ -136,7 +136,8 @@ def test_a_class_of_the_target_without_images_is_logged(
         lines += [f"{name}/{file.name} {label}" for file in files if name != "bus"]
     (tmp_path / "validation" / "image_list.txt").write_text("\n".join(lines))
     caplog.set_level("WARNING", "l2o_env")
-    pairs.make("visda17", root=tmp_path, backbone=MicroNet, weights=root / "weights.pt", size=12, n_validation=24)
+    settings = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "size": 12, "n_validation": 24}
+    pairs.make("visda17", root=tmp_path, backbone=MicroNet, weights=root / "weights.pt", **settings)
     told = (
         "These classes of the target images have no images: ['bus']. Accuracies on them are over the other 11 classes."
     )
