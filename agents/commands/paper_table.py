@@ -27,12 +27,15 @@ from l2o_env.vector_env import Syn2RealVectorEnv
 
 from ..base import Agent
 from ..factory import load, make_learner
+from ..opponents import EXPLAINED, SEARCHES, check_searches
 from ..options import EnvAssignments, RayAddress, device_of, tasks_of
 from .cells import kept_arguments, on_cluster
 from .console import Reporter, steps
 from .contestants import agent_digest, common_settings, find_policy, given_settings
+from .evaluate_options import NO_OPPONENTS
 from .paper_rows import BY_KEY, ROWS, Finding, Row, RowAgents, check_claims
 from .printed_tables import claim_lines, paper_cells, paper_table
+from .table_opponents import USUAL, beside_the_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +50,8 @@ TRAINING_ENVS = 16
 @dataclass(frozen=True)
 class TableArgs:
     """Runs the rows of the paper's analysis on a pair, and checks the orderings that it claims one by one.
+
+    What people use today is beside them: AdamW and its like, at their usual settings and tuned on the very pair.
 
     Prints mean and 95 % interval over seeds of real accuracy, proxy accuracy kept and V, beside the published figures
     where there are any.
@@ -69,6 +74,18 @@ class TableArgs:
     runs a difference is known to about four."""
     rows: Annotated[tuple[str, ...] | None, arg(metavar="KEY ...", help_behavior_hint="(default: all)")] = None
     """Rows by their keys: 1 to 9, csg, random, init."""
+    opponents: Annotated[
+        tuple[str, ...] | None,
+        arg(metavar="NAME ...", help_behavior_hint=f"(default: {' '.join(USUAL)}; none with --rows)"),
+    ] = None
+    """What people use today, as further rows: hand-made opponents by name, or `none`; `l2o opponents` says what they
+    are."""
+    tuning_episodes: int = 0
+    """Episodes for each opponent that is tuned by V on the very pair; 0: leave them out. They are kept in --out."""
+    tuned: Annotated[
+        tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint="(default: those of --opponents)")
+    ] = None
+    """What is tuned with these episodes each: recipes by name, `uniform` (best constant and schedule), `per-layer`."""
     adaptation: Annotated[bool, FlagCreatePairsOff] = False
     """Adapt to the target's images, without its labels, from each initialisation by each method, and print that."""
     methods: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint="(default: the slides')")] = (
@@ -126,6 +143,9 @@ class TableArgs:
         for key in self.rows or ():
             if key not in BY_KEY:
                 raise unknown_name("row", key, BY_KEY)
+        for name in self.opponent_names:
+            if name not in EXPLAINED:
+                raise unknown_name("opponent", name, EXPLAINED)
         for option, value, least in (
             ("--seeds", self.seeds, 1),
             ("--episodes", self.training_episodes, 1),
@@ -134,6 +154,22 @@ class TableArgs:
             require_integer(option, value, least)
         if not self.lr > 0:
             raise ConfigError(f"--lr is {self.lr}; expected a number > 0.")
+        if self.tuning_episodes:
+            if self.out is None:
+                raise ConfigError("--tuning-episodes needs --out DIR, where tuned opponents are kept.")
+            check_searches(self.searches, self.tuning_episodes)
+
+    @property
+    def opponent_names(self) -> tuple[str, ...]:
+        """The hand-made opponents beside the rows."""
+        if self.opponents is None:
+            return USUAL if self.rows is None else ()
+        return () if self.opponents == (NO_OPPONENTS,) else tuple(dict.fromkeys(self.opponents))
+
+    @property
+    def searches(self) -> tuple[str, ...]:
+        """What is tuned."""
+        return tuple(name for name in self.opponent_names if name in SEARCHES) if self.tuned is None else self.tuned
 
     @property
     def training_episodes(self) -> int:
@@ -203,14 +239,19 @@ def measure(args: TableArgs, reporter: Reporter, kept: KeptParts) -> Measured:
     tasks = tasks_of(args.ray, args.gpus_per_worker)
     rows = [row for row in ROWS if args.rows is None or row.key in args.rows]
     config, agents, origin = prepare_rows(args, rows, reporter, kept)
+    beside = beside_the_rows(
+        args.opponent_names, args.searches, args.pair, config, args.tuning_episodes, args.seed, reporter, kept, tasks
+    )
+    cells = [({"row": row.key, "policy": _digest_for(row, agents)}, row.label, agents.of(row)) for row in rows]
+    cells += [({"row": each.policy, "policy": each.digest}, each.policy, each.load()) for each in beside]
     images, parts = pair_digest(pair_registry.make(args.pair)), []
     with reporter.stage(f"Rows on {pair_registry.label(args.pair)}", 1, "steps") as update:
         run = on_cluster(tasks, [args.pair], update)
-        for k, row in enumerate(rows):
-            make = partial(evaluate, {row.label: agents.of(row)}, [args.pair], args.seeds, config, seed=args.seed)
+        for k, (settings, label, agent) in enumerate(cells):
+            make = partial(evaluate, {label: agent}, [args.pair], args.seeds, config, seed=args.seed)
             if run is None:
-                make = partial(make, progress=steps(update, k, len(rows)))
-            parts.append(({"row": row.key, "images": images, "policy": _digest_for(row, agents)}, make))
+                make = partial(make, progress=steps(update, k, len(cells)))
+            parts.append(({**settings, "images": images}, make))
         frames = kept.tables(parts, run)
     return Measured(pd.concat(frames, ignore_index=True), agents.policy, origin)
 

@@ -190,14 +190,14 @@ def paper_cells(pair: str, summary: pd.DataFrame) -> tuple[list[str], list[list[
     headings += ["published: VisDA-17", "ImageNet"] if published else []
     by_label: dict[str, dict[str, Any]] = {str(line["policy"]): line for line in summary.to_dict("records")}  # type: ignore[misc]
     rows = []
-    for row in ROWS:
-        if row.label not in by_label:
-            continue
-        ours = by_label[row.label]
-        line = [row.key if row.key.isdigit() else "", row.model]
+    known = {row.label: row for row in ROWS}
+    for name in [name for name in (*known, *sorted(by_label.keys() - known)) if name in by_label]:
+        ours, row = by_label[name], known.get(name)
+        line = [row.key if row is not None and row.key.isdigit() else "", name if row is None else row.model]
         line += [plus_minus(100 * ours[key], 100 * ours[f"{key}_ci"], 1) for key in ("real_accuracy", "proxy_accuracy")]
         line += [plus_minus(ours["v_end"], ours["v_end_ci"]), f"{ours['diverged']}/{ours['n_seeds']}"]
-        line += ["-" if x is None else f"{x:g}" for x in row.published] if published else []
+        figures = (None, None) if row is None else row.published
+        line += ["-" if x is None else f"{x:g}" for x in figures] if published else []
         rows.append(line)
     return headings, rows
 

@@ -14,6 +14,7 @@ import train_policy
 from agents.algorithms.registry import configure
 from agents.commands import paper_table
 from agents.commands.paper_rows import BY_KEY, CLAIMS, ROWS
+from agents.commands.table_opponents import USUAL
 from agents.factory import load
 from agents.reinforce.agent import Reinforce
 from l2o_env import pairs
@@ -34,7 +35,7 @@ def test_the_command_trains_a_policy_and_leaves_files(
     assert "ASG: guidance + learned policy" in printed.out and "4 <= 9" in printed.out
     assert "trained on tiny for 4 episodes" in printed.err
     frame = pd.read_csv(out / "table.csv")
-    assert frame["policy"].unique().tolist() == [row.label for row in ROWS]
+    assert frame["policy"].unique().tolist() == [*(row.label for row in ROWS), *USUAL]
     assert frame.groupby("policy")["seed"].nunique().eq(3).all()
     by_row = frame.set_index(["policy", "seed"])["real_accuracy"].unstack()
     assert len(by_row.drop_duplicates()) >= 6  # rows are not all the same run
@@ -45,7 +46,30 @@ def test_the_command_trains_a_policy_and_leaves_files(
     assert len(found["claims"]) == len(CLAIMS)
     assert {claim["verdict"] for claim in found["claims"]} <= {"holds", "does not hold", "undecided"}
     assert load(out).episodes == 4  # type: ignore[attr-defined]
-    assert (out / "table.md").read_text().count("\n| ") == len(ROWS) + 1
+    text = (out / "table.md").read_text()
+    assert text.count("\n| ") == len(ROWS) + len(USUAL) + 1
+    assert "\n|  | adamw-cosine | " in text
+
+
+def test_opponents_are_tuned_on_the_very_pair_and_kept(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "table"
+    asked = ["table", tiny, *FAST, "--rows", "4", "--opponents", "adamw-cosine", "random", "--tuning-episodes", "8"]
+    assert train_policy.main([*asked, "--out", str(out)]) == 0
+    frame = pd.read_csv(out / "table.csv")
+    assert frame["policy"].unique().tolist() == [BY_KEY["4"].label, "adamw-cosine", "random", "tuned-adamw-cosine"]
+    assert len(list(out.glob("tuned/*/adamw-cosine/tuned-adamw-cosine/schedule.json"))) == 1
+    by_policy = frame.groupby("policy")["v_end"].mean()
+    assert by_policy["tuned-adamw-cosine"] != by_policy["adamw-cosine"]
+    capsys.readouterr()
+    assert train_policy.main(asked) == 2
+    assert "--tuning-episodes needs --out DIR" in capsys.readouterr().err
+    assert train_policy.main(["table", tiny, *FAST, "--rows", "4", "--opponents", "adam"]) == 2
+    assert "Unknown opponent 'adam'" in capsys.readouterr().err
+    monkeypatch.setattr(paper_table, "measure", None)  # told before anything is run
+    assert train_policy.main([*asked, "--out", str(tmp_path / "b"), "--tuned", "prodigi"]) == 2
+    assert "Did you mean 'prodigy'" in capsys.readouterr().err
 
 
 def test_a_table_that_was_cut_off_goes_on(
