@@ -226,8 +226,7 @@ class _Evaluation:
         out = self.reporter.out
         out.print(evaluation_table(overall(results), results.pairs, out.width))
         if ablations:
-            bases = {(base.policy, base.run): base for base, _ in ablations}
-            self._tell_gains(results.table, list(bases.values()))
+            self._tell_gains(results.table, [base for base, _ in ablations])
         self.reporter.say(f"The evaluation is in {self.folder.path}.")
         return results
 
@@ -235,25 +234,27 @@ class _Evaluation:
         """Each policy, as it was selected on the source or else the last, with what it is compared without."""
         if not self.args.ablate:
             return []
-        selected = {
-            (each.policy, each.run, each.pairs): each for each in trained if each.selection in ("last", "source")
-        }
-        self.reporter.say(
-            f"Recording mean episodes of {', '.join(sorted({each.policy for each in selected.values()}))}."
-        )
+        selected: dict[tuple[str, str], dict[Any, Contestant]] = {}
+        for each in trained:
+            if each.selection in ("last", "source"):
+                selected.setdefault((each.policy, each.run), {})[each.pairs] = each
+        names = sorted({policy for policy, _ in selected})
+        self.reporter.say(f"Recording mean episodes of {', '.join(names)}.")
         args = self.args
         return [
-            (base, ablated(base, args.ablate, base.pairs or self.pairs, args.seeds, args.seed))
-            for base in selected.values()
+            (bases[0], ablated(bases, args.ablate, self.pairs, args.seeds, args.seed))
+            for bases in (list(by_case.values()) for by_case in selected.values())
         ]
 
     def _tell_gains(self, table: pd.DataFrame, policies: Sequence[Contestant]) -> None:
         import pandas as pd
 
-        found = pd.concat([gains(table, base, self.args.ablate) for base in policies], ignore_index=True)
+        tasks = bool(self.drawn)
+        over = "pair" if tasks else "seed"
+        found = pd.concat([gains(table, base, self.args.ablate, over=over) for base in policies], ignore_index=True)
         with self.folder.writing(ABLATIONS) as path:
             found.to_csv(path, index=False)
-        self.reporter.out.print(gains_table(found, len(self.pairs), self.args.seeds))
+        self.reporter.out.print(gains_table(found, len(self.pairs), self.args.seeds, tasks=tasks))
 
     def _tuned(self) -> list[Contestant]:
         args = self.args

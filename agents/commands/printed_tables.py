@@ -104,16 +104,18 @@ def plain_table(title: str, caption: str | None) -> Table:
     return table
 
 
-def gains_table(gains: pd.DataFrame, n_pairs: int, n_seeds: int) -> Table:
+def gains_table(gains: pd.DataFrame, n_pairs: int, n_seeds: int, *, tasks: bool = False) -> Table:
     """What policies have over themselves without something.
 
     Args:
         gains: What :func:`l2o_env.evaluation.ablation.gains` returned.
         n_pairs: Pairs that means are over.
         n_seeds: Seeds likewise.
+        tasks: Whether the pairs are tasks that were drawn, over which the intervals are.
     """
-    title = "What is gained over an ablation: mean ± 95 % confidence interval over "
-    title += f"{counted(n_seeds, 'seed')}, {counted(n_pairs, 'pair')}"
+    seeds, pairs = counted(n_seeds, "seed"), counted(n_pairs, "task" if tasks else "pair")
+    over = f"{pairs}, {seeds} each" if tasks else f"{seeds}, {pairs}"
+    title = f"What is gained over an ablation: mean ± 95 % confidence interval over {over}"
     table = Table(title=title)
     table.add_column("ablation", overflow="fold")
     for heading in ("gain of V", "gain of real accuracy"):

@@ -10,9 +10,19 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from l2o_env import pairs
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
-from l2o_env.evaluation.ablation import GAINED, Hidden, OpenLoop, ablated, check_ablations, gains, mean_episode
+from l2o_env.evaluation.ablation import (
+    GAINED,
+    Hidden,
+    MeanEpisode,
+    OpenLoop,
+    ablated,
+    check_ablations,
+    gains,
+    mean_episode,
+)
 from l2o_env.evaluation.agent import BaseAgent
 from l2o_env.evaluation.contestant import Contestant
 from l2o_env.evaluation.rollout import episode_seeds, run_episodes
@@ -36,7 +46,7 @@ def _contestant(config: EnvConfig = CONFIG) -> Contestant:
 
 
 def test_the_mean_episode_is_the_mean_over_pairs_and_seeds(tinies: tuple[str, str]) -> None:
-    found = mean_episode(ByLoss(), CONFIG, tinies, 3, seed=5)
+    found = mean_episode([(_contestant(), tinies)], 3, seed=5)
     rates, features = [], []
     for pair in tinies:
         venv = Syn2RealVectorEnv(3, **{**TINY, "pairs": pair})
@@ -54,7 +64,7 @@ def test_the_mean_episode_is_the_mean_over_pairs_and_seeds(tinies: tuple[str, st
 
 
 def test_open_loop_is_the_same_whatever_it_observes(tiny: str) -> None:
-    episode = mean_episode(ByLoss(), CONFIG, [tiny], 2, seed=0)
+    episode = mean_episode([(_contestant(), [tiny])], 2, seed=0)
     seen: list[NDArray[np.float64]] = []
     venv = Syn2RealVectorEnv(2, **TINY)
     run_episodes(venv, OpenLoop(episode), seeds=[7, 8], on_step=lambda step: seen.append(step.info["lr"]))
@@ -63,7 +73,7 @@ def test_open_loop_is_the_same_whatever_it_observes(tiny: str) -> None:
 
 
 def test_a_hidden_feature_does_not_reach_the_policy(tiny: str) -> None:
-    episode = mean_episode(ByLoss(), CONFIG, [tiny], 2, seed=0)
+    episode = mean_episode([(_contestant(), [tiny])], 2, seed=0)
     observations = np.random.default_rng(0).normal(size=(4, 3 * N_FEATURES)).astype(np.float32)
     hidden, other = Hidden(ByLoss(), "val_ce", episode), Hidden(ByLoss(), "progress", episode)
     state: Any = None
@@ -75,16 +85,47 @@ def test_a_hidden_feature_does_not_reach_the_policy(tiny: str) -> None:
 
 
 def test_contestants_without_something(tinies: tuple[str, str]) -> None:
-    register_tiny_deep()
-    found = ablated(_contestant(), ["statistics", "val_ce"], [*tinies, "tiny-deep"], 2, 0)
+    found = ablated([_contestant()], ["statistics", "val_ce"], tinies, 2, 0)
     assert [(each.policy, each.pairs) for each in found] == [
-        ("policy open loop", tinies), ("policy without val_ce", tinies),
-        ("policy open loop", ("tiny-deep",)), ("policy without val_ce", ("tiny-deep",)),
+        ("policy open loop", None), ("policy without val_ce", None)
     ]  # fmt: skip
-    assert len({each.digest for each in found}) == 4
+    assert len({each.digest for each in found}) == 2
     assert {each.modes for each in found} == {("deterministic",)}
-    each = ablated(_contestant(), ["each", "val_ce"], tinies, 2, 0)
+    each = ablated([_contestant()], ["each", "val_ce"], tinies, 2, 0)
     assert [a.policy for a in each] == [f"policy without {name}" for name in FEATURE_NAMES]
+
+
+def test_one_mean_schedule_serves_all_tasks_of_an_optimizer(tiny: str) -> None:
+    register_tiny_deep()
+    sgd = CONFIG.with_optimizer("sgd" if CONFIG.optimizer != "sgd" else "adamw")
+    bases = [
+        replace(_contestant(config), pairs=(pair,)) for config, pair in
+        ((CONFIG, tiny), (replace(CONFIG, batch_size=2), "tiny-deep"), (sgd, tiny))
+    ]  # fmt: skip
+    found = ablated(bases, ["statistics"], (), 2, 0)
+    assert [(each.pairs, each.config.optimizer, each.config.batch_size) for each in found] == [
+        (base.pairs, base.config.optimizer, base.config.batch_size) for base in bases
+    ]
+    rates = []
+    for each in found:
+        n_layers = 3 if each.pairs == (tiny,) else pairs.make("tiny-deep").layout.n_layers
+        acted, _ = each.load().act(np.zeros((1, n_layers * N_FEATURES), np.float32), 1, True)
+        rates.append(np.log(acted[0]))
+    shallow, deep, other = rates
+    assert len(deep) > len(shallow)
+    assert (deep[0], deep[-1]) == pytest.approx((shallow[0], shallow[-1]))  # the same schedule, by depth
+    assert abs(other - shallow).min() > 1e-3
+    alone = [mean_episode([(base, base.pairs or ())], 2, 0).rates[1] for base in bases[:2]]
+    assert shallow[0] == pytest.approx(np.log([one[0] for one in alone]).mean())
+
+
+def test_a_mean_episode_fits_any_depth() -> None:
+    episode = MeanEpisode(np.array([[1.0, 100.0], [10.0, 1000.0]]), np.array([[[0.0], [1.0]], [[2.0], [4.0]]]))
+    rates, features = episode.at_step(0, 3)
+    np.testing.assert_allclose(rates, [1, 10, 100])
+    np.testing.assert_allclose(features, [[0], [0.5], [1]])
+    rates, features = episode.at_step(7, 1)  # past its end; a network of a head alone
+    np.testing.assert_allclose((rates, features[0]), [[10], [2]])
 
 
 def test_what_cannot_be_taken(tiny: str) -> None:
@@ -93,7 +134,7 @@ def test_what_cannot_be_taken(tiny: str) -> None:
     check_ablations(["statistics", "each", *FEATURE_NAMES])
     for changes in ({"action": "log+guidance"}, {"observation": "asg"}):
         with pytest.raises(ConfigError, match=r"'policy' has observation .* Leave out --ablate"):
-            ablated(_contestant(replace(CONFIG, **changes)), ["statistics"], [tiny], 2, 0)
+            ablated([_contestant(replace(CONFIG, **changes))], ["statistics"], [tiny], 2, 0)
 
 
 def test_gains_are_paired_by_pair_and_seed() -> None:
