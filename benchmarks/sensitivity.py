@@ -46,6 +46,7 @@ class Case:
         batch_size: Images of an update.
         optimizer: What makes the updates; None: what the policy was trained with.
         guided: Whether the loss has the guidance of the proxy.
+        guidance_weight: Weight of that, λ.
         validated: Whether the policy is told of a validation at each window.
     """
 
@@ -54,6 +55,7 @@ class Case:
     batch_size: int = 32
     optimizer: str | None = None
     guided: bool = True
+    guidance_weight: float = 0.3
     validated: bool = True
 
 
@@ -63,6 +65,8 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "twice as many updates told": {"told": 2.0},
     "half the batch": {"batch_size": 16},
     "twice the batch": {"batch_size": 64},
+    "a third of λ": {"guidance_weight": 0.1},
+    "three times λ": {"guidance_weight": 0.9},
     "on SGD": {"optimizer": "sgd"},
     "on AdamW": {"optimizer": "adamw"},
     "not validated": {"validated": False},
@@ -108,7 +112,7 @@ def train(policy: str | AgentLike, pair: Pair, case: Case, seed: int, batch_seed
     total, proxy = round(case.told * case.updates), pair.proxy
     rates = LearnedRates(
         optimizer, model, policy, total_updates=total, window=max(total // WINDOWS, 1), head="head", proxy=proxy,
-        proxy_head=_head_of(proxy), any_optimizer=True,
+        proxy_head=_head_of(proxy), guidance_weight=case.guidance_weight, any_optimizer=True,
     )  # fmt: skip
     config = EnvConfig(budget=case.updates, window=1, batch_size=case.batch_size)
     for index in batch_order(len(data), config, batch_seed).long():
