@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -130,8 +131,9 @@ def adapt_command(args: AdaptArgs, reporter: Reporter | None = None) -> int:
     try:
         _Run(args, folder, reporter).complete()
     except KeyboardInterrupt:
-        if (folder.path / CHECKPOINT).is_file():
-            reporter.say(f"Go on with: l2o adapt --resume {folder.path}")
+        if (folder.path / CHECKPOINT).is_file() and args.policy is None:  # with one it cannot go on
+            pair = f"{shlex.quote(args.pair)} " if runs_code(args.pair) else ""
+            reporter.say(f"Go on with: l2o adapt {pair}--resume {folder.path}")
         raise
     finally:
         folder.remove_if_empty()
@@ -230,7 +232,8 @@ class _Run:
         finally:
             log.close()
         if self.run.diverged:
-            self.reporter.say("Weights became non-finite; those from before that round are kept. Try a smaller --lr.")
+            other = "a smaller --lr" if self.args.policy is None else "one rate for all layers: without --policy"
+            self.reporter.say(f"Weights became non-finite; those from before that round are kept. Try {other}.")
         self._finish(last)
 
     def _note(self, found: Round, log: TensorBoardLog) -> None:

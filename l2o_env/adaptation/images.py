@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from l2o_env.errors import ConfigError
 from l2o_env.inner.device_data import EVALUATION_CHUNK
 from l2o_env.inner.feed import Feed
 from l2o_env.models.losses import IGNORED
@@ -16,6 +15,8 @@ from l2o_env.pairs.augmentation import VOID, Augmentation
 from l2o_env.pairs.images.image_split import ImageSplit, Sample, Samples
 from l2o_env.pairs.pair import Pair
 from l2o_env.pairs.splits import Split
+
+SIZES_DIFFER = "The target images differ in size, and adaptation needs one; bring their files, and masks, to one size."
 
 
 class UnlabelledImages:
@@ -48,9 +49,7 @@ class UnlabelledImages:
             ConfigError: If the pair has none.
         """
         if pair.target is None:
-            raise ConfigError(
-                f"Pair {pair.name!r} has no target images, and adaptation learns from them; give it some: target=…."
-            )
+            raise pair.no_images("target", "and adaptation learns from them")
         if isinstance(pair.target, Split):
             return cls(pair.target.images, device)
         augmentation = pair.train.augmentation if isinstance(pair.train, ImageSplit) else None

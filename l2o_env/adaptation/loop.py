@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l2o_env.adaptation.config import AdaptConfig
-from l2o_env.adaptation.images import LabelledImages, UnlabelledImages
+from l2o_env.adaptation.images import SIZES_DIFFER, LabelledImages, UnlabelledImages
 from l2o_env.adaptation.method import Batch, Method, Plan, RoundStart, Task
 from l2o_env.adaptation.weights import load_weights, weights_of
 from l2o_env.errors import ConfigError
@@ -180,7 +180,7 @@ def _probabilities(logits: Callable[[Tensor], Tensor], target: UnlabelledImages)
     for images in target.chunks():
         parts.append(logits(images).softmax(1))
         if parts[-1].shape[1:] != parts[0].shape[1:]:
-            raise ConfigError("The target images differ in size, and adaptation needs one: give the pair a size.")
+            raise ConfigError(SIZES_DIFFER)
         n_bytes += parts[-1].nbytes
         if n_bytes > MAX_PROBABILITIES:
             raise ConfigError(

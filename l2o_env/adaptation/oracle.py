@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from l2o_env.adaptation.images import LabelledImages
+from l2o_env.adaptation.images import SIZES_DIFFER, LabelledImages
 from l2o_env.errors import ConfigError
 from l2o_env.inner.metrics import make_metric
 from l2o_env.models.losses import IGNORED
@@ -20,14 +20,17 @@ class TargetOracle:
         device: Where predictions are.
 
     Raises:
-        ConfigError: If the pair has no target images.
+        ConfigError: If the pair has no target images, or they differ in size.
     """
 
     def __init__(self, pair: Pair, device: torch.device) -> None:
         if pair.target is None:
-            raise ConfigError(f"Pair {pair.name!r} has no target images; give it some: target=….")
+            raise pair.no_images("target", "which tell what is right")
         self._pair = pair
-        self.labels = torch.cat([labels for _, labels in LabelledImages(pair.target, device).chunks()])
+        parts = [labels for _, labels in LabelledImages(pair.target, device).chunks()]
+        if len({part.shape[1:] for part in parts}) > 1:
+            raise ConfigError(SIZES_DIFFER)
+        self.labels = torch.cat(parts)
 
     def accuracy(self, probabilities: Tensor) -> float:
         """The pair's metric of predictions ``(n, n_classes, ...)``."""

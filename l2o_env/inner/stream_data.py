@@ -138,6 +138,4 @@ class StreamData:
 
 def no_images(pair: Pair, split: str) -> ConfigError:
     """The error for a split that a pair does not have."""
-    return ConfigError(
-        f"Pair {pair.name!r} has no labelled {split} images, so there is no accuracy on them; give it some: {split}=…."
-    )
+    return pair.no_images(split, "so there is no accuracy on them")

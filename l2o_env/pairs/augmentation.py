@@ -43,7 +43,10 @@ class Augmentation:
         if not self.scales or min(self.scales) <= 0:
             raise ConfigError(f"scales is {self.scales!r}; expected at least one factor above 0.")
         if self.scales != (1.0,) and not self.crop:
-            raise ConfigError(f"scales is {self.scales!r} without a crop; images of one batch need one size.")
+            raise ConfigError(
+                f"scales is {self.scales!r} without a crop (random_crop); images of one batch need one "
+                "size: give a crop, or scales=1."
+            )
         for key in ("brightness", "contrast", "saturation"):
             if not 0 <= getattr(self, key) <= 1:
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; expected a number from 0 to 1.")

@@ -44,6 +44,7 @@ class Pair:
             (``"mean_class_accuracy"``), or the mean intersection over union (``"miou"``).
         flip_average: Whether predictions on the target are averaged over the image and its mirror image.
         sliding_window: Side of the windows that target images are cut into, in pixels; 0: not at all.
+        advice: What to do about images that it does not have; empty: they are given by a setting of the split's name.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Pair:
     metric: MetricName = "accuracy"
     flip_average: bool = False
     sliding_window: int = 0
+    advice: str = ""
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if its images, labels or proxy cannot be meant: pairs may be anybody's."""
@@ -90,6 +92,16 @@ class Pair:
         """Raises ``ConfigError`` likewise of the target: before an evaluation, because nothing else reads it."""
         if self.target is not None:
             check_images(self.target, self.n_classes, f"target images of the pair {self.name!r}")
+
+    def no_images(self, split: str, use: str) -> ConfigError:
+        """The error for a split that it does not have.
+
+        Args:
+            split: ``"target"`` or ``"proxy_test"``.
+            use: What there is not without its images, or what needs them.
+        """
+        mend = self.advice or f"give it some: {split}=…"
+        return ConfigError(f"Pair {self.name!r} has no labelled {split} images, {use}; {mend}.")
 
     @cached_property
     def layout(self) -> Layout:

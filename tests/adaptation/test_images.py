@@ -38,7 +38,7 @@ def test_noise_for_the_targets_labels_gives_the_same_weights(method: str) -> Non
 
 
 def test_a_pair_without_target_images_is_told() -> None:
-    with pytest.raises(ConfigError, match=r"Pair 'tiny' has no target images.*target=…"):
+    with pytest.raises(ConfigError, match=r"Pair 'tiny' has no labelled target images.*target=…"):
         UnlabelledImages.of(replace(tiny_pair(), target=None), CPU)
 
 

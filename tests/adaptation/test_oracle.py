@@ -36,5 +36,5 @@ def test_pseudo_labels_count_where_there_are_any() -> None:
 
 
 def test_without_target_images_it_is_told() -> None:
-    with pytest.raises(ConfigError, match="has no target images"):
+    with pytest.raises(ConfigError, match="has no labelled target images"):
         TargetOracle(replace(tiny_pair(), target=None), CPU)

@@ -174,19 +174,23 @@ def _cut_at(network: nn.Module, head: str, images: Tensor) -> _Pass:
     except Exception as error:  # whatever a network makes of images it cannot take
         side, reason = images.shape[-1], one_line(error)
         raise ConfigError(
-            f"{type(network).__name__} cannot take images of {side} x {side} pixels ({reason}); {_advice(reason)}."
+            f"{type(network).__name__} cannot take images of {side} x {side} pixels ({reason}); {_advice(error)}."
         ) from error
     finally:
         handle.remove()
 
 
-def _advice(reason: str) -> str:
-    """What may help against an error of PyTorch's."""
-    reason = reason.lower()
+def _advice(error: Exception) -> str:
+    """What may help against an error of a forward pass."""
+    if isinstance(error, TypeError | AttributeError | NameError | LookupError | ImportError | NotImplementedError):
+        return "mend its forward pass, which is given the images alone"
+    reason = one_line(error).lower()
     if "dtype" in reason or "scalar type" in reason or "type " in reason:
         return "make all that it computes with float32"
     if "channels" in reason:
-        return "its first layer has to take three channels"
+        if "but got 3 channels" in reason:
+            return "its first layer has to take three channels"
+        return "each of its layers has to take the channels that come out of the one before"
     if "device" in reason:
         return "make nothing on another device than its parameters'"
     return "give another size or another network"

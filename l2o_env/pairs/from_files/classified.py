@@ -50,7 +50,7 @@ def build_pair(
     require_every_class(source)
     if target is not None:
         warn_of_empty_classes(target)
-    prepared = prepare(_with_weights(settings), settings.size)
+    prepared = prepare(network_of(settings), settings.size)
     train, validation = hold_out(
         np.asarray(source.labels), source.groups, settings.n_validation, settings.seed, source.name
     )
@@ -75,7 +75,7 @@ def _verified(listing: Labelled, on_error: OnError) -> Labelled:
     return verified(listing, on_error) if isinstance(listing, Listing) else listing
 
 
-def _with_weights(settings: ImageSettings) -> NetworkConfig:
+def network_of(settings: ImageSettings) -> NetworkConfig:
     """The network's settings, with the weights of the proxy that is trained, if it is."""
     if settings.proxy_data is None:
         return settings.network

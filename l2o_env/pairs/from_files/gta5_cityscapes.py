@@ -72,11 +72,12 @@ def build(name: str, settings: StreetSettings) -> Pair:
     Raises:
         ConfigError: If folders, lists or images cannot work.
     """
-    source = _listing(*_gta5(settings), settings.source_labels, "source images", sequences)
+    listed = settings.source_list is not None
+    source = _listing(*_gta5(settings), settings.source_labels, "source images", sequences, listed=listed)
     target = None
     if settings.target is not None:
         images, masks, labels = _target(settings)
-        target = _listing(images, masks, labels, "target images")
+        target = _listing(images, masks, labels, "target images", listed=settings.target_list is not None)
     return build_dense_pair(name, settings, source, target)
 
 
@@ -86,12 +87,16 @@ def _listing(
     labels: str | Path,
     name: str,
     groups: Callable[[Sequence[Path]], list[str]] | None = None,
+    *,
+    listed: bool,
 ) -> Listing:
     missing = [path for path in (*images, *masks) if not path.is_file()]
     if missing:
+        setting = f"{name.split()[0]}_list"
+        other = f"take them out of {setting}" if listed else f"list the images to take in a file: {setting}=FILE"
         raise ConfigError(
             f"Of the {name} these files are missing: {len(missing)}, such as {missing[0]}. Unpack the whole archives, "
-            f"or list the images to take in a file: {name.split()[0]}_list=FILE."
+            f"or {other}."
         )
     together = None if groups is None else groups(images)
     return Listing(images, masks, CITYSCAPES_CLASSES, together, label_map(labels), name)
@@ -124,7 +129,7 @@ def _target(settings: StreetSettings) -> tuple[list[Path], list[Path], str | Pat
 
 def _cityscapes(root: Path, split: str) -> tuple[list[Path], list[Path], str]:
     """``leftImg8bit/val/CITY/*_leftImg8bit.png`` and ``gtFine/val/CITY/*_gtFine_label{Train,}Ids.png``."""
-    images = _found(root, f"leftImg8bit/{split}/*/*_leftImg8bit.png")
+    images = _found(root, f"leftImg8bit/{split}/*/*_leftImg8bit.png", split)
     stems = [root / "gtFine" / split / p.parent.name / p.stem.removesuffix("_leftImg8bit") for p in images]
     train_ids, ids = (
         [stem.with_name(f"{stem.name}_gtFine_{suffix}.png") for stem in stems]
@@ -136,16 +141,16 @@ def _cityscapes(root: Path, split: str) -> tuple[list[Path], list[Path], str]:
 def _bdd100k(root: Path, split: str) -> tuple[list[Path], list[Path], str]:
     """``images/10k/val/*.jpg`` and ``labels/sem_seg/masks/val/*.png``, or ``seg/images`` and ``seg/labels``."""
     if (root / "seg" / "images").is_dir():
-        images = _found(root, f"seg/images/{split}/*.jpg")
+        images = _found(root, f"seg/images/{split}/*.jpg", split)
         return images, [root / "seg" / "labels" / split / f"{p.stem}_train_id.png" for p in images], "train_ids"
-    images = _found(root, f"images/10k/{split}/*.jpg")
+    images = _found(root, f"images/10k/{split}/*.jpg", split)
     return images, [root / "labels" / "sem_seg" / "masks" / split / f"{p.stem}.png" for p in images], "train_ids"
 
 
 def _mapillary(root: Path, split: str) -> tuple[list[Path], list[Path], str]:
     """``validation/images/*.jpg`` and ``validation/labels/*.png``, or ``validation/v1.2/labels``."""
     folder = root / {"val": "validation", "train": "training"}.get(split, split)
-    images = _found(folder, "images/*.jpg")
+    images = _found(folder, "images/*.jpg", split)
     labels = folder / "v1.2" / "labels" if (folder / "v1.2").is_dir() else folder / "labels"
     return images, [labels / f"{p.stem}.png" for p in images], "mapillary"
 
@@ -157,10 +162,11 @@ _LAYOUTS: dict[str, tuple[Callable[[Path, str], tuple[list[Path], list[Path], st
 }
 
 
-def _found(root: Path, pattern: str) -> list[Path]:
+def _found(root: Path, pattern: str, split: str | None = None) -> list[Path]:
     images = sorted(root.glob(pattern))
     if not images:
-        raise ConfigError(f"There are no images {root / pattern}; give the folder that the archive unpacks to.")
+        other = "" if split is None else f", or another target_split than {split!r}"
+        raise ConfigError(f"There are no images {root / pattern}; give the folder that the archive unpacks to{other}.")
     return images
 
 

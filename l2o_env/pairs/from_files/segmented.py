@@ -62,8 +62,7 @@ def build_dense_pair(name: str, settings: DenseSettings, source: Listing, target
     if target is not None:  # whole images, for the sliding window
         target_split = replace(plain, samples=target, size=Size(settings.target_resize), name=target.name)
         sizes = _sizes_seen(target.files, settings.target_resize, settings.sliding_window)
-        side = settings.size
-        check_sizes(prepared.proxy, sizes, f"give sliding_window={side}, which it is trained on, or target_resize")
+        check_sizes(prepared.proxy, sizes, _advice(sizes, settings.size))
     return Pair(
         name=name,
         train=replace(uncut, samples=source.take(train), augmentation=settings.augmentation(), name="training images"),
@@ -80,6 +79,12 @@ def build_dense_pair(name: str, settings: DenseSettings, source: Listing, target
         flip_average=settings.flip_average,
         sliding_window=settings.sliding_window,
     )
+
+
+def _advice(sizes: Sequence[tuple[int, int]], side: int) -> str:
+    """What gives predictions of squares of the side that the network is trained on."""
+    small = min(map(min, sizes)) < side  # which windows do not enlarge
+    return f"give sliding_window={side}, which it is trained on{f', and target_resize={side}' if small else ''}"
 
 
 def _sizes_seen(files: Sequence[Path], resize: int, window: int) -> list[tuple[int, int]]:

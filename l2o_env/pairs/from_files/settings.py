@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +101,9 @@ class ImageSettings:
                 raise ConfigError(f"{key} is {shortened(getattr(self, key))}; expected true or false.")
         if not isinstance(self.cache_gb, int | float) or self.cache_gb < 0:
             raise ConfigError(f"cache_gb is {self.cache_gb!r}; expected a number >= 0.")
+        rate = self.proxy_learning_rate  # checked here too, where it has this name
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
+            raise ConfigError(f"proxy_learning_rate is {shortened(rate)}; expected a number > 0.")
         scales = self.scales if isinstance(self.scales, tuple) else (self.scales,)
         object.__setattr__(self, "scales", tuple(float(scale) for scale in scales))
         if (str(self.weights) == "train") != (self.proxy_data is not None):

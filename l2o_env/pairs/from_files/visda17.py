@@ -24,6 +24,7 @@ CLASSES = (
 _LABELS = {str(k) for k in range(len(CLASSES))}
 _REPOSITORY = re.compile(r"^src_\d+_")
 """Where a 3-D model was found: in front of its name, and no part of it."""
+_MEND = "root is the folder that train and validation are in; without real images give target=none"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def read_split(folder: Path, name: str) -> Listing:
     Raises:
         ConfigError: If the list is not there or damaged, or names an image that is not there or a label that is none.
     """
-    rows = read_columns(existing_folder(folder, name) / "image_list.txt", (2,))
+    rows = read_columns(existing_folder(folder, name, _MEND) / "image_list.txt", (2,))
     files = {file: folder / file for file, _ in rows}
     folders = {key: file.parent.name for key, file in files.items()}
     labels = []

@@ -58,7 +58,10 @@ def hold_out(
             held_out[mine] = True
             taken += len(mine)
     if not held_out.any():
-        raise ConfigError(f"The {what} belong to one group each class, so none can be held out; give more sequences.")
+        raise ConfigError(
+            f"The {what} belong to one group each class, so none can be held out; give more than copies of an image, "
+            "frames of one place or views of one object."
+        )
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 

@@ -87,15 +87,22 @@ def _sizes_differ(image: Path, a: tuple[int, ...], mask: Path, b: tuple[int, ...
     return UnreadableError(f"{image} has {a[0]} x {a[1]} pixels, but its mask {mask} has {b[0]} x {b[1]}.")
 
 
-def existing_folder(path: str | os.PathLike[str], what: str) -> Path:
+def existing_folder(
+    path: str | os.PathLike[str], what: str, mend: str = "give the folder that holds the images"
+) -> Path:
     """The folder as a path.
+
+    Args:
+        path: Where it is.
+        what: What messages call it.
+        mend: What they say to do if there is none.
 
     Raises:
         ConfigError: If there is none.
     """
     folder = Path(str(path)).expanduser()
     if not folder.is_dir():
-        raise ConfigError(f"{what}: there is no folder {folder}; give the folder that holds the images.")
+        raise ConfigError(f"{what}: there is no folder {folder}; {mend}.")
     return folder
 
 

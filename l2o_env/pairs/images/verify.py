@@ -92,10 +92,10 @@ def check_pixels(listing: Listing, pixels: NDArray[np.int64]) -> None:
     map_name = listing.label_map.name if listing.label_map is not None else ""
     # Train ids run to 18, where the ids of the classes from traffic lights on begin: vegetation, sky, cars and all.
     if map_name == LABEL_MAPS["ids"].name and not of_classes[6:].any():
+        setting = f"{listing.name.split()[0]}_labels"
         raise ConfigError(
             f"By the {map_name} the {listing.name} show only {_listed(set(listing.classes) - set(absent))}: their "
-            "masks hold no value above 18, as train ids do. If they are train ids, say so (source_labels=train_ids, "
-            "target_labels=train_ids)."
+            f"masks hold no value above 18, as train ids do. If they are train ids, give {setting}=train_ids."
         )
     if len(listing.classes) - len(absent) < 2:
         hint = " Masks of 0 and 255 have one class alone, because 255 stands for none: save them with 0 and 1."

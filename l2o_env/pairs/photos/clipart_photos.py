@@ -16,12 +16,13 @@ from l2o_env.errors import ConfigError, require_integers, unknown_name
 from l2o_env.models.adapted.prepare import prepare
 from l2o_env.pairs.cache import cache_folder
 from l2o_env.pairs.from_files.class_splits import plain_split, training_split
+from l2o_env.pairs.from_files.classified import network_of
 from l2o_env.pairs.from_files.proxy_images import proxy_test_of
 from l2o_env.pairs.from_files.settings import ImageSettings
 from l2o_env.pairs.images.folder_listings import list_classes
 from l2o_env.pairs.images.image_split import ImageSplit
 from l2o_env.pairs.images.labelled import in_order
-from l2o_env.pairs.images.listing import Listing
+from l2o_env.pairs.images.listing import Listing, OnError
 from l2o_env.pairs.images.verify import verified
 from l2o_env.pairs.pair import Pair
 from l2o_env.pairs.photos.drawing import CutOut, Drawings
@@ -88,11 +89,11 @@ def build(name: str, settings: ClipartPhotosSettings) -> Pair:
     Raises:
         ConfigError: If the data set is not there or lacks what it needs, or the network cannot work.
     """
-    source = cut_outs(settings.folder)
+    source = cut_outs(settings.folder, settings.on_error)
     classes = source.classes
-    chosen = photographs(settings.folder, classes, settings.photographs)
+    chosen = photographs(settings.folder, classes, settings.photographs, settings.on_error)
     settings.warn_of_normalisation()
-    prepared = prepare(settings.network, settings.size)
+    prepared = prepare(network_of(settings), settings.size)
     target = None if chosen is None else plain_split(settings, half(chosen, 0), "photographs")
     agreement = None if target is None else as_the_proxy_says(prepared.proxy, target)
     return Pair(
@@ -107,10 +108,11 @@ def build(name: str, settings: ClipartPhotosSettings) -> Pair:
         n_classes=len(classes),
         n_proxy_classes=prepared.n_proxy_classes,
         classes=classes,
+        advice=f"make the data set again with packages of photographs: `{_command(settings.folder)}`",
     )
 
 
-def cut_outs(root: Path) -> Listing:
+def cut_outs(root: Path, on_error: OnError = "raise") -> Listing:
     """The cut-outs of the data set.
 
     Raises:
@@ -118,17 +120,24 @@ def cut_outs(root: Path) -> Listing:
     """
     if not (root / "source").is_dir():
         raise ConfigError(
-            f"The data set is not in {root}: make it with `l2o data clipart-photos`, which says what to install, or "
-            "give root=FOLDER."
+            f"The data set is not in {root}: make it with `{_command(root)}`, which says what to install, or give "
+            "root=FOLDER."
         )
-    return verified(list_classes(root / "source", "cut-outs"), "raise")
+    return verified(list_classes(root / "source", "cut-outs"), on_error)
 
 
-def photographs(root: Path, classes: tuple[str, ...], package: Photographs = "all") -> Listing | None:
+def _command(root: Path) -> str:
+    """What makes the data set in a folder."""
+    return "l2o data clipart-photos" + ("" if root == default_root() else f" --out {root}")
+
+
+def photographs(
+    root: Path, classes: tuple[str, ...], package: Photographs = "all", on_error: OnError = "raise"
+) -> Listing | None:
     """The photographs of the data set; None if there are none."""
     if not (root / "target").is_dir():
         return None
-    found = verified(list_classes(root / "target", "photographs"), "raise")
+    found = verified(list_classes(root / "target", "photographs"), on_error)
     if not set(found.classes) <= set(classes):
         raise ConfigError(f"{root / 'target'} has classes that {root / 'source'} lacks; make the data set again.")
     found = in_order(found, classes)
@@ -176,7 +185,8 @@ def drawings(settings: ClipartPhotosSettings, source: Listing, *, held_out: bool
         which = f"{'of' if held_out else 'beside'} the style {settings.held_out_style!r}"
         raise ConfigError(
             f"There are no cut-outs {which} of the class {source.classes[lacking[0]]!r} in {settings.folder}; install "
-            "more of its packages and make it again with `l2o data clipart-photos`, or give another held_out_style."
+            f"more of its packages and make it again with `{_command(settings.folder)}`, or give another "
+            "held_out_style."
         )
     n, name = (settings.n_validation, "validation drawings") if held_out else (settings.n_train, "training drawings")
     return Drawings(ours, n, settings.resize or settings.size, 2 * settings.seed + held_out, name)

@@ -75,4 +75,4 @@ def test_a_pair_without_target_images_is_told(capsys: pytest.CaptureFixture[str]
     if "tiny-targetless" not in pairs.names():
         pairs.register("tiny-targetless", lambda: replace(tiny_pair(name="tiny-targetless"), target=None))
     assert train_policy.main(["table", "tiny-targetless", *FAST]) == 2
-    assert "Pair 'tiny-targetless' has no target images" in capsys.readouterr().err
+    assert "Pair 'tiny-targetless' has no labelled target images" in capsys.readouterr().err
