@@ -6,7 +6,7 @@ import difflib
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
@@ -168,15 +168,25 @@ def _run_command(name: str, arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except torch.cuda.OutOfMemoryError as error:
-        print(
-            f"error: The memory of the device ran out: {one_line(error)[:300]} Run fewer networks side by side "
-            "(--num-envs; l2o_env.fitting_num_envs says how many fit) or on smaller batches (--env batch_size=...).",
-            file=sys.stderr,
-        )
+        mend = _needs_less_memory(_options(COMMANDS[name]))
+        print(f"error: The memory of the device ran out: {one_line(error)[:300]} {mend}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         print("Interrupted.", file=sys.stderr)
         return exit_status(interrupt)
+
+
+def _needs_less_memory(options: Collection[str]) -> str:
+    """What a command that has these options can do where memory ran out."""
+    ways = {
+        "num_envs": "fewer networks side by side (--num-envs; l2o_env.fitting_num_envs says how many fit)",
+        "seeds": "fewer of them (--seeds)",
+        "env": "smaller batches (--env batch_size=...)",
+        "device": "the CPU (--device cpu)",
+    }
+    if "env" not in options and "hp" in options:  # settings of an adaptation
+        ways["hp"] = "smaller batches (--hp batch_size=...)"
+    return f"Run {' or on '.join(text for option, text in ways.items() if option in options)}."
 
 
 def _options(command: Command) -> dict[str, str]:

@@ -134,7 +134,8 @@ def environment_settings(assignments: Sequence[str], options: Iterable[str]) -> 
     taken = sorted(set(options) & set(changes))
     if taken:
         raise ConfigError(
-            f"--env sets {', '.join(taken)}, which this command has options of its own for, or takes from the policy."
+            f"--env sets {', '.join(taken)}, which this command has options of its own for, or takes from the policy, "
+            "the images or what it compares."
         )
     return typed(EnvConfig, changes, "setting of the environment")
 

@@ -84,8 +84,10 @@ class TaskRanges:
                 if known is not None and value not in known:
                     raise unknown_name(name.removesuffix("s"), value, known)
         require_integer("n_windows", self.n_windows)
-        for name in ("budget", "batch_size", "n_train_per_class", "guidance_weight", "label_noise"):
-            self._check_range(name, least=0.0 if name == "label_noise" else None)
+        for name in ("budget", "batch_size", "n_train_per_class"):
+            self._check_range(name, least=1.0)
+        self._check_range("guidance_weight", least=None)
+        self._check_range("label_noise", least=0.0)
         for member in self.members:
             for network in self.networks:
                 pairs.check(pairs.spec(member, network=network, label_noise=self.label_noise[1]))

@@ -87,7 +87,7 @@ def test_policies_are_judged_on_pairs_and_networks_that_training_never_sees() ->
     ("settings", "message"),
     [
         ({"budget": (1000, 100)}, r"budget is \(1000, 100\); expected a range: the smallest and the largest value, both"
-         r" > 0, in this order\."),
+         r" >= 1, in this order\."),
         ({"batch_size": ()}, r"batch_size is \(\); expected a range"),
         ({"guidance_weight": (0.0, 1.0)}, r"guidance_weight is \(0\.0, 1\.0\); expected a range.* > 0"),
         ({"label_noise": (-0.1, 1.0)}, r"label_noise is \(-0\.1, 1\.0\); expected a range.* >= 0"),

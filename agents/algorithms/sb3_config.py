@@ -69,11 +69,12 @@ class SB3Config:
         for key in _NOT_NEGATIVE:
             self._require(key, "a number >= 0", lambda x: x >= 0)
         for key, most in _LARGEST.items():
-            self._require(key, f"at most {most:g}", partial(ge, most))
+            self._require(key, f"at most {most:.0f}", partial(ge, most))
         for key in ("ent_coef", "target_entropy"):
             word = getattr(self, key, None)
             if isinstance(word, str) and not _AUTO[key].fullmatch(word):
-                raise ConfigError(f"{key} is {word!r}; expected a number or {_AUTO[key].pattern}.")
+                more = ", auto, or auto_0.1, which starts there" if key == "ent_coef" else " or auto"
+                raise ConfigError(f"{key} is {word!r}; expected a number{more}.")
         if not all(1 <= width <= MAX_WIDTH for width in self.net_arch):
             raise ConfigError(f"net_arch is {shortened(self.net_arch)}; expected widths from 1 to {MAX_WIDTH}.")
 

@@ -148,6 +148,8 @@ def _saved(args: AdaptArgs) -> AdaptArgs:
         saved = read_object(path, "start anew.")
     except FileNotFoundError as error:
         raise ConfigError(f"{args.resume} is no run of l2o adapt: there is no {CONFIG_FILE}.") from error
+    if "pair" not in saved:
+        raise ConfigError(f"{args.resume} is no run of l2o adapt, but of another command; give the folder of one.")
     with reading(path, "start anew."):
         known = {field.name for field in fields(AdaptArgs)} - {"out", "resume"}
         options = typed(AdaptArgs, {key: value for key, value in saved.items() if key in known}, "option")

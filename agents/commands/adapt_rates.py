@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from l2o_env.action import ANY_OPTIMIZER
 from l2o_env.adaptation import METHODS, Adaptation
 from l2o_env.errors import ConfigError
 from l2o_env.evaluation.agent import AgentLike
+from l2o_env.training.player import settings_of
+from l2o_env.training.policies import find_policy
 from l2o_env.training.scheduler import LearnedRates
+
+_OPTIMIZER = "sgd"
+"""What all methods make their updates by."""
 
 
 def check_joint(method: str) -> None:
@@ -31,10 +37,18 @@ def drive(run: Adaptation, policy: str | Path | AgentLike) -> LearnedRates:
         ConfigError: If the method or the policy does not fit.
     """
     check_joint(run.method.name)
+    agent = find_policy(policy)
+    settings = settings_of(agent, _OPTIMIZER)
+    if agent.output == "action" and settings.action != ANY_OPTIMIZER and settings.optimizer != _OPTIMIZER:
+        raise ConfigError(
+            f"The policy was trained with the optimizer {settings.optimizer!r}, and an adaptation's updates are those "
+            f"of {_OPTIMIZER!r}; give one that was trained with it (`l2o train --env optimizer={_OPTIMIZER}`) or for "
+            f"any (`--action {ANY_OPTIMIZER}`), such as 'relative'."
+        )
     rates = LearnedRates(
         run.method.optimizers["model"],
         run.model,
-        policy,
+        agent,
         total_updates=run.config.rounds * run.config.updates,
         groups=run.model.layer_groups(),
         head=run.method.head_name,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +19,7 @@ from l2o_env.action import ACTION_SETTINGS
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, require_integer
 from l2o_env.evaluation.agent import BaseAgent
+from l2o_env.pairs.from_files.folders import FoldersSettings, MaskFoldersSettings
 from l2o_env.pairs.spec import spec
 from l2o_env.results.decimals import decimal
 from l2o_env.results.event_log import OVER_UPDATES, LayerLog, TensorBoardLog, training_events
@@ -42,6 +45,8 @@ EMBEDDED = "glyphs-digits"
 """Pair that is fine-tuned on where none is given."""
 _BEFORE = "actions-before.parquet"
 """What was recorded before a run was cut off."""
+_FIELDS = tuple(field.name for field in (*fields(FoldersSettings), *fields(MaskFoldersSettings)))
+"""Settings of the images."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +131,9 @@ def finetune(args: FinetuneArgs, reporter: Reporter | None = None) -> int:
         WriteError: If the folder cannot be written to.
     """
     reporter = reporter or Reporter()
-    config, agent = args.prepare()
-    run = FineTuning(config, agent, args.seed)
+    with _told_where(args):
+        config, agent = args.prepare()
+        run = FineTuning(config, agent, args.seed)
     settings = {"version": l2o_env.__version__, "policy": args.policy, "seed": args.seed, "environment": asdict(config)}
     folder = _folder(args.out, settings)
     if (folder.path / CHECKPOINT).is_file():
@@ -143,6 +149,19 @@ def finetune(args: FinetuneArgs, reporter: Reporter | None = None) -> int:
     for line in lines:
         reporter.out.print(line, markup=False, soft_wrap=True)
     return 0
+
+
+@contextmanager
+def _told_where(args: FinetuneArgs) -> Iterator[None]:
+    """Says where settings of the images go that errors name and that have no options of their own."""
+    try:
+        yield
+    except ConfigError as error:
+        named = set(re.findall(r"\b([a-z_]+)=", str(error))) & ({*_FIELDS} - {*vars(args)})
+        if args.source is None or not named:
+            raise
+        text = f"{args.pair_text()},{min(named)}=…"
+        raise ConfigError(f"{error} Give it by --pair instead of --source: --pair {shlex.quote(text)}") from error
 
 
 def _folder(out: Path | None, settings: dict[str, Any]) -> RunFolder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,8 @@ def completed(args: TrainArgs, given: Collection[str]) -> TrainArgs:
     path = _file(args.config)
     with reading(path, _MEND):
         saved = TrainArgs.from_saved(as_object(_read(path)["arguments"]))
-    refuse_code((*(saved.pairs or ()), *(saved.eval_pairs or ())), args, f"--config {args.config}")
+    refuse_code(saved.pairs or (), args, f"--config {args.config} --pairs")
+    refuse_code(saved.eval_pairs or (), args, f"--config {args.config} --eval-pairs")
     if "algo" in given and args.algo != saved.algo:  # whose hyper-parameters have other names
         saved = replace(saved, hp=(), hp_file=None)
     effort = ("quick", "full") if {"quick", "full"} & {*given} else ()
@@ -82,13 +83,13 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"There is no file {path}; {_MEND}") from error
 
 
-def refuse_code(names: Iterable[str], args: TrainArgs, option: str) -> None:
+def refuse_code(names: Collection[str], args: TrainArgs, option: str) -> None:
     """Refuses pairs that a file of anybody's names and that may run code, unless the command line names them too.
 
     Args:
         names: The pairs.
         args: The command line.
-        option: The option that named the file, as it was given.
+        option: The option that named the file, as it was given, and the one that names them.
 
     Raises:
         ConfigError: If one is refused.
@@ -96,7 +97,8 @@ def refuse_code(names: Iterable[str], args: TrainArgs, option: str) -> None:
     confirmed = {*(args.pairs or ()), *(args.eval_pairs or ())}
     for name in names:
         if name not in confirmed and runs_code(name):
+            beside = ", with those beside it" if len(names) > 1 else ""
             raise ConfigError(
                 f"The run was started on the pair {shortened(name, 200)}, which may run code. If you trust it, name it "
-                f"again: {option} --pairs PAIR."
+                f"again{beside}: {option} PAIR."
             )

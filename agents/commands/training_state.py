@@ -109,6 +109,8 @@ def resumed_plan(args: TrainArgs) -> tuple[Plan, RunFolder]:
     if not (folder.path / CONFIG_FILE).is_file():
         raise ConfigError(f"{folder.path} holds no training that was cut off: there is no {CONFIG_FILE}.")
     config = read_object(folder.path / CONFIG_FILE, MEND)
+    if "arguments" not in config:
+        raise ConfigError(f"{folder.path} holds no training, but a run of another command; give the folder of one.")
     if _status(folder) == "finished":
         folder.claim()  # a kill may have come just before the end
         folder.remove_remains()
@@ -123,7 +125,7 @@ def resumed_plan(args: TrainArgs) -> tuple[Plan, RunFolder]:
                 f"--resume {args.resume} --ray ADDRESS."
             )
         named = (*config["environment"]["pairs"], *config["eval_pairs"])
-        refuse_code((*named, *(saved.pairs or ()), *(saved.eval_pairs or ())), args, f"--resume {args.resume}")
+        refuse_code((*named, *(saved.pairs or ()), *(saved.eval_pairs or ())), args, f"--resume {args.resume} --pairs")
         plan = replace(saved, save_every=args.save_every, ray=args.ray or saved.ray).plan()
     told = json.loads(json.dumps(plan.description(), default=str))
     for key in ("environment", "algorithm", "episodes", "eval_pairs", "eval_seeds", "tuned", "tuning_episodes"):

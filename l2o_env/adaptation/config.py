@@ -91,19 +91,20 @@ class AdaptConfig:
         """Checks each setting."""
         require_integers(self, "rounds", "updates", "batch_size", "hidden", "pixel_step", "mcd_steps", "adr_steps",
                          "simnet_width", "gta_noise", "gta_width")  # fmt: skip
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"{field.name} is {value!r}; expected a finite number >= 0.")
         for key in ("portion", "portion_end", "source_share", "source_share_end"):
             if not 0 < getattr(self, key) <= 1:
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; expected a share in (0, 1].")
-        for key in ("lr", "gta_lr", "mcc_temperature", "lrent_weight", "clip_norm"):
-            if getattr(self, key) == 0:
-                raise ConfigError(f"{key} is 0; expected a number > 0.")
         for key in ("momentum", "adr_dropout"):
-            if not getattr(self, key) < 1:
+            if not 0 <= getattr(self, key) < 1:
                 raise ConfigError(f"{key} is {getattr(self, key)!r}; expected a number in [0, 1).")
+        for key in ("lr", "gta_lr", "mcc_temperature", "lrent_weight", "clip_norm"):
+            value = getattr(self, key)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{key} is {value!r}; expected a finite number > 0.")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not 0 <= value < math.inf:
+                raise ConfigError(f"{field.name} is {value!r}; expected a finite number >= 0.")
 
     def portion_of(self, number: int) -> float:
         """Share of each predicted class that is labelled in a round, from 0."""

@@ -104,7 +104,8 @@ def deepest_map(model: Optimizee, image: Tensor) -> str:
     large = [name for name, places in maps.items() if name in groups and places >= MIN_PLACES]
     deepest = large[-1] if large else model.feature_layer
     if deepest is None:
-        hint = f"give --layer, one of {', '.join(list(maps)[-_SHOWN:])}" if maps else "no module of it makes one"
+        known = ", ".join(list(maps)[-_SHOWN:])
+        hint = f"name a layer (--layer), one of {known}" if maps else "no module of it makes one"
         raise ConfigError(f"{type(model).__name__} names no feature map with several places; {hint}.")
     return deepest
 

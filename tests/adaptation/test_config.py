@@ -23,7 +23,7 @@ def test_shares_grow_each_round_up_to_their_ends() -> None:
         ("source_share_end", 2.0, "source_share_end is 2.0; expected a share"),
         ("rounds", 0, "rounds is 0; expected an integer >= 1"),
         ("lr", float("nan"), "lr is nan; expected a finite number"),
-        ("lrent_weight", 0.0, "lrent_weight is 0; expected a number > 0"),
+        ("lrent_weight", 0.0, "lrent_weight is 0.0; expected a finite number > 0"),
         ("momentum", 1.0, "momentum is 1.0; expected a number in [0, 1)"),
     ],
 )

@@ -56,7 +56,7 @@ def test_a_network_without_a_named_map_lists_modules_that_make_one(monkeypatch: 
     monkeypatch.setattr(TinyNet, "feature_layer", None)
     model = TinyNet(new_generator(0))
     with pytest.raises(
-        ConfigError, match=r"names no feature map .* give --layer, one of stem, stem_norm, layer1, layer1_n"
+        ConfigError, match=r"names no feature map .* name a layer \(--layer\), one of stem, stem_norm, layer1, layer1_n"
     ):
         deepest_map(model, torch.zeros(1, 3, 4, 4))
     with pytest.raises(ConfigError, match="no module of it makes one"):

@@ -146,9 +146,10 @@ def _require_enough(found: Sequence[Found], root: Path) -> None:
     styles = [each.style for each in found if each.made and each.style in STYLES]
     if len(styles) < 2:
         absent = [each.style for each in found if each.absent and each.style in STYLES]
+        there, more = ("is one", "one") if styles else ("is none", "two")
         raise ConfigError(
-            f"Two packages of cut-outs are needed, one to train on and another to validate on; there "
-            f"{'is one' if styles else 'is none'}. Install one more: {'; '.join(how_to_install(s) for s in absent)}."
+            f"Two packages of cut-outs are needed, one to train on and another to validate on; there {there}. Install "
+            f"{more} more: {'; '.join(how_to_install(s) for s in absent)}. What is unpacked is named by --packages DIR."
         )
     for label in classes():
         drawn = {path.name.partition("-")[0] for path in (root / "source" / label).glob("*.png")}

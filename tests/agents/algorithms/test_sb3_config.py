@@ -16,7 +16,7 @@ def test_bad_settings_are_refused() -> None:
         ("noise_std", -1, "Unknown hyper-parameter"),
         ("learning_starts", -1, "learning_starts is -1; expected a number >= 0"),
         ("net_arch", [0], r"net_arch is \(0,\); expected widths from 1 to"),
-        ("ent_coef", "much", "ent_coef is 'much'; expected a number or auto"),
+        ("ent_coef", "much", "ent_coef is 'much'; expected a number, auto, or auto_0.1"),
     ):
         with pytest.raises(ConfigError, match=told):
             configure("sac", {name: value})
