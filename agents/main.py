@@ -180,13 +180,15 @@ def _needs_less_memory(options: Collection[str]) -> str:
     """What a command that has these options can do where memory ran out."""
     ways = {
         "num_envs": "fewer networks side by side (--num-envs; l2o_env.fitting_num_envs says how many fit)",
-        "seeds": "fewer of them (--seeds)",
+        "seeds": "fewer runs (--seeds)",
         "env": "smaller batches (--env batch_size=...)",
+        "hp": "smaller batches (--hp batch_size=...)",
         "device": "the CPU (--device cpu)",
     }
-    if "env" not in options and "hp" in options:  # settings of an adaptation
-        ways["hp"] = "smaller batches (--hp batch_size=...)"
-    return f"Run {' or on '.join(text for option, text in ways.items() if option in options)}."
+    if "env" in options:  # then those of `--hp`, if there are any, are of something else
+        del ways["hp"]
+    found = [text for option, text in ways.items() if option in options]
+    return f"Take {', or '.join(found)}." if found else ""
 
 
 def _options(command: Command) -> dict[str, str]:
