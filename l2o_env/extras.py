@@ -28,4 +28,7 @@ def require(package: str, extra: str, what: str) -> ModuleType:
     except ImportError as error:
         absent = isinstance(error, ModuleNotFoundError) and error.name == package
         problem = "is not installed" if absent else f"cannot be imported ({one_line(error)})"
-        raise MissingExtraError(f'{package} {problem}; {what} needs it: pip install "l2o-env[{extra}]".') from error
+        install = f'"l2o-env[{extra}]"'
+        if not isinstance(error, ModuleNotFoundError):  # it is there, so that the extra would install nothing
+            install = f"--upgrade {package.partition('.')[0].replace('_', '-')}"
+        raise MissingExtraError(f"{package} {problem}; {what} needs it: pip install {install}.") from error

@@ -28,12 +28,16 @@ def without(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name)
 
 
-def test_extras_that_errors_name_can_be_installed() -> None:
-    sources = [*ROOT.glob("l2o_env/**/*.py"), *ROOT.glob("agents/**/*.py")]
-    named = {name for path in sources for name in re.findall(r'extra="(\w+)"', path.read_text(encoding="utf-8"))}
+def test_extras_that_errors_name_install_what_is_missing() -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    extras = project.partition("[project.optional-dependencies]")[2].partition("[project.scripts]")[0]
-    assert named == set(re.findall(r"^(\w+) = ", extras, flags=re.MULTILINE)) - {"all", "dev"}
+    table = project.partition("[project.optional-dependencies]")[2].partition("[project.scripts]")[0]
+    extras = dict(re.findall(r"^(\w+) = \[(.*)\]$", table, flags=re.MULTILINE))
+    named = set()
+    for path in (*ROOT.glob("l2o_env/**/*.py"), *ROOT.glob("agents/**/*.py")):
+        for package, extra in re.findall(r'require\(\s*"([\w.]+)", extra="(\w+)"', path.read_text(encoding="utf-8")):
+            assert package.partition(".")[0].lower().replace("_", "-") in re.findall(r'"([\w-]+)', extras[extra]), path
+            named.add(extra)
+    assert named == set(extras) - {"all"}
 
 
 def test_what_is_there_is_imported() -> None:
@@ -48,18 +52,20 @@ def test_what_is_missing_is_told_with_what_to_type(without: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "told", "mend"),
     [
-        ("raise ImportError('needs NumPy 2.3 or less')", r"ImportError: needs NumPy 2\.3 or less"),
-        ("import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        # The extra would install nothing.
+        ("raise ImportError('needs NumPy 2')", r"ImportError: needs NumPy 2", "--upgrade broken-package"),
+        ("import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere_at_all'", r'"l2o-env\[text\]"'),
     ],
 )
 def test_what_does_not_go_with_the_rest_is_told_as_it_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, told: str, mend: str
 ) -> None:
     (tmp_path / "broken_package.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(MissingExtraError, match=rf"^broken_package cannot be imported \({told}\); a test needs it"):
+    message = rf"^broken_package cannot be imported \({told}\); a test needs it: pip install {mend}\.$"
+    with pytest.raises(MissingExtraError, match=message):
         require("broken_package", extra="text", what="a test")
 
 

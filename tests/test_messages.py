@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from functools import cache
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,16 @@ ROOT = Path(__file__).parents[1]
 _CONFIGS = list(dict.fromkeys(type(entry.config) for entry in ALGORITHMS.values()))
 
 
-def _messages() -> Iterator[tuple[Path, str]]:
+@cache
+def _messages() -> list[tuple[Path, str]]:
     """Files and the texts of the errors that they raise, with … for what is filled in."""
+    found = []
     for path in (*ROOT.glob("l2o_env/**/*.py"), *ROOT.glob("agents/**/*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Raise):
                 texts = (part.value for part in ast.walk(node) if isinstance(part, ast.Constant))
-                yield path, "…".join(text for text in texts if isinstance(text, str))
+                found.append((path, "…".join(text for text in texts if isinstance(text, str))))
+    return found
 
 
 def _options_of(name: str) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from l2o_env.errors import ConfigError
 from l2o_env.extras import require
 from l2o_env.training.scheduler import LearnedRates
 
-_transformers: Any = require("transformers", extra="transformers", what="l2o_env.training.transformers")
+_WHAT = "l2o_env.training.transformers" + ("" if sys.version_info >= (3, 11) else " (with Python 3.11 or later)")
+_transformers: Any = require("transformers", extra="transformers", what=_WHAT)
 
 
 class LearnedRatesCallback(_transformers.TrainerCallback):
@@ -75,6 +78,6 @@ class LearnedRatesCallback(_transformers.TrainerCallback):
         for name, value in rates.scalars().items():
             self._writer.add_scalar(name, value, rates.updates)
         if wandb:
-            run = require("wandb", extra="transformers", what="report_to='wandb'").run
+            run = import_module("wandb").run  # without which the Trainer would not have begun
             if run is not None:
                 run.log(rates.scalars())
