@@ -37,6 +37,8 @@ ABLATIONS = "ablations.csv"
 """What an evaluation says, as text."""
 PARTS, TUNED_FOLDER = "parts", "tuned"
 """Folders of an evaluation with what is finished: parts of it, and opponents that were tuned for it."""
+_REMAINS = ".*-*.tmp*"
+"""Names of files that are being written."""
 LEARNING_CURVE_PICTURE, ACTIONS_PICTURE, ATTENTION_PICTURE = "learning_curve.png", "actions.png", "attention.png"
 """Pictures of a training run: its returns, what the policy does, and where fine-tuned networks look."""
 CHECKPOINT = "checkpoint.safetensors"
@@ -80,7 +82,10 @@ class RunFolder:
         folder = cls(_dated(Path(root)) if out is None else Path(out).expanduser())
         folder.claim()
         path = folder.path
-        if any(each.name != LOCK for each in path.iterdir()):
+        held = [each for each in path.iterdir() if each.name != LOCK]
+        if all(each.match(_REMAINS) and each.is_file() for each in held):  # of a run that was killed as it began
+            folder.remove_remains()
+        else:
             folder.release()
             if (path / STATES).is_dir():
                 raise ConfigError(
@@ -126,7 +131,7 @@ class RunFolder:
 
     def remove_remains(self) -> None:
         """Takes away what writing that was cut off, by a killed process, has left in the folder: temporary files."""
-        for path in self.path.rglob(".*-*.tmp*"):
+        for path in self.path.rglob(_REMAINS):
             path.unlink(missing_ok=True)
 
     def remove_if_empty(self) -> None:

@@ -137,6 +137,18 @@ def test_what_killed_writers_leave_is_removed(tmp_path: Path) -> None:
     ]
 
 
+def test_a_run_that_was_killed_as_it_began_leaves_a_folder_for_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".config-x1y2.tmp.json").write_text("{")
+    folder = RunFolder.create(tmp_path)
+    assert not list(tmp_path.glob(".config*"))
+    folder.release()
+    (tmp_path / ".config-x1y2.tmp.json").write_text("{")
+    (tmp_path / "mine.txt").write_text("")
+    with pytest.raises(ConfigError, match="exists and is not empty; name another"):
+        RunFolder.create(tmp_path)
+    assert (tmp_path / ".config-x1y2.tmp.json").exists()
+
+
 def test_an_error_says_what_is_there(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     (folder.path / "policy").mkdir(parents=True)
