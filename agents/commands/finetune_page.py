@@ -18,6 +18,7 @@ from l2o_env.evaluation.attention_picture import plot_attention
 from l2o_env.extras import MissingExtraError
 from l2o_env.models.adapted.export import plain_network, write_onnx
 from l2o_env.models.base import Optimizee
+from l2o_env.pairs.images.image_split import ImageSplit
 from l2o_env.pairs.pair import Pair
 from l2o_env.pairs.splits import images_of
 from l2o_env.results.classification_plots import confusion, plot_confusion, plot_mistakes
@@ -60,7 +61,7 @@ def write_page(
     """
     pair = run.venv.episodes.population.pairs[0]
     model = run.venv.episodes.optimizee(0)
-    exported = _export(model, images_of(pair.validation, [0, 1]), folder, reporter)
+    exported = _export(model, pair, folder, reporter)
     results: dict[str, Any] = {**measured, "network": exported}
     sections = [_measured(measured)]
     if pair.target is not None:
@@ -68,7 +69,7 @@ def write_page(
         sections += _on_real_images(run, pair, model, folder, results, reporter)
     pictures = plot_run(folder.path, folder.path / PLOTS)
     figures = [Figure(pictures.paths[key], CAPTIONS[key]) for key in _PICTURES if key in pictures.paths]
-    sections += [Section("Learning rates", figures=figures), Section("The network", [exported["use"]])]
+    sections += [Section("Learning rates", figures=figures), Section("The network", _use(exported))]
     sections.append(Section("Settings", source=json.dumps(_settings(run), indent=2)))
     page = render_page("Fine-tuning", f"{pair.name}, {run.updates} updates, {run.steps} windows.", sections)
     folder.write_text(PAGE, page)
@@ -98,13 +99,15 @@ def _measured(measured: dict[str, dict[str, float]]) -> Section:
 # --- the network by itself -------------------------------------------------------------------------------------------
 
 
-def _export(model: Optimizee, images: Tensor, folder: RunFolder, reporter: Reporter) -> dict[str, str]:
+def _export(model: Optimizee, pair: Pair, folder: RunFolder, reporter: Reporter) -> dict[str, Any]:
+    images, reading = images_of(pair.validation, [0, 1]), _reading(pair)
     network, head = plain_network(model, images)
+    metadata = {key: json.dumps(value) for key, value in reading.items()}
     with folder.writing(NETWORK) as path:
-        save_file({name: tensor.contiguous() for name, tensor in _distinct(network).items()}, path)
+        save_file({name: tensor.contiguous() for name, tensor in _distinct(network).items()}, path, metadata)
     try:
         with folder.writing(ONNX) as path:
-            write_onnx(network, images, path)
+            write_onnx(network, images, path, metadata)
     except MissingExtraError as error:
         reporter.say(f"No ONNX: {error}")
     use = (
@@ -113,7 +116,29 @@ def _export(model: Optimizee, images: Tensor, folder: RunFolder, reporter: Repor
         if head
         else f"{NETWORK} is the state of {type(network).__name__}({type(model).__name__})."
     )
-    return {"class": type(network).__name__, "head": head, "use": use}
+    return {"class": type(network).__name__, "head": head, "use": use, **reading}
+
+
+def _use(exported: dict[str, Any]) -> list[str]:
+    lines = [str(exported["use"])]
+    if "mean" in exported:
+        lines.append(
+            f"Images: RGB in [0, 1], the shorter side resized to {exported['resize']} pixels (0: as it is), "
+            f"{exported['crop']} x {exported['crop']} cut from the centre (0: all), less {exported['mean']}, "
+            f"divided by {exported['std']}."
+        )
+    if "classes" in exported:
+        lines.append(f"Outputs, in order: {', '.join(exported['classes'])}.")
+    return lines
+
+
+def _reading(pair: Pair) -> dict[str, Any]:
+    """What the network's outputs are called, and how images come to it: to be known by whoever uses it."""
+    found: dict[str, Any] = {} if pair.classes is None else {"classes": list(pair.classes)}
+    if isinstance(pair.validation, ImageSplit):
+        size = pair.validation.size
+        found |= {"resize": size.resize, "crop": size.crop, "mean": pair.validation.mean, "std": pair.validation.std}
+    return found
 
 
 def _distinct(network: nn.Module) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 
@@ -61,18 +62,19 @@ def _same(network: nn.Module, model: Optimizee, images: Tensor) -> bool:
     return same_shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
-def write_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
+def write_onnx(network: nn.Module, images: Tensor, path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Writes a network as ONNX: ``images`` of any number to ``logits``.
 
     Args:
         network: The network, in evaluation mode.
         images: Some images, for their shape.
         path: The file.
+        metadata: What is to be known of it, as the model's ``metadata_props``.
 
     Raises:
         MissingExtraError: If the package ``onnx`` is not installed.
     """
-    require("onnx", extra="onnx", what="the export to ONNX")
+    onnx = require("onnx", extra="onnx", what="the export to ONNX")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the newer exporter needs more packages
         torch.onnx.export(
@@ -84,3 +86,7 @@ def write_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
             output_names=["logits"],
             dynamic_axes={"images": {0: "n"}, "logits": {0: "n"}},
         )
+    if metadata:
+        model = onnx.load(str(path))
+        onnx.helper.set_model_props(model, dict(metadata))
+        onnx.save(model, str(path))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
@@ -43,7 +44,13 @@ def test_it_leaves_a_network_for_plain_use_and_a_page(folders: list[str], capsys
     results = json.loads((run / "results.json").read_text())
     n_classes = len(results["class_accuracy"])
     plain = MicroNet()
-    assert results["network"]["head"] == "fc"
+    exported = results["network"]
+    assert exported["head"] == "fc"
+    assert (exported["classes"], exported["crop"], exported["mean"]) == (["cat", "dog"], 16, [0.485, 0.456, 0.406])
+    with safe_open(run / "network.safetensors", framework="pt") as file:
+        assert {key: json.loads(value) for key, value in file.metadata().items()} == {
+            key: exported[key] for key in ("classes", "resize", "crop", "mean", "std")
+        }
     plain.fc = nn.Sequential(nn.Linear(8, 512), nn.ReLU(), nn.Linear(512, n_classes))  # type: ignore[assignment]
     plain.load_state_dict(load_file(run / "network.safetensors"))
     assert 0 <= results["real_accuracy"] <= 1
@@ -51,6 +58,7 @@ def test_it_leaves_a_network_for_plain_use_and_a_page(folders: list[str], capsys
     page = (run / "report.html").read_text()
     for title in ("Validation", "Real images", "What is taken for what", "Where the network looks", "Learning rates"):
         assert f"<h2>{title}</h2>" in page
+    assert "Outputs, in order: cat, dog." in page
     logged = read_scalars(run / "events" / "fine-tuning")
     assert {"window/value", "over_updates/lr/head", "time/updates"} <= set(logged)
     layers = set(read_recording(run / "actions.parquet")["layer"])
@@ -60,6 +68,7 @@ def test_it_leaves_a_network_for_plain_use_and_a_page(folders: list[str], capsys
     reference = pytest.importorskip("onnx.reference")
     model = onnx.load("run/network.onnx")
     onnx.checker.check_model(model)
+    assert {each.key: json.loads(each.value) for each in model.metadata_props}["classes"] == ["cat", "dog"]
     images = torch.rand(3, 3, 16, 16)
     (logits,) = reference.ReferenceEvaluator(model).run(None, {"images": images.numpy()})
     with torch.no_grad():
