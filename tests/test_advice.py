@@ -217,6 +217,16 @@ def test_a_network_is_mended_where_the_message_says(wrong: dict[str, Any], told:
     assert make().n_proxy_classes == 5
 
 
+def test_a_network_gets_images_of_the_kind_that_it_is_for(tmp_path: Path) -> None:
+    classes, masks = class_settings(tmp_path), mask_settings(tmp_path)
+    networks = [{key: each[key] for key in ("backbone", "weights")} for each in (classes, masks)]
+    make = partial(pairs.make, "folders")
+    assert advice(lambda: make(**{**classes, **networks[1]}), "give (images with masks), or another network")
+    assert make(**{**masks, **networks[1]}).metric == "miou"
+    assert advice(lambda: make(**{**masks, **networks[0]}), "give (folders of classes), or another network")
+    assert make(**{**classes, **networks[0]}).metric == "accuracy"
+
+
 def test_weights_are_saved_as_the_message_says(tmp_path: Path) -> None:
     settings = class_settings(tmp_path)
     network, path = MicroNet(), Path(settings["weights"])

@@ -151,10 +151,12 @@ class _Targets(NamedTuple):
 def _targets(pair: Pair, n: int) -> _Targets:
     """`n` target images, evenly spread over all of them."""
     target = pair.target
-    if target is None or target.labels is None or target.labels.dim() != 1:
+    if target is None:
+        raise pair.no_images("target", "and networks look at them")
+    if target.labels is None or target.labels.dim() != 1:
         raise ConfigError(
-            f"Attention needs target images with one class each, and the pair {pair.name!r} has none; give it a "
-            "target, or choose another."
+            f"Attention needs target images with one class each, and those of the pair {pair.name!r} have one for each "
+            "pixel; name another with --pair."
         )
     every = max(len(target) // n, 1)
     indices = list(range(0, len(target), every))[:n]

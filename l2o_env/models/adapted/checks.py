@@ -18,6 +18,12 @@ _ROUNDING = 1e-3
 """Of the largest logit, by which outputs for the same images may differ."""
 _HINT = "Name the layer whose output is the proxy's logits: head=NAME."
 
+_OTHER_KIND = {
+    False: "It is for segmentation, and these images have one class each; give images with masks, or another network.",
+    True: "It is for classification, and these images have masks; give folders of classes, or another network.",
+}
+"""What is said of a network of one kind on images of the other, by whether these have masks."""
+
 
 class _Pass(NamedTuple):
     """What a forward pass gave: logits, what the head made, each of them cut off, and whether that has a gradient."""
@@ -73,12 +79,15 @@ def check_network(network: nn.Module, head: str, side: int, *, dense: bool = Fal
 
 def _check_shapes(name: str, head: str, n: int, made: _Pass, side: int, dense: bool) -> None:
     if len(made.answers) != 1:
-        raise ConfigError(f"{name} calls its head {head!r} {len(made.answers)} times; expected once. {_HINT}")
+        hint = "Call it once, with the features of all images." if made.answers else _HINT
+        raise ConfigError(f"{name} calls its head {head!r} {len(made.answers)} times; expected once. {hint}")
     if made.logits.dim() != (4 if dense else 2) or made.logits.shape[:2] != (2, n):
         expected = f"(2, {n}, h, w)" if dense else f"(2, {n})"
+        other_kind = made.logits.dim() == (2 if dense else 4)
+        hint = _OTHER_KIND[dense] if other_kind else _HINT
         raise ConfigError(
             f"{name} makes {tuple(made.logits.shape)} of two images of {side} x {side} pixels; expected logits "
-            f"{expected} of the {n} classes of its head {head!r}. {_HINT}"
+            f"{expected} of the {n} classes of its head {head!r}. {hint}"
         )
     if not made.logits.requires_grad:
         raise ConfigError(f"The logits of {name} do not come out of its head {head!r}. {_HINT}")

@@ -85,9 +85,10 @@ def _images(settings: TorchvisionSettings, value: str | Path, part: Part, what: 
         images = read_set(name, part, settings.root, settings.download, what)
     else:
         images = _with_plain_numbers(value, what)
-    if 0 < n < len(images.classes):
+    least = len(images.classes) + (part == "train")  # one is held out
+    if 0 < n < least:
         raise ConfigError(
-            f"{n} {what} were asked for, of {len(images.classes)} classes; expected one for each class, or 0 for all."
+            f"{n} {what} were asked for, of {len(images.classes)} classes; expected {least} or more, or 0 for all."
         )
     return images.take(draw(np.asarray(images.labels), n, settings.seed))
 
