@@ -133,7 +133,7 @@ def adapt_command(args: AdaptArgs, reporter: Reporter | None = None) -> int:
     except KeyboardInterrupt:
         if (folder.path / CHECKPOINT).is_file() and args.policy is None:  # with one it cannot go on
             pair = f"{shlex.quote(args.pair)} " if runs_code(args.pair) else ""
-            reporter.say(f"Go on with: l2o adapt {pair}--resume {folder.path}")
+            reporter.say(f"Go on with: l2o adapt {pair}--resume {shlex.quote(str(folder.path))}")
         raise
     finally:
         folder.remove_if_empty()
@@ -157,7 +157,7 @@ def _saved(args: AdaptArgs) -> AdaptArgs:
     if runs_code(found.pair) and found.pair != args.pair:  # the folder may be anybody's
         raise ConfigError(
             f"The run was started on the pair {shortened(found.pair, 200)}, which may run code. If you trust it, name "
-            f"it again: l2o adapt PAIR --resume {args.resume}."
+            f"it again: l2o adapt PAIR --resume {shlex.quote(str(args.resume))}."
         )
     found.config()
     return found

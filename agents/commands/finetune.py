@@ -141,7 +141,8 @@ def finetune(args: FinetuneArgs, reporter: Reporter | None = None) -> int:
         reporter.say(f"Going on after {run.updates} of {config.budget} updates.")
     name = agent.name if isinstance(agent, Agent) else type(agent).__name__
     if not _train(run, folder, name, reporter):
-        reporter.say(f"Interrupted after {run.updates} updates; the same command with --out {folder.path} goes on.")
+        option = f"--out {shlex.quote(str(folder.path))}"
+        reporter.say(f"Interrupted after {run.updates} updates; the same command with {option} goes on.")
         return INTERRUPTED
     last = {key: float(run.info[key][0]) for key in ("val_accuracy", "val_ce", "val_kl")}
     lines, results = write_page(run, folder, {"last": last, "best": run.best()}, reporter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -39,8 +40,9 @@ def completed(args: TrainArgs, given: Collection[str]) -> TrainArgs:
     path = _file(args.config)
     with reading(path, _MEND):
         saved = TrainArgs.from_saved(as_object(_read(path)["arguments"]))
-    refuse_code(saved.pairs or (), args, f"--config {args.config} --pairs")
-    refuse_code(saved.eval_pairs or (), args, f"--config {args.config} --eval-pairs")
+    option = f"--config {shlex.quote(str(args.config))}"
+    refuse_code(saved.pairs or (), args, f"{option} --pairs")
+    refuse_code(saved.eval_pairs or (), args, f"{option} --eval-pairs")
     if "algo" in given and args.algo != saved.algo:  # whose hyper-parameters have other names
         saved = replace(saved, hp=(), hp_file=None)
     effort = ("quick", "full") if {"quick", "full"} & {*given} else ()

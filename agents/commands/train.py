@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -255,7 +256,7 @@ class _Run:
         self.reporter.say(f"Going on with {self.folder.path} after {counted(done, 'episode')}.")
 
     def _tell_resume(self) -> None:
-        self.reporter.say(f"`l2o train --resume {self.folder.path}` goes on with it.")
+        self.reporter.say(f"`l2o train --resume {shlex.quote(str(self.folder.path))}` goes on with it.")
 
     def _save_policy(self) -> None:
         with self.folder.guard(POLICY) as path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import time
 from collections.abc import Callable
@@ -122,10 +123,11 @@ def resumed_plan(args: TrainArgs) -> tuple[Plan, RunFolder]:
         if args.ray is None and saved.ray not in (None, AUTO):  # code would be sent there, and objects come back
             raise ConfigError(
                 f"The run was started on the Ray cluster {shortened(saved.ray)}. If you trust it, name it again: "
-                f"--resume {args.resume} --ray ADDRESS."
+                f"--resume {shlex.quote(str(args.resume))} --ray ADDRESS."
             )
         named = (*config["environment"]["pairs"], *config["eval_pairs"])
-        refuse_code((*named, *(saved.pairs or ()), *(saved.eval_pairs or ())), args, f"--resume {args.resume} --pairs")
+        option = f"--resume {shlex.quote(str(args.resume))} --pairs"
+        refuse_code((*named, *(saved.pairs or ()), *(saved.eval_pairs or ())), args, option)
         plan = replace(saved, save_every=args.save_every, ray=args.ray or saved.ray).plan()
     told = json.loads(json.dumps(plan.description(), default=str))
     for key in ("environment", "algorithm", "episodes", "eval_pairs", "eval_seeds", "tuned", "tuning_episodes"):

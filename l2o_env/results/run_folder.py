@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -88,9 +89,10 @@ class RunFolder:
         else:
             folder.release()
             if (path / STATES).is_dir():
+                command = f"l2o train --resume {shlex.quote(str(path))}"
                 raise ConfigError(
-                    f"The run folder {path} holds a training that was cut off; `l2o train --resume {path}` goes on "
-                    "with it. For a new one name another folder."
+                    f"The run folder {path} holds a training that was cut off; `{command}` goes on with it. For a new "
+                    "one name another folder."
                 )
             raise ConfigError(
                 f"The run folder {path} exists and is not empty; name another one, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -128,7 +129,7 @@ def cut_outs(root: Path, on_error: OnError = "raise") -> Listing:
 
 def _command(root: Path) -> str:
     """What makes the data set in a folder."""
-    return "l2o data clipart-photos" + ("" if root == default_root() else f" --out {root}")
+    return "l2o data clipart-photos" + ("" if root == default_root() else f" --out {shlex.quote(str(root))}")
 
 
 def photographs(

@@ -92,10 +92,10 @@ def test_an_adaptation_goes_on_where_the_message_says_so(tmp_path: Path, monkeyp
                     "--out", tmp_path / out, *more)  # fmt: skip
         return str(caught.value)
 
-    found = re.search("Go on with: (.*)", cut("one-rate"))
+    found = re.search("Go on with: (.*)", cut("one rate"))
     assert found
     l2o(*shlex.split(found[1])[1:])
-    assert len((tmp_path / "one-rate/rounds.csv").read_text().splitlines()) == 4  # with the heading and the start
+    assert len((tmp_path / "one rate/rounds.csv").read_text().splitlines()) == 4  # with the heading and the start
     assert "Go on with" not in cut("rates", "--policy", "relative")  # which it could not
     advice(partial(l2o, "adapt", "--resume", tmp_path / "rates"), "cannot go on where it was cut off; start anew")
 
