@@ -286,6 +286,18 @@ def test_an_optimizer_is_made_and_driven_as_messages_say() -> None:
     assert scheduler.guidance(torch.ones(2, 4)).isfinite()
 
 
+def test_groups_of_ones_own_are_given_to_the_optimizer_as_the_message_says() -> None:
+    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    groups = {"weight": ["0.weight"], "bias": ["0.bias"], "head": ["2.weight", "2.bias"]}
+
+    def rates(*given: Any) -> l2o_env.LearnedRates:
+        optimizer = torch.optim.AdamW(l2o_env.param_groups(network, *given))
+        return l2o_env.LearnedRates(optimizer, network, total_updates=10, groups=groups)
+
+    assert advice(rates, r"if the scheduler is given (groups) or head, from param_groups\(model, groups\) with these")
+    assert len(rates(groups).rates) == 3
+
+
 def test_directions_are_shared_evenly_as_the_message_says() -> None:
     pytest.importorskip("sb3_contrib")
 

@@ -13,6 +13,11 @@ from l2o_env.errors import ConfigError
 from l2o_env.models.layout import Layout
 from l2o_env.training.processes import Processes, local, part_like
 
+_FROM = (
+    "from l2o_env.param_groups(model); if the scheduler is given groups or head, from param_groups(model, groups) with "
+    "these, or with layer_groups(model, head=head)."
+)
+
 
 class Parameters:
     """A network's trainable parameters, looked up by name at each use: what shards a network exchanges them.
@@ -102,15 +107,15 @@ class Parameters:
             if any(id(p) not in layers for p in trainable):
                 raise ConfigError(
                     f"Group {number} of the optimizer holds a parameter that is in no layer group: it is none of the "
-                    "network's, or was frozen when the layer groups were made. Make optimizer and scheduler anew, from "
-                    "l2o_env.param_groups(model)."
+                    "network's, or was frozen when the layer groups were made. Make optimizer and scheduler anew, "
+                    f"{_FROM}"
                 )
             inside = {layers[id(p)] for p in trainable}
             if len(inside) > 1:
                 names = ", ".join(self.layout.group_names[layer] for layer in sorted(inside))
                 raise ConfigError(
                     f"Group {number} of the optimizer holds parameters of several layer groups ({names}), which have "
-                    "one learning rate each. Make the optimizer from l2o_env.param_groups(model)."
+                    f"one learning rate each. Make the optimizer {_FROM}"
                 )
             found.append(inside.pop() if inside else None)
         return found
@@ -124,5 +129,5 @@ class Parameters:
             raise ConfigError(
                 f"The optimizer does not have the trainable parameter{'s' if len(left) > 1 else ''} "
                 f"{', '.join(left[:5])}{', …' if len(left) > 5 else ''}; freeze what is not to be trained, or make the "
-                "optimizer from l2o_env.param_groups(model)."
+                f"optimizer {_FROM}"
             )
