@@ -119,7 +119,10 @@ class FinetuneArgs:
         base = EnvConfig() if agent is None else settings_of(agent, EnvConfig.optimizer)
         config = replace(base, pairs=(text,), device=str(resolve_device(self.device)), **given)
         n_updates = max(len(pair_registry.make(text).train) // config.batch_size, 1) * self.epochs
-        config = replace(config, budget=n_updates, window=max(n_updates // WINDOWS, 1))
+        try:
+            config = replace(config, budget=n_updates, window=max(n_updates // WINDOWS, 1))
+        except ConfigError as error:
+            raise ConfigError(f"{error} More --epochs have a larger budget.") from error
         return config, default_opponents(config)[self.policy] if agent is None else agent
 
 

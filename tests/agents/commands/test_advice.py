@@ -51,6 +51,13 @@ def test_a_setting_without_an_option_is_given_as_the_message_says(tmp_path: Path
     assert "1/1 updates" in l2o(*common, *shlex.split(text.replace("head=…", "head=fc")))
 
 
+def test_a_budget_that_a_command_works_out_is_enlarged_as_the_message_says(tmp_path: Path) -> None:
+    settings = ["--pair", "tiny", "--env", "batch_size=60", "--env", "windows=asg", "--device", "cpu"]
+    command = partial(l2o, "finetune", *settings, "--out", tmp_path / "run")
+    (option,) = advice(partial(command, "--epochs", 1), r"give a larger budget .* More (--\w+) have a larger budget")
+    assert "2/2 updates" in command(option, 2)
+
+
 def test_runs_that_differ_are_compared_as_the_message_says(tmp_path: Path) -> None:
     runs = [run_folder(tmp_path / "a"), run_folder(tmp_path / "b", replace(CONFIG, batch_size=6))]
     command = ["evaluate", *runs, "--pairs", "tiny", "--seeds", 1, "--opponents", "none", "--modes", "deterministic",
