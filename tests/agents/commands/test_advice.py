@@ -82,7 +82,6 @@ def test_a_policy_is_read_as_messages_say(tmp_path: Path) -> None:
 
 
 def test_an_adaptation_goes_on_where_the_message_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.save(pairs.make("tiny").make_model(torch.Generator().manual_seed(0)).state_dict(), tmp_path / "w.pt")
     run_round = adapt.Adaptation.run_round
 
     def cut_off(run: adapt.Adaptation) -> Any:
