@@ -79,8 +79,7 @@ class AuditArgs:
 
     def check(self) -> None:
         """Raises ConfigError if a setting cannot work."""
-        for name in self.pairs:
-            pair_registry.check(name)
+        pair_registry.check_all(self.pairs)
         if not self.pairs:
             raise ConfigError("No pair is named; give at least one.")
         least = 8 if self.among == "random" else 40

@@ -93,8 +93,7 @@ class EvaluateArgs:
         """Raises ConfigError if a setting cannot work."""
         if not self.runs:
             raise ConfigError("No run is named; give the folder of at least one.")
-        for name in self.pairs or ():
-            pair_registry.check(name)
+        pair_registry.check_all(self.pairs or ())
         if self.pairs == ():
             raise ConfigError("--pairs names none; give at least one, or leave it out.")
         if self.tasks is not None and (self.pairs, self.budget, self.window, self.optimizer) != (None,) * 4:

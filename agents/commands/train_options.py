@@ -196,8 +196,8 @@ class TrainArgs:
         if any(":" in name for name in training):  # one's own images: the embedded pairs are something else
             held_out = []
         evaluated = tuple(dict.fromkeys(self.eval_pairs or (training[0], *held_out)))
-        for name in (*training, *evaluated):
-            pair_registry.check(name)
+        for names in (training, evaluated):
+            pair_registry.check_all(names)
         episodes = effort.episodes if self.episodes is None else self.episodes
         eval_seeds = effort.eval_seeds if self.eval_seeds is None else self.eval_seeds
         checkpoints = effort.checkpoints if self.checkpoints is None else self.checkpoints

@@ -8,7 +8,7 @@ image files and data sets, which ``images`` reads; ``proxies`` pretrains network
 from l2o_env.models.losses import IGNORED
 from l2o_env.pairs.named import register_named_pairs
 from l2o_env.pairs.pair import Pair
-from l2o_env.pairs.registry import Factory, FamilySplit, check, make, names, register, unregister
+from l2o_env.pairs.registry import Factory, FamilySplit, check, check_all, make, names, register, unregister
 from l2o_env.pairs.spec import label, spec
 from l2o_env.pairs.splits import Split
 
@@ -21,6 +21,7 @@ __all__ = [
     "Pair",
     "Split",
     "check",
+    "check_all",
     "label",
     "make",
     "names",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from l2o_env.errors import unknown_name
+from l2o_env.errors import ConfigError, shortened, unknown_name
 from l2o_env.pairs.pair import Pair
-from l2o_env.pairs.spec import LABEL, parse
+from l2o_env.pairs.spec import LABEL, label, parse
 
 Factory = Callable[..., Pair]
 SettingsCheck = Callable[[Mapping[str, Any]], object]
@@ -80,6 +80,19 @@ def check(text: str) -> None:
     entry, settings = _entry(text)
     if entry.settings is not None:
         entry.settings(settings)
+
+
+def check_all(texts: Iterable[str]) -> None:
+    """Raises ``ConfigError`` unless all are pairs, and no two that differ are called the same in tables and logs."""
+    called: dict[str, str] = {}
+    for text in texts:
+        check(text)
+        other = called.setdefault(label(text), text)
+        if other != text:
+            raise ConfigError(
+                f"Two pairs are called {shortened(label(text))} in tables and logs, {shortened(other)} and "
+                f"{shortened(text)}; give one another name: label=NAME."
+            )
 
 
 def _entry(text: str) -> tuple[_Entry, dict[str, Any]]:

@@ -55,3 +55,16 @@ def test_a_name_is_taken_until_it_is_given_back(fleeting: str) -> None:
     pairs.register(fleeting, lambda: tiny_pair(n_train=12))
     second = pairs.make(fleeting)  # not the pair that was built by that name before
     assert (len(first.train), len(second.train)) == (60, 12)
+
+
+def test_pairs_of_one_command_are_called_differently() -> None:
+    deep = pairs.spec("glyphs-digits", network="deep")
+    pairs.check_all(
+        ["glyphs-digits", "glyphs-digits", "glyphs-serif", pairs.spec("glyphs-digits", network="deep", label="deep")]
+    )
+    with pytest.raises(
+        ConfigError, match=r"Two pairs are called 'glyphs-digits' .*network=deep.*; give one another name"
+    ):
+        pairs.check_all(["glyphs-digits", deep])
+    with pytest.raises(ConfigError, match="Unknown pair 'glyph'"):
+        pairs.check_all(["glyph"])
