@@ -110,13 +110,18 @@ def _of_torchvision(backbone: object) -> tuple[str, ...]:
 
 def _of_checkpoint(state: Mapping[Any, Any]) -> tuple[str, ...]:
     indices = state.get("class_to_idx")
-    if isinstance(indices, Mapping) and sorted(map(str, indices.values())) == sorted(map(str, range(len(indices)))):
-        return tuple(str(name) for name, _ in sorted(indices.items(), key=lambda item: int(item[1])))
-    for key in _LISTS:
-        names = state.get(key)
-        if isinstance(names, list | tuple) and names and len({str(name) for name in names}) == len(names):
-            return tuple(map(str, names))
-    return ()
+    if isinstance(indices, Mapping) and all(isinstance(value, int) for value in indices.values()):
+        names = sorted(indices, key=lambda name: indices[name])
+        if _are_names(names) and sorted(indices.values()) == list(range(len(indices))):
+            return tuple(names)
+    return next((tuple(state[key]) for key in _LISTS if _are_names(state.get(key))), ())
+
+
+def _are_names(values: object) -> bool:
+    """Whether it is a list of names that differ."""
+    if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
+        return False
+    return len(set(values)) == len(values)
 
 
 def _differences(known: Sequence[str], names: Sequence[str]) -> str:

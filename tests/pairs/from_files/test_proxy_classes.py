@@ -51,7 +51,16 @@ def test_a_checkpoint_says_what_its_classes_are_called(tmp_path: Path, beside: d
 
 
 @pytest.mark.parametrize(
-    "beside", [{}, {"classes": ["cow", "ant"]}, {"class_to_idx": {"ant": 0, "bee": 2, "cow": 5}}, {"classes": 3}]
+    "beside",
+    [
+        {},
+        {"classes": ["cow", "ant"]},
+        {"class_to_idx": {"ant": 0, "bee": 2, "cow": 5}},
+        {"classes": 3},
+        {"class_to_idx": {0: 0, 1: 1, 2: 2}},
+        {"classes": ["ant", "ant", "bee"]},
+        {"classes": [1, 2, 3]},
+    ],
 )
 def test_what_says_nothing_of_all_classes_is_not_read(tmp_path: Path, beside: dict[str, Any]) -> None:
     class_folders(tmp_path / "test", n=1, classes=NAMES)
