@@ -25,6 +25,7 @@ from l2o_env.errors import unknown_name
 from l2o_env.pairs.from_files.folders import FoldersSettings
 from l2o_env.pairs.from_files.gta5_cityscapes import StreetSettings
 from l2o_env.pairs.from_files.visda17 import VisdaSettings
+from l2o_env.pairs.spec import LABEL
 
 ROOT = Path(__file__).parents[1]
 _CONFIGS = list(dict.fromkeys(type(entry.config) for entry in ALGORITHMS.values()))
@@ -67,7 +68,7 @@ def test_commands_and_options_that_errors_name_are_there() -> None:
 def test_settings_that_errors_name_are_there() -> None:
     kinds = [EnvConfig, AdaptConfig, FoldersSettings, VisdaSettings, StreetSettings, *_CONFIGS]
     known = {field.name for kind in kinds for field in fields(kind)} | {*signature(l2o_env.LearnedRates).parameters}
-    known |= {*signature(PopulationVecEnv).parameters, "key", "name"}  # the last two stand for any
+    known |= {*signature(PopulationVecEnv).parameters, LABEL, "key", "name"}  # the last two stand for any
     known |= {"requires_grad", "track_running_stats", "max_grad_norm", "optimizers"}  # of other packages
     named = [(path, key) for path, text in _messages() for key in re.findall(r"(?<![\w…/.-])([a-z_]+)=['\w…]", text)]
     assert len(named) > 30
