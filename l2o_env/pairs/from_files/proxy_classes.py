@@ -12,12 +12,14 @@ from l2o_env.errors import ConfigError, shortened
 from l2o_env.models.adapted.by_name import is_name
 from l2o_env.models.adapted.weights import read_tensors
 from l2o_env.pairs.from_files.settings import ImageSettings
-from l2o_env.pairs.images.folder_listings import is_dense, list_classes, list_masks
+from l2o_env.pairs.images.folder_listings import class_names, is_dense, list_classes, read_class_names
 from l2o_env.pairs.images.labelled import in_order
-from l2o_env.pairs.images.listing import Listing, existing_folder, read_columns
+from l2o_env.pairs.images.listing import Listing, existing_folder
 
 ORDER = "classes.txt"
 """File in a folder of class folders that says their order, a name a line."""
+_WORDS = range(1, 20)
+"""Words of a name there."""
 _LISTS = ("classes", "class_names", "categories")
 _WORDNET = re.compile(r"n\d{8}")
 """Names of ImageNet's folders, whose order is that of its classes."""
@@ -32,8 +34,9 @@ def proxy_classes(settings: ImageSettings, n_classes: int) -> tuple[str, ...] | 
     ``categories``; else what torchvision says of its weights. None if nothing says so many.
     """
     if settings.proxy_data is not None:
-        folder = existing_folder(settings.proxy_data, "proxy_data")
-        return (list_masks(folder, "") if is_dense(folder) else ordered_classes(folder, "")).classes
+        folder = existing_folder(settings.proxy_data, "proxy_data")  # its images were looked at when it was trained
+        named = is_dense(folder) or has_order(folder)
+        return tuple(read_class_names(folder / ORDER, _WORDS)) if named else class_names(folder)
     if str(settings.weights) == "DEFAULT":
         names = _of_torchvision(settings.backbone)
     else:
@@ -55,7 +58,7 @@ def ordered_classes(folder: Path, name: str) -> Listing:
     listing = list_classes(folder, name)
     if not has_order(folder):
         return listing
-    named = tuple(" ".join(row) for row in read_columns(folder / ORDER, range(1, 20)))
+    named = tuple(read_class_names(folder / ORDER, _WORDS))
     if sorted(named) != sorted(listing.classes):
         raise ConfigError(
             f"{folder / ORDER} names other classes than there are folders.{_differences(named, listing.classes)}"

@@ -54,7 +54,7 @@ def list_masks(folder: Path, name: str, order: Sequence[str] | None = None) -> L
     if not images or missing:
         problem = f"{len(missing)} masks are not there, such as {missing[0]}" if missing else "there are no images"
         raise ConfigError(f"{folder}: {problem}; expected images/NAME.* and masks/NAME.png.")
-    classes = [_composed(" ".join(row)) for row in read_columns(folder / "classes.txt", range(1, 10))]
+    classes = read_class_names(folder / "classes.txt", range(1, 10))
     if len(classes) > VOID or max(map(len, classes)) > _MAX_CLASS_NAME:
         raise ConfigError(
             f"{folder / 'classes.txt'} names {len(classes)} classes; expected at most {VOID}, one name of at most "
@@ -71,6 +71,24 @@ def list_masks(folder: Path, name: str, order: Sequence[str] | None = None) -> L
     )
     groups = copies(images)
     return Listing(images, masks, tuple(known), groups, label_map, name)
+
+
+def read_class_names(path: Path, n_words: Sequence[int]) -> list[str]:
+    """Names of classes in a text file, one a line.
+
+    Args:
+        path: The file.
+        n_words: Numbers of words that a name may have.
+
+    Raises:
+        ConfigError: If there is no such file, it is empty, or a name has another number of words.
+    """
+    return [_composed(" ".join(row)) for row in read_columns(path, n_words)]
+
+
+def class_names(folder: Path) -> tuple[str, ...]:
+    """Names of the folders of classes, in their order."""
+    return tuple(_composed(each.name) for each in class_folders(folder))
 
 
 def list_classes(folder: Path, name: str) -> Listing:
