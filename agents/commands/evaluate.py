@@ -43,7 +43,7 @@ from ..opponents import TUNED, default_opponents
 from ..options import device_of, tasks_of
 from .console import Reporter, prepare_pairs, steps
 from .contestants import TrainedPolicy, common_settings, contestants_of, find_policy, given_settings, opponents
-from .evaluate_options import NO_OPPONENTS, EvaluateArgs
+from .evaluate_options import EvaluateArgs, named_opponents
 from .printed_tables import evaluation_table, gains_table
 from .tuned import tuned_opponents
 
@@ -105,7 +105,9 @@ def evaluate_runs(args: EvaluateArgs, reporter: Reporter | None = None) -> pd.Da
     hand_made = [
         replace(contestant, pairs=case.pairs)
         for case in cases
-        for contestant in opponents(_opponent_names(args, case.config), case.config, args.seed)
+        for contestant in opponents(
+            named_opponents(args.opponents, default_opponents(case.config)), case.config, args.seed
+        )
     ]
     _check_names(policies, hand_made, args)
     folder = RunFolder(_folder(args, trained, pairs))
@@ -157,12 +159,6 @@ def evaluate_command(args: EvaluateArgs, reporter: Reporter | None = None) -> in
     """
     evaluate_runs(args, reporter)
     return 0
-
-
-def _opponent_names(args: EvaluateArgs, config: EnvConfig) -> tuple[str, ...]:
-    if args.opponents is None:
-        return tuple(default_opponents(config))
-    return () if args.opponents == (NO_OPPONENTS,) else tuple(dict.fromkeys(args.opponents))
 
 
 def _check_names(policies: list[TrainedPolicy], hand_made: list[Contestant], args: EvaluateArgs) -> None:

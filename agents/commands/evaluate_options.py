@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, get_args
@@ -19,6 +20,13 @@ from ..options import EnvAssignments, RayAddress
 
 NO_OPPONENTS = "none"
 """What ``--opponents`` is for no hand-made ones."""
+
+
+def named_opponents(given: tuple[str, ...] | None, default: Iterable[str]) -> tuple[str, ...]:
+    """The opponents that ``--opponents`` names, each once; the default ones if it was not given."""
+    if given is None:
+        return tuple(default)
+    return () if given == (NO_OPPONENTS,) else tuple(dict.fromkeys(given))
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from ..options import EnvAssignments, RayAddress, device_of, tasks_of
 from .cells import kept_arguments, on_cluster
 from .console import Reporter, steps
 from .contestants import agent_digest, common_settings, find_policy, given_settings
-from .evaluate_options import NO_OPPONENTS
+from .evaluate_options import named_opponents
 from .paper_rows import BY_KEY, ROWS, Finding, Row, RowAgents, check_claims
 from .printed_tables import claim_lines, paper_cells, paper_table
 from .table_opponents import USUAL, beside_the_rows
@@ -162,9 +162,7 @@ class TableArgs:
     @property
     def opponent_names(self) -> tuple[str, ...]:
         """The hand-made opponents beside the rows."""
-        if self.opponents is None:
-            return USUAL if self.rows is None else ()
-        return () if self.opponents == (NO_OPPONENTS,) else tuple(dict.fromkeys(self.opponents))
+        return named_opponents(self.opponents, USUAL if self.rows is None else ())
 
     @property
     def searches(self) -> tuple[str, ...]:
