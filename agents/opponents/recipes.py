@@ -1,11 +1,12 @@
 """How people fine-tune: an optimizer and a schedule, at its usual settings or tuned on the very pair by V.
 
-The grids are for fine-tuning: around the usual rate of each optimizer, wide enough that the best is inside.
+The grids are for fine-tuning: around the usual rate of each optimizer. Where the best of one lies at its edge, it goes
+on outward, so that no opponent loses because its grid was made for another network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -26,6 +27,10 @@ MIN_SEEDS = 4
 """Fewest episodes of a candidate; smaller budgets make the grid of rates coarser."""
 MAX_RATES = 8
 """Most rates of a grid; larger budgets give each candidate more episodes."""
+MAX_OUTWARD = 4
+"""How many times a grid goes on outward."""
+LONGEST_STEP = 10**0.5
+"""Largest factor from its edge to the next rate outward."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +95,15 @@ def tune_recipe(
 ) -> Schedule:
     """The best of a recipe's grid on a pair, by mean V over the same seeds for all candidates.
 
+    While the best has the smallest or the largest rate, the grid gets another one beyond it, ``MAX_OUTWARD`` times at
+    most. These episodes come on top of the budget.
+
     Args:
         name: A name of ``RECIPES``.
         config: Settings of the environment but for the optimizer; ``pairs``, ``reward`` and ``common_random_numbers``
             are not read.
         pair: The pair to tune on.
-        episodes: Budget of episodes; what is left over by the division among candidates is not used.
+        episodes: Budget of episodes within the grid; what is left over by the division among candidates is not used.
         seed: Seed of the episodes.
         progress: Called after each step.
 
@@ -110,11 +118,34 @@ def tune_recipe(
     if n_rates < 2:
         raise ConfigError(f"{episodes} episodes are too few to tune {name!r}; expected at least {recipe.min_episodes}.")
     usual = recipe.schedule(f"tuned-{name}", config)
-    grid = product(np.geomspace(*recipe.rates, n_rates), recipe.layer_decays)
-    candidates = [replace(usual, rate=float(rate), layer_decay=decay) for rate, decay in grid]
-    seeds = episode_seeds(seed, "tune_recipe", episodes // len(candidates))
-    values = _values(candidates, replace(config, **recipe.overrides), pair, seeds, progress, name)
-    return candidates[int(np.argmax(values.mean(1)))]
+    settings = replace(config, **recipe.overrides)
+    seeds = episode_seeds(seed, "tune_recipe", episodes // (n_rates * len(recipe.layer_decays)))
+
+    def tried(rates: Sequence[float]) -> list[tuple[float, Schedule]]:
+        candidates = [
+            replace(usual, rate=rate, layer_decay=decay) for rate, decay in product(rates, recipe.layer_decays)
+        ]
+        values = _values(candidates, settings, pair, seeds, progress, name)
+        return list(zip(values.mean(1).tolist(), candidates, strict=True))
+
+    rates = np.geomspace(*recipe.rates, n_rates).tolist()
+    step = min(rates[1] / rates[0], LONGEST_STEP)
+    results = tried(rates)
+    for _ in range(MAX_OUTWARD):
+        best = _best(results)
+        if best.rate == max(rates):
+            rates.append(best.rate * step)
+        elif best.rate == min(rates):
+            rates.append(best.rate / step)
+        else:
+            break
+        results += tried(rates[-1:])
+    return _best(results)
+
+
+def _best(results: Sequence[tuple[float, Schedule]]) -> Schedule:
+    """The candidate with the highest mean V; the first of equals."""
+    return max(results, key=lambda result: result[0])[1]
 
 
 def _values(
