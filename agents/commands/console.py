@@ -84,6 +84,16 @@ class Reporter:
         finally:
             stage.end()
 
+    @contextmanager
+    def steps(self, title: str) -> Iterator[Progress]:
+        """Shows a stage that an evaluation or a search is; yields its `progress`.
+
+        Args:
+            title: What is done.
+        """
+        with self.stage(title, 1, "steps", 20) as update:
+            yield steps(update)
+
 
 def prepare_pairs(names: Sequence[str], reporter: Reporter) -> None:
     """Makes pairs, which may pretrain their proxies.

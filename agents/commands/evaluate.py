@@ -6,8 +6,8 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,7 +41,7 @@ from l2o_env.tasks import Task, held_out_tasks
 from ..factory import load
 from ..opponents import TUNED, default_opponents
 from ..options import device_of, tasks_of
-from .console import Reporter, prepare_pairs, steps
+from .console import Reporter, prepare_pairs
 from .contestants import TrainedPolicy, common_settings, contestants_of, find_policy, given_settings, opponents
 from .evaluate_options import EvaluateArgs, named_opponents
 from .printed_tables import evaluation_table, gains_table
@@ -210,7 +210,7 @@ class _Evaluation:
             for each in contestants:  # now, because tuning may take long
                 check_runs({each.policy: each.load()}, each.pairs or self.pairs, each.config)
             contestants += self._tuned()
-        with self.folder.guard(PARTS), self._progress("Evaluating") as progress:
+        with self.folder.guard(PARTS), self.reporter.steps("Evaluating") as progress:
             evaluated = evaluate_in_parts(
                 contestants, self.pairs, self.args.seeds, self.folder.path, seed=self.args.seed, progress=progress,
                 tasks=self.tasks,
@@ -265,12 +265,7 @@ class _Evaluation:
             ]  # fmt: skip
 
     def _tuning_progress(self, pair: str, search: str) -> AbstractContextManager[Progress]:
-        return self._progress(f"Tuning {search} on {pair_registry.label(pair)}")
-
-    @contextmanager
-    def _progress(self, title: str) -> Iterator[Progress]:
-        with self.reporter.stage(title, 1, "steps", 20) as update:
-            yield steps(update)
+        return self.reporter.steps(f"Tuning {search} on {pair_registry.label(pair)}")
 
     def _write(self, results: ResultsView) -> None:
         folder = self.folder

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from l2o_env.cluster.tasks import Tasks
 from l2o_env.config import EnvConfig
@@ -12,7 +12,7 @@ from l2o_env.evaluation.rollout import Progress
 from l2o_env.results.kept_parts import KeptParts
 from l2o_env.results.run_folder import TUNED_FOLDER
 
-from .console import Reporter, steps
+from .console import Reporter
 from .contestants import opponents
 from .tuned import tuned_opponents
 
@@ -52,11 +52,10 @@ def beside_the_rows(
     if not episodes or kept.folder is None:
         return found
 
-    @contextmanager
-    def progress(pair: str, search: str) -> Iterator[Progress]:
-        with reporter.stage(f"Tuning {search}", 1, "steps", 20) as update:
-            yield steps(update)
-
     kept.begin()
+
+    def progress(pair: str, search: str) -> AbstractContextManager[Progress]:
+        return reporter.steps(f"Tuning {search}")
+
     with kept.folder.guard(TUNED_FOLDER) as folder:
         return found + tuned_opponents(searches, [pair], config, episodes, seed, folder, progress, tasks)
