@@ -27,6 +27,7 @@ from .task_vector_env import TaskVectorEnv as TaskVectorEnv
 from .tasks import TaskRanges as TaskRanges
 from .training.groups import layer_groups as layer_groups
 from .training.groups import param_groups as param_groups
+from .training.scaled import ScaledPolicy as ScaledPolicy
 from .training.scheduler import LearnedRates as LearnedRates
 from .vector_env import Syn2RealVectorEnv as Syn2RealVectorEnv
 

@@ -182,6 +182,24 @@ def encode(rates: NDArray, config: EnvConfig) -> NDArray[np.float32]:
     return (2 * (logs - low) / (high - low) - 1).astype(np.float32)
 
 
+def factor_as_shift(factor: float, config: EnvConfig) -> float:
+    """What is added to actions so that the rates, or wanted movements, that they stand for are multiplied by a factor.
+
+    Raises:
+        ConfigError: If the action form does not go evenly over logarithms of these.
+    """
+    if config.action == ANY_OPTIMIZER:
+        low, high = config.update_ratio_min, config.update_ratio_max
+    elif config.action in ("log", "log+guidance"):
+        low, high = config.lr_min, config.lr_max
+    else:
+        raise ConfigError(
+            f"Rates of the action form {config.action!r} can't be multiplied: its actions are factors themselves. Take "
+            "a policy of the form log, log+guidance or relative_update."
+        )
+    return float(2 * np.log(factor) / np.log(high / low))
+
+
 def check_rates(rates: NDArray, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Checks physical learning rates that bypass the action forms.
 

@@ -20,6 +20,7 @@ from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, require_integer
 from l2o_env.evaluation.agent import BaseAgent
 from l2o_env.pairs.from_files.folders import FoldersSettings, MaskFoldersSettings
+from l2o_env.pairs.pair import is_streamed
 from l2o_env.pairs.spec import spec
 from l2o_env.results.decimals import decimal
 from l2o_env.results.event_log import OVER_UPDATES, LayerLog, TensorBoardLog, training_events
@@ -29,7 +30,8 @@ from l2o_env.safe_json import read_object
 from l2o_env.training.clock import WINDOWS
 from l2o_env.training.fine_tuning import FineTuning
 from l2o_env.training.player import settings_of
-from l2o_env.training.policies import DEFAULT, find_policy
+from l2o_env.training.policies import DEFAULT, find_policy, shipped
+from l2o_env.training.scaled import ScaledPolicy
 from l2o_env.training.state_files import read_state, write_state
 
 from ..base import Agent
@@ -43,6 +45,9 @@ from .interrupts import INTERRUPTED, deferred_interrupt
 
 EMBEDDED = "glyphs-digits"
 """Pair that is fine-tuned on where none is given."""
+OF_PRETRAINED = 0.1
+"""What the rates of policies that come along are multiplied by on image files. They lie around 1e-3 of AdamW, where
+pretrained networks are usually fine-tuned at 1e-4."""
 _BEFORE = "actions-before.parquet"
 """What was recorded before a run was cut off."""
 _FIELDS = tuple(field.name for field in (*fields(FoldersSettings), *fields(MaskFoldersSettings)))
@@ -75,6 +80,15 @@ class FinetuneArgs:
     policy: Annotated[str, arg(metavar="NAME_OR_RUN")] = DEFAULT
     """Who sets the rates: a policy that comes along, the folder of a run or of a policy, or a hand-made opponent by its
     name, such as adamw-cosine."""
+    rate_scale: Annotated[
+        float | None,
+        arg(
+            metavar="X",
+            help_behavior_hint=f"(default: {OF_PRETRAINED} for a policy that comes along on image files, else 1)",
+        ),
+    ] = None
+    """What all rates are multiplied by: to a policy what the learning rate is to an optimizer. The policies that come
+    along know small networks alone; pretrained ones, as of image files, want rates that are ten times smaller."""
     epochs: int = 10
     """Passes over the synthetic images."""
     seed: int = 0
@@ -123,7 +137,14 @@ class FinetuneArgs:
             config = replace(config, budget=n_updates, window=max(n_updates // WINDOWS, 1))
         except ConfigError as error:
             raise ConfigError(f"{error} More --epochs have a larger budget.") from error
-        return config, default_opponents(config)[self.policy] if agent is None else agent
+        return config, self._scaled(default_opponents(config)[self.policy] if agent is None else agent)
+
+    def _scaled(self, agent: BaseAgent) -> BaseAgent:
+        scale = self.rate_scale
+        if scale is None:
+            small_alone = shipped(self.policy) is not None
+            scale = OF_PRETRAINED if small_alone and is_streamed(pair_registry.make(self.pair_text())) else 1.0
+        return agent if scale == 1 else ScaledPolicy(agent, scale)
 
 
 def finetune(args: FinetuneArgs, reporter: Reporter | None = None) -> int:
@@ -137,12 +158,20 @@ def finetune(args: FinetuneArgs, reporter: Reporter | None = None) -> int:
     with _told_where(args):
         config, agent = args.prepare()
         run = FineTuning(config, agent, args.seed)
-    settings = {"version": l2o_env.__version__, "policy": args.policy, "seed": args.seed, "environment": asdict(config)}
+    settings = {
+        "version": l2o_env.__version__,
+        "policy": args.policy,
+        "rate_scale": args.rate_scale,
+        "seed": args.seed,
+        "environment": asdict(config),
+    }
     folder = _folder(args.out, settings)
+    if isinstance(agent, ScaledPolicy):
+        reporter.say(f"The rates are those of {args.policy}, times {agent.factor:g} (--rate-scale).")
     if (folder.path / CHECKPOINT).is_file():
         run.set_state(read_state(folder.path / CHECKPOINT))
         reporter.say(f"Going on after {run.updates} of {config.budget} updates.")
-    name = agent.name if isinstance(agent, Agent) else type(agent).__name__
+    name = agent.name if isinstance(agent, Agent | ScaledPolicy) else type(agent).__name__
     if not _train(run, folder, name, reporter):
         option = f"--out {shlex.quote(str(folder.path))}"
         reporter.say(f"Interrupted after {run.updates} updates; the same command with {option} goes on.")
