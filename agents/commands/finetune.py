@@ -31,7 +31,7 @@ from l2o_env.training.clock import WINDOWS
 from l2o_env.training.fine_tuning import FineTuning
 from l2o_env.training.player import settings_of
 from l2o_env.training.policies import DEFAULT, find_policy, shipped
-from l2o_env.training.scaled import ScaledPolicy
+from l2o_env.training.scaled import OF_PRETRAINED, ScaledPolicy
 from l2o_env.training.state_files import read_state, write_state
 
 from ..base import Agent
@@ -45,9 +45,6 @@ from .interrupts import INTERRUPTED, deferred_interrupt
 
 EMBEDDED = "glyphs-digits"
 """Pair that is fine-tuned on where none is given."""
-OF_PRETRAINED = 0.1
-"""What the rates of policies that come along are multiplied by on image files. They lie around 1e-3 of AdamW, where
-pretrained networks are usually fine-tuned at 1e-4."""
 _BEFORE = "actions-before.parquet"
 """What was recorded before a run was cut off."""
 _FIELDS = tuple(field.name for field in (*fields(FoldersSettings), *fields(MaskFoldersSettings)))

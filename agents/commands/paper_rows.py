@@ -13,6 +13,7 @@ from l2o_env.config import GuidanceName
 from l2o_env.evaluation.agent import AgentLike
 from l2o_env.evaluation.intervals import mean_and_half_width
 from l2o_env.optimizers import own_settings
+from l2o_env.training.scaled import ScaledPolicy
 
 from ..base import Agent
 from ..opponents import RandomRates, Schedule
@@ -77,18 +78,20 @@ class RowAgents:
         weights: Weight of each guidance term.
         window_share: Length of a window as a share of the budget.
         policy: The learned policy; None if no row needs it.
+        factor: What its rates are multiplied by.
     """
 
     rate: float
     weights: Mapping[GuidanceName, float]
     window_share: float
     policy: Agent | None
+    factor: float = 1.0
 
     def of(self, row: Row) -> AgentLike:
         """What sets the rates of a row."""
         if row.profile == "policy":
             assert self.policy is not None
-            return self.policy
+            return self.policy if self.factor == 1 else ScaledPolicy(self.policy, self.factor)
         if row.profile == "random":
             return RandomRates(row.label)
         overrides = {**own_settings("sgd"), "guidance": row.guidance, "random_init": row.random_init}  # as in the paper

@@ -23,6 +23,7 @@ from l2o_env.results.decimals import decimal
 from l2o_env.results.kept_parts import KeptParts
 from l2o_env.results.run_folder import PARTS, POLICY, RunFolder
 from l2o_env.training.policies import DEFAULT
+from l2o_env.training.scaled import OF_PRETRAINED
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 from ..base import Agent
@@ -256,7 +257,9 @@ def measure(args: TableArgs, reporter: Reporter, kept: KeptParts) -> Measured:
 
 def _digest_for(row: Row, agents: RowAgents) -> str:
     """What tells the learned policy of a row from any other; nothing for rows without one."""
-    return "" if row.profile != "policy" or agents.policy is None else agent_digest(agents.policy)
+    return (
+        "" if row.profile != "policy" or agents.policy is None else f"{agent_digest(agents.policy)} x {agents.factor}"
+    )
 
 
 def prepare_rows(
@@ -270,15 +273,17 @@ def prepare_rows(
         ConfigError: Before a policy is trained, if a row cannot be run on the pair.
         WriteError: If the policy cannot be kept.
     """
+    factor, times = 1.0, ""
     if args.policy is None and args.episodes is None and is_streamed(pair_registry.make(args.pair)):
         args = replace(args, policy=Path(DEFAULT))
+        factor, times = OF_PRETRAINED, f", its rates times {OF_PRETRAINED}"
     config, saved = _settings_and_saved_policy(args)
-    agents = RowAgents(args.lr, args.weights, config.window / config.budget, saved)
+    agents = RowAgents(args.lr, args.weights, config.window / config.budget, saved, factor)
     known = [row for row in rows if row.profile != "policy" or saved is not None]
     check_runs({row.label: agents.of(row) for row in known}, [args.pair], config)
     if args.policy is not None:
         trained = ", ".join(find_policy(str(args.policy)).trained_on) or "pairs that its folder does not name"
-        return config, agents, f"The policy is that of {args.policy}, trained on {trained}."
+        return config, agents, f"The policy is that of {args.policy}, trained on {trained}{times}."
     if known == list(rows):
         return config, agents, "No policy was needed."
     agents = replace(agents, policy=_kept_policy(args, config, reporter, kept or KeptParts()))

@@ -16,6 +16,10 @@ from l2o_env.evaluation.agent import AgentLike, BaseAgent
 from l2o_env.training.player import settings_of
 from l2o_env.training.policies import DEFAULT, find_policy
 
+OF_PRETRAINED = 0.1
+"""The factor for policies that come along, on networks pretrained on photographs. Their rates lie around 1e-3 of AdamW,
+where such networks are usually fine-tuned at 1e-4."""
+
 
 class ScaledPolicy(BaseAgent):
     """A policy whose learning rates are multiplied by a factor.

@@ -129,8 +129,14 @@ def test_on_image_files_none_is_trained_unless_it_is_asked_for(
     )  # fmt: skip
     short = ["table", pair, "--seeds", "1", "--budget", "2", "--window", "1", "--rows", "9", "--device", "cpu"]
     short += ["--env", "batch_size=2"]
-    assert train_policy.main(short) == 0
-    assert "The policy is that of default" in capsys.readouterr().err
+    moved = {}
+    for name, policy in (("scaled", []), ("as it is", ["--policy", "default"])):
+        assert train_policy.main([*short, *policy, "--out", str(tmp_path / name)]) == 0
+        told = capsys.readouterr().err
+        assert "The policy is that of default" in told
+        assert ("its rates times 0.1" in told) == (name == "scaled")
+        moved[name] = pd.read_csv(tmp_path / name / "table.csv")["v_return"].abs().item()
+    assert moved["scaled"] < 0.5 * moved["as it is"]
     assert train_policy.main([*short, "--episodes", "2"]) == 0
     assert "for 2 episodes" in capsys.readouterr().err
 
