@@ -30,6 +30,7 @@ _READ: Mapping[ActionForm, tuple[str, ...]] = {
     "log+guidance": ("lr_min", "lr_max", "guidance_weight_min", "guidance_weight_max"),
 }
 """Settings that each action form is decoded by."""
+_SIZES = ("lr_min", "lr_max", "base_lr", "update_ratio_min", "update_ratio_max")
 ACTION_SETTINGS = tuple(dict.fromkeys(("action", *_OPTIMIZER, *(key for keys in _READ.values() for key in keys))))
 """The form, the optimizer, to which rates mean something, and the settings that any form is decoded by; each policy is
 run with its own."""
@@ -39,6 +40,11 @@ def action_settings(config: EnvConfig) -> dict[str, Any]:
     """The settings that give actions their meaning: form and optimizer, and what actions of the form are decoded by."""
     optimizer = () if config.action == ANY_OPTIMIZER else _OPTIMIZER
     return {key: getattr(config, key) for key in ("action", *optimizer, *_READ[config.action])}
+
+
+def scaled_settings(settings: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    """Action settings that make any action stand for rates, or wanted movements, that are multiplied by a factor."""
+    return {key: value * factor if key in _SIZES else value for key, value in settings.items()}
 
 
 def check_action_settings(trained_with: Mapping[str, Any], config: EnvConfig) -> None:
@@ -180,24 +186,6 @@ def encode(rates: NDArray, config: EnvConfig) -> NDArray[np.float32]:
     low, high = np.log(config.lr_min), np.log(config.lr_max)
     logs = np.log(np.clip(rates, config.lr_min, config.lr_max))
     return (2 * (logs - low) / (high - low) - 1).astype(np.float32)
-
-
-def factor_as_shift(factor: float, config: EnvConfig) -> float:
-    """What is added to actions so that the rates, or wanted movements, that they stand for are multiplied by a factor.
-
-    Raises:
-        ConfigError: If the action form does not go evenly over logarithms of these.
-    """
-    if config.action == ANY_OPTIMIZER:
-        low, high = config.update_ratio_min, config.update_ratio_max
-    elif config.action in ("log", "log+guidance"):
-        low, high = config.lr_min, config.lr_max
-    else:
-        raise ConfigError(
-            f"Rates of the action form {config.action!r} can't be multiplied: its actions are factors themselves. Take "
-            "a policy of the form log, log+guidance or relative_update."
-        )
-    return float(2 * np.log(factor) / np.log(high / low))
 
 
 def check_rates(rates: NDArray, shape: tuple[int, ...]) -> NDArray[np.float64]:

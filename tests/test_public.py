@@ -24,10 +24,10 @@ PUBLIC = {
     "agents": ["ALGORITHMS", "Agent", "Learner", "Selection", "configure", "load", "make_learner", "trained_on"],
     "l2o_env": [
         "ASG", "ASGEnv", "ASGVectorEnv", "AgentLike", "BaseAgent", "ConfigError", "EnvConfig", "FEATURE_NAMES",
-        "GTA5", "LearnedRates", "Optimizee", "Pair", "Split", "Syn2RealEnv", "Syn2RealVectorEnv", "TaskRanges",
-        "TaskVectorEnv", "VISDA17", "WorkerError", "WriteError", "episode_seeds", "evaluate", "evaluate_in_parts",
-        "fitting_num_envs", "layer_groups", "pairs", "param_groups", "read_recording", "run_episodes",
-        "split_layers", "summarise",
+        "GTA5", "LearnedRates", "Optimizee", "Pair", "ScaledPolicy", "Split", "Syn2RealEnv", "Syn2RealVectorEnv",
+        "TaskRanges", "TaskVectorEnv", "VISDA17", "WorkerError", "WriteError", "episode_seeds", "evaluate",
+        "evaluate_in_parts", "fitting_num_envs", "layer_groups", "pairs", "param_groups", "read_recording",
+        "run_episodes", "split_layers", "summarise",
     ],
 }  # fmt: skip
 

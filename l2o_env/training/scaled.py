@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l2o_env.action import factor_as_shift
+from l2o_env.action import check_action_settings, scaled_settings
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, shortened
 from l2o_env.evaluation.agent import AgentLike, BaseAgent
-from l2o_env.training.player import settings_of
 from l2o_env.training.policies import DEFAULT, find_policy
 
 OF_PRETRAINED = 0.1
@@ -25,16 +24,15 @@ class ScaledPolicy(BaseAgent):
     """A policy whose learning rates are multiplied by a factor.
 
     Layers and time keep the proportions that the policy gives them; the factor is to it what the learning rate is to an
-    optimizer. Rates stay within the limits of the policy's action form. Of the form ``relative_update`` the wanted
-    movements are multiplied, and the rates follow. What the policy observes is what the smaller or larger rates make.
+    optimizer. The limits of its action form are multiplied, so that its actions stand for other rates (of the form
+    ``relative_update``, for other movements). What it observes is what those make.
 
     Args:
         policy: A name (``"default"``), a run folder, a folder of a saved policy, or an agent.
         factor: The factor, above 0.
 
     Raises:
-        ConfigError: If there is no such policy, the factor is no positive number, or the policy's actions can't be
-            multiplied, because they are factors themselves (``relative``, ``discrete``).
+        ConfigError: If there is no such policy, or the factor is no positive number.
     """
 
     def __init__(self, policy: str | Path | AgentLike = DEFAULT, factor: float = 1.0) -> None:
@@ -43,17 +41,15 @@ class ScaledPolicy(BaseAgent):
         self._policy, self.factor = find_policy(policy), float(factor)
         self.name = f"{getattr(self._policy, 'name', type(self._policy).__name__)} x {self.factor:g}"
         self.output = self._policy.output
-        self.config_overrides: Mapping[str, Any] = self._policy.config_overrides
-        self.action_settings: Mapping[str, Any] = getattr(self._policy, "action_settings", {})
-        if self.output == "action":
-            settings = settings_of(self._policy, EnvConfig.optimizer)
-            self._shift = factor_as_shift(self.factor, settings)
-            # The last number of that form is the weight of the guidance.
-            self._rates = slice(None, -1 if settings.action == "log+guidance" else None)
+        self._own_settings = getattr(self._policy, "action_settings", {})
+        self.action_settings = scaled_settings(self._own_settings, self.factor)
+        self.config_overrides = {**self._policy.config_overrides, **self.action_settings}
 
     def check_env(self, env_config: EnvConfig) -> None:
         """See ``BaseAgent``."""
-        self._policy.check_env(env_config)
+        if self.action_settings:
+            check_action_settings(self.action_settings, env_config)
+        self._policy.check_env(replace(env_config, **self._own_settings))
 
     def check_layers(self, n_layers: int) -> None:
         """See ``BaseAgent``."""
@@ -62,18 +58,10 @@ class ScaledPolicy(BaseAgent):
     def act(self, observations: NDArray[np.float32], state: Any, deterministic: bool) -> tuple[NDArray[Any], Any]:
         """See ``BaseAgent``."""
         chosen, state = self._policy.act(observations, state, deterministic)
-        if self.output == "rates":
-            return chosen * self.factor, state
-        return self._shifted(np.clip(chosen, -1.0, 1.0), self._shift), state
+        return chosen * self.factor if self.output == "rates" else chosen, state
 
     def describe(
         self, observations: NDArray[np.float32], state: Any, actions: NDArray[Any]
     ) -> dict[str, NDArray[np.float64]]:
-        """See ``BaseAgent``: what the policy says of its own actions."""
-        own = actions / self.factor if self.output == "rates" else self._shifted(actions, -self._shift)
-        return self._policy.describe(observations, state, own)
-
-    def _shifted(self, actions: NDArray[Any], shift: float) -> NDArray[Any]:
-        shifted = np.array(actions)
-        shifted[..., self._rates] += shift
-        return shifted
+        """See ``BaseAgent``."""
+        return self._policy.describe(observations, state, actions / self.factor if self.output == "rates" else actions)
