@@ -30,7 +30,7 @@ from l2o_env.safe_json import read_object
 from l2o_env.training.clock import WINDOWS
 from l2o_env.training.fine_tuning import FineTuning
 from l2o_env.training.player import settings_of
-from l2o_env.training.policies import DEFAULT, find_policy, shipped
+from l2o_env.training.policies import DEFAULT, find_policy
 from l2o_env.training.scaled import OF_PRETRAINED, ScaledPolicy
 from l2o_env.training.state_files import read_state, write_state
 
@@ -81,11 +81,11 @@ class FinetuneArgs:
         float | None,
         arg(
             metavar="X",
-            help_behavior_hint=f"(default: {OF_PRETRAINED} for a policy that comes along on image files, else 1)",
+            help_behavior_hint="(default: 0.1 for default and 0.02 for relative on image files, else 1)",
         ),
     ] = None
     """What all rates are multiplied by: to a policy what the learning rate is to an optimizer. The policies that come
-    along know small networks alone; pretrained ones, as of image files, want rates that are ten times smaller."""
+    along know small networks alone; pretrained ones, as of image files, want far smaller rates."""
     epochs: int = 10
     """Passes over the synthetic images."""
     seed: int = 0
@@ -139,8 +139,8 @@ class FinetuneArgs:
     def _scaled(self, agent: BaseAgent) -> BaseAgent:
         scale = self.rate_scale
         if scale is None:
-            small_alone = shipped(self.policy) is not None
-            scale = OF_PRETRAINED if small_alone and is_streamed(pair_registry.make(self.pair_text())) else 1.0
+            pretrained = is_streamed(pair_registry.make(self.pair_text()))
+            scale = OF_PRETRAINED.get(self.policy, 1.0) if pretrained else 1.0
         return agent if scale == 1 else ScaledPolicy(agent, scale)
 
 

@@ -276,7 +276,8 @@ def prepare_rows(
     factor, times = 1.0, ""
     if args.policy is None and args.episodes is None and is_streamed(pair_registry.make(args.pair)):
         args = replace(args, policy=Path(DEFAULT))
-        factor, times = OF_PRETRAINED, f", its rates times {OF_PRETRAINED}"
+        factor = OF_PRETRAINED[DEFAULT]
+        times = f", its rates times {factor}"
     config, saved = _settings_and_saved_policy(args)
     agents = RowAgents(args.lr, args.weights, config.window / config.budget, saved, factor)
     known = [row for row in rows if row.profile != "policy" or saved is not None]

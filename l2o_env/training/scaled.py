@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from l2o_env.errors import ConfigError, shortened
 from l2o_env.evaluation.agent import AgentLike, BaseAgent
 from l2o_env.training.policies import DEFAULT, find_policy
 
-OF_PRETRAINED = 0.1
-"""The factor for policies that come along, on networks pretrained on photographs. Their rates lie around 1e-3 of AdamW,
-where such networks are usually fine-tuned at 1e-4."""
+OF_PRETRAINED: Mapping[str, float] = {"default": 0.1, "relative": 0.02}
+"""The factor for policies that come along, by their names, on networks pretrained on photographs. The rates of the one
+lie around 1e-3 of AdamW, where such networks are usually fine-tuned at 1e-4; the other moves layers by 5 % in a window,
+where such networks are moved by 2 % in twenty."""
 
 
 class ScaledPolicy(BaseAgent):

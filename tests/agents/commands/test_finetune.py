@@ -17,7 +17,6 @@ import train_policy
 from agents.commands import finetune as command
 from l2o_env import ScaledPolicy, read_recording
 from l2o_env.results.event_log import read_scalars
-from l2o_env.training import policies
 from l2o_env.training.fine_tuning import FineTuning
 from tests.image_trees import MicroNet, class_folders, save_weights
 from tests.training.loops import policy
@@ -111,24 +110,21 @@ def test_the_same_command_goes_on_where_it_was_cut_off(
     assert not (tmp_path / "parts" / "actions-before.parquet").exists()
 
 
-def test_policies_that_come_along_are_scaled_down_on_image_files(
-    folders: list[str], tiny: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(policies, "POLICIES", tmp_path / "policies")
-    policy().save(tmp_path / "policies" / "mine")
+def test_policies_that_come_along_are_scaled_down_on_image_files(folders: list[str], tiny: str, tmp_path: Path) -> None:
     policy().save(tmp_path / "run")
 
     def factor(*arguments: str) -> float:
         _, agent = tyro.cli(command.FinetuneArgs, args=[*arguments, "--device", "cpu"]).prepare()
         return agent.factor if isinstance(agent, ScaledPolicy) else 1.0
 
-    assert factor(*folders, "--policy", "mine") == 0.1
-    assert factor(*folders, "--policy", "mine", "--rate-scale", "1") == 1
-    assert factor(*folders, "--policy", "mine", "--rate-scale", "0.3") == 0.3
+    assert factor(*folders) == 0.1
+    assert factor(*folders, "--policy", "relative") == 0.02
+    assert factor(*folders, "--rate-scale", "1") == 1
+    assert factor(*folders, "--rate-scale", "0.3") == 0.3
     assert factor(*folders, "--policy", str(tmp_path / "run")) == 1
     assert factor(*folders, "--policy", "adamw-cosine") == 1
     assert factor(*folders, "--policy", "adamw-cosine", "--rate-scale", "0.3") == 0.3
-    assert factor("--pair", "tiny", "--policy", "mine") == 1
+    assert factor("--pair", "tiny") == 1
 
 
 def test_ctrl_c_waits_for_the_window(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
