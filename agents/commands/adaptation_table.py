@@ -23,10 +23,9 @@ from .adaptation_cells import Cell, images_of, variants
 from .adaptation_rows import PUBLISHED, SELECTIONS, SLIDES, AdaptationFinding, check_claims
 from .cells import kept_arguments, on_cluster
 from .console import Reporter, Update
-from .contestants import agent_digest
 from .initialisations import INITIALISATIONS
 from .paper_rows import BY_KEY
-from .paper_table import Measured, TableArgs, prepare_rows
+from .paper_table import Measured, TableArgs, digest_of_learned, prepare_rows
 from .printed_tables import PUBLISHED_ON, metric_note
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def _measure(
     images_of(pair, methods, config if tasks is None else replace(config, device="cpu"))
     env, agents, origin = prepare_rows(args, [BY_KEY[INITIALISATIONS[start][0]] for start in starts], reporter, kept)
     seeds = tuple(episode_seeds(args.seed, "evaluation", args.seeds))
-    of_policy = "" if agents.policy is None else agent_digest(agents.policy)
+    of_policy = digest_of_learned(agents)
     digest, parts, done = pair_digest(pair), [], 0
     all_variants = [variants(methods, args.learned and start == "asg") for start in starts]
     n_runs = sum(map(len, all_variants)) * len(seeds)
@@ -88,7 +87,7 @@ def _measure(
         run = on_cluster(tasks, [args.pair], update)
         for start, of_start in zip(starts, all_variants, strict=True):
             agent = agents.of(BY_KEY[INITIALISATIONS[start][0]])
-            cell = Cell(args.pair, start, agent, env, tuple(of_start), agents.policy, config, seeds)
+            cell = Cell(args.pair, start, agent, env, tuple(of_start), agents.learned, config, seeds)
             made = partial(cell.run, None if run else _runs_from(update, done))
             done += len(of_start) * len(seeds)
             parts.append(({"start": start, "images": digest, "policy": of_policy if start == "asg" else ""}, made))

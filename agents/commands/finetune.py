@@ -34,7 +34,6 @@ from l2o_env.training.policies import DEFAULT, find_policy
 from l2o_env.training.scaled import OF_PRETRAINED, ScaledPolicy
 from l2o_env.training.state_files import read_state, write_state
 
-from ..base import Agent
 from ..opponents import default_opponents
 from ..opponents.defaults import OPPONENTS
 from ..options import EnvAssignments, environment_settings
@@ -129,19 +128,18 @@ class FinetuneArgs:
         agent = None if self.policy in OPPONENTS else find_policy(self.policy)
         base = EnvConfig() if agent is None else settings_of(agent, EnvConfig.optimizer)
         config = replace(base, pairs=(text,), device=str(resolve_device(self.device)), **given)
-        n_updates = max(len(pair_registry.make(text).train) // config.batch_size, 1) * self.epochs
+        pair = pair_registry.make(text)
+        n_updates = max(len(pair.train) // config.batch_size, 1) * self.epochs
         try:
             config = replace(config, budget=n_updates, window=max(n_updates // WINDOWS, 1))
         except ConfigError as error:
             raise ConfigError(f"{error} More --epochs have a larger budget.") from error
-        return config, self._scaled(default_opponents(config)[self.policy] if agent is None else agent)
-
-    def _scaled(self, agent: BaseAgent) -> BaseAgent:
+        if agent is None:
+            agent = default_opponents(config)[self.policy]
         scale = self.rate_scale
         if scale is None:
-            pretrained = is_streamed(pair_registry.make(self.pair_text()))
-            scale = OF_PRETRAINED.get(self.policy, 1.0) if pretrained else 1.0
-        return agent if scale == 1 else ScaledPolicy(agent, scale)
+            scale = OF_PRETRAINED.get(self.policy, 1.0) if is_streamed(pair) else 1.0
+        return config, agent if scale == 1 else ScaledPolicy(agent, scale)
 
 
 def finetune(args: FinetuneArgs, reporter: Reporter | None = None) -> int:
@@ -155,20 +153,21 @@ def finetune(args: FinetuneArgs, reporter: Reporter | None = None) -> int:
     with _told_where(args):
         config, agent = args.prepare()
         run = FineTuning(config, agent, args.seed)
+    factor = agent.factor if isinstance(agent, ScaledPolicy) else 1.0
     settings = {
         "version": l2o_env.__version__,
         "policy": args.policy,
-        "rate_scale": args.rate_scale,
+        "rate_scale": factor,
         "seed": args.seed,
         "environment": asdict(config),
     }
     folder = _folder(args.out, settings)
-    if isinstance(agent, ScaledPolicy):
-        reporter.say(f"The rates are those of {args.policy}, times {agent.factor:g} (--rate-scale).")
+    if factor != 1:
+        reporter.say(f"The rates are those of {args.policy}, times {factor:g} (--rate-scale).")
     if (folder.path / CHECKPOINT).is_file():
         run.set_state(read_state(folder.path / CHECKPOINT))
         reporter.say(f"Going on after {run.updates} of {config.budget} updates.")
-    name = agent.name if isinstance(agent, Agent | ScaledPolicy) else type(agent).__name__
+    name = getattr(agent, "name", type(agent).__name__)
     if not _train(run, folder, name, reporter):
         option = f"--out {shlex.quote(str(folder.path))}"
         reporter.say(f"Interrupted after {run.updates} updates; the same command with {option} goes on.")

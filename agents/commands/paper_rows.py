@@ -87,11 +87,16 @@ class RowAgents:
     policy: Agent | None
     factor: float = 1.0
 
+    @property
+    def learned(self) -> AgentLike | None:
+        """The learned policy as it is run; None if no row needs it."""
+        return self.policy if self.policy is None or self.factor == 1 else ScaledPolicy(self.policy, self.factor)
+
     def of(self, row: Row) -> AgentLike:
         """What sets the rates of a row."""
         if row.profile == "policy":
-            assert self.policy is not None
-            return self.policy if self.factor == 1 else ScaledPolicy(self.policy, self.factor)
+            assert self.learned is not None
+            return self.learned
         if row.profile == "random":
             return RandomRates(row.label)
         overrides = {**own_settings("sgd"), "guidance": row.guidance, "random_init": row.random_init}  # as in the paper

@@ -241,7 +241,11 @@ def measure(args: TableArgs, reporter: Reporter, kept: KeptParts) -> Measured:
     beside = beside_the_rows(
         args.opponent_names, args.searches, args.pair, config, args.tuning_episodes, args.seed, reporter, kept, tasks
     )
-    cells = [({"row": row.key, "policy": _digest_for(row, agents)}, row.label, agents.of(row)) for row in rows]
+    of_policy = digest_of_learned(agents)
+    cells = [
+        ({"row": row.key, "policy": of_policy if row.profile == "policy" else ""}, row.label, agents.of(row))
+        for row in rows
+    ]
     cells += [({"row": each.policy, "policy": each.digest}, each.policy, each.load()) for each in beside]
     images, parts = pair_digest(pair_registry.make(args.pair)), []
     with reporter.stage(f"Rows on {pair_registry.label(args.pair)}", 1, "steps") as update:
@@ -255,11 +259,9 @@ def measure(args: TableArgs, reporter: Reporter, kept: KeptParts) -> Measured:
     return Measured(pd.concat(frames, ignore_index=True), agents.policy, origin)
 
 
-def _digest_for(row: Row, agents: RowAgents) -> str:
-    """What tells the learned policy of a row from any other; nothing for rows without one."""
-    return (
-        "" if row.profile != "policy" or agents.policy is None else f"{agent_digest(agents.policy)} x {agents.factor}"
-    )
+def digest_of_learned(agents: RowAgents) -> str:
+    """What tells the learned policy from any other; nothing if there is none."""
+    return "" if agents.policy is None else f"{agent_digest(agents.policy)} x {agents.factor}"
 
 
 def prepare_rows(

@@ -87,7 +87,7 @@ def test_a_grid_goes_on_outward_from_its_edge(config: EnvConfig, monkeypatch: py
 def test_what_diverges_is_not_chosen(config: EnvConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = replace(RECIPES["sgd-warmup-cosine"], rates=(1e-3, 1e30))
     monkeypatch.setattr("agents.opponents.recipes.RECIPES", {"it": recipe})
-    assert tune_recipe("it", config, "tiny", 8, seed=0).rate < 1e30
+    assert tune_recipe("it", config, "tiny", 8, seed=0).rate <= 1e-3  # or beyond it
 
 
 def test_searches_know_what_they_give_and_need(config: EnvConfig) -> None:
