@@ -18,6 +18,9 @@ from .phases import Phase, Phases, Stage
 TABLE_WIDTH = 140
 """Columns that a table may take where there is no terminal."""
 
+SILENCE = 300.0
+"""Seconds after which a stage that goes on says so where there is no terminal."""
+
 
 class Update(Protocol):
     """Moves a stage forward."""
@@ -69,7 +72,7 @@ class Reporter:
             title: What is done.
             total: How many units of it.
             unit: What they are called, such as ``"episodes"``.
-            lines: Lines to print where there is no terminal.
+            lines: Lines to print where there is no terminal; more if it takes long.
             done: Units that were done before, by another process.
         """
         stage = Stage(title, total, unit, done, self._phases)
@@ -131,18 +134,18 @@ def in_episodes(update: Update, n: int, k: int = 0) -> Progress:
 
 
 class _Lines:
-    """Prints a line whenever another share of the stage is done."""
+    """Prints a line whenever another share of the stage is done, and in long stages whenever some minutes went by."""
 
     def __init__(self, reporter: Reporter, stage: Stage, lines: int) -> None:
         self._reporter, self._stage, self._lines = reporter, stage, lines
-        self._printed = 0
+        self._printed, self._when = 0, 0.0
 
     def __call__(self, done: int, detail: str = "", total: int | None = None) -> None:
         stage = self._stage
         stage.move(done, detail, total)
         due = self._lines * done // max(stage.total, 1)
-        if due <= self._printed:
+        if due <= self._printed and stage.seconds < self._when + SILENCE:
             return
-        self._printed = due
+        self._printed, self._when = max(due, self._printed), stage.seconds
         texts = [f"{stage.title}: {stage.counts()}", detail, *stage.times()]
         self._reporter.say(", ".join(text for text in texts if text))

@@ -13,6 +13,7 @@ from l2o_env.errors import ConfigError, one_line
 from l2o_env.pairs.photos.assemble import ORIGINS_FILE, Found, assemble, how_to_install
 from l2o_env.pairs.photos.clipart_photos import default_root
 from l2o_env.pairs.photos.manifest import ORIGINS, entries, entries_of
+from l2o_env.pairs.photos.packages import find
 from l2o_env.results.contact_sheet import contact_sheet
 from l2o_env.results.decimals import counted
 
@@ -20,6 +21,9 @@ from .console import Reporter
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+_UNPACKED_BY = {".deb": "dpkg -x {file} {folder}/deb", ".tgz": "mkdir -p {folder}/npm && tar xf {file} -C {folder}/npm"}
+"""What unpacks a package as it is downloaded."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,17 @@ def data(args: DataArgs, reporter: Reporter | None = None) -> int:
     """
     reporter = reporter or Reporter()
     root = default_root() if args.out is None else args.out.expanduser()
-    for folder in args.packages:
+    folders = [folder.expanduser() for folder in args.packages]
+    for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"There is no folder {folder}; give folders that packages were unpacked into.")
+    if any(find(style, folders) is None for style in ORIGINS):
+        for line in _packed(folders):
+            reporter.say(line)
     try:
         if args.picture is None or not (root / ORIGINS_FILE).is_file():
             with reporter.stage("Reading packages", len(entries()), "images") as update:
-                found = assemble(root, [folder.expanduser() for folder in args.packages], lambda k, n: update(k))
+                found = assemble(root, folders, lambda k, n: update(k))
             reporter.out.print(_table(found))
             for line in remarks(found):
                 reporter.say(line)
@@ -90,6 +98,16 @@ def remarks(found: Sequence[Found]) -> list[str]:
     if not any(each.made for each in found if ORIGINS[each.style].part == "target"):
         lines.append("There are no photographs at all: the pair has no real accuracy.")
     return lines
+
+
+def _packed(folders: Sequence[Path]) -> list[str]:
+    """Packages that lie there as they were downloaded, and what unpacks them."""
+    return [
+        f"{file.name} is still packed; unpack it: {_UNPACKED_BY[file.suffix].format(file=file, folder=folder)}"
+        for folder in folders
+        for file in sorted(folder.iterdir())
+        if file.suffix in _UNPACKED_BY
+    ]
 
 
 def _setting(args: DataArgs) -> str:

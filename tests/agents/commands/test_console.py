@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.table import Table
 
+from agents.commands import phases
 from agents.commands.console import Reporter, in_episodes, prepare_pairs, steps
 from agents.commands.phases import Phase
 from l2o_env import pairs
@@ -27,6 +28,20 @@ def test_a_stage_is_told_in_a_few_lines(capsys: pytest.CaptureFixture[str]) -> N
     ]  # fmt: skip
     assert all(line.endswith("s left") for line in told.err.splitlines())
     assert told.out == ""
+
+
+def test_a_long_stage_is_told_every_few_minutes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(phases.time, "perf_counter", lambda: now)
+    with Reporter(bars=False).stage("Rows", 100, "steps", lines=1) as update:
+        for minute in range(13):
+            now = 60.0 * minute
+            update(minute, f"row {minute}")
+    assert [line.split(", ")[1:3] for line in capsys.readouterr().err.splitlines()] == [
+        ["row 5", "5 min"], ["row 10", "10 min"]
+    ]  # fmt: skip
 
 
 def test_results_and_progress_go_apart(capsys: pytest.CaptureFixture[str]) -> None:

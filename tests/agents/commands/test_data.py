@@ -47,6 +47,20 @@ def test_what_is_missing_is_named_with_what_to_type(
     assert f"called clipart-photos:root={out}" in told
 
 
+def test_packages_that_are_still_packed_are_named_with_what_unpacks_them(
+    packages: Packages, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [*TEXT, "--packages", str(packages.folder), "--out", str(tmp_path / "set")]
+    file = packages.folder / "lobehub-fluent-emoji-3d-1.1.0.tgz"
+    file.touch()
+    assert train_policy.main(options) == 0
+    assert "still packed" not in capsys.readouterr().err  # all are there: nothing to unpack
+    shutil.rmtree(packages.folder / "npm")
+    assert train_policy.main(options) == 0
+    command = f"mkdir -p {packages.folder}/npm && tar xf {file} -C {packages.folder}/npm"
+    assert f"{file.name} is still packed; unpack it: {command}" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [(["--packages", "nowhere"], "There is no folder nowhere"), ([], "Two packages of cut-outs are needed")],
