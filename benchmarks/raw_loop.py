@@ -1,10 +1,10 @@
 """The yardstick: guided fine-tuning in plain PyTorch, as a good engineer writes it for one network.
 
-Of this package it uses the pair's data and its network (a plain ``nn.Module``), nothing else. What the environment
-pays for and a training script does not need (statistics, observations, rewards, a restart after divergence) is not in
-it. What helps a script is: data and proxy outputs on the device, fused SGD, multi-tensor clipping, on a GPU
-``channels_last``, nothing read back between validations. (On a CPU ``channels_last`` makes the embedded network's
-updates 5 % faster and its validations 40 % slower, so it is not used there.)
+Of this package it uses the pair's data and its network (a plain ``nn.Module``, its layers as its author wrote them),
+nothing else. What the environment pays for and a training script does not need (statistics, observations, rewards, a
+restart after divergence) is not in it. What helps a script is: data and proxy outputs on the device, fused SGD,
+multi-tensor clipping, on a GPU ``channels_last``, nothing read back between validations. (On a CPU ``channels_last``
+makes the embedded network's updates 5 % faster and its validations 40 % slower, so it is not used there.)
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from l2o_env.models.adapted.folded_norms import unfold_norms
 from l2o_env.pairs.images.image_split import ImageSplit
 from l2o_env.pairs.pair import Pair
 from l2o_env.pairs.splits import Split, decoded
@@ -74,6 +75,7 @@ class RawLoop:
     def start(self, seed: int = 0) -> tuple[float, float, float]:
         """A new network and its validation; `seed` is that of the new head, and plus one that of the batches."""
         model = self.pair.make_model(torch.Generator().manual_seed(seed))
+        unfold_norms(model)
         self.model: nn.Module = model.to(self.device, self.dtype).to(memory_format=self.format).eval()
         named = dict(self.model.named_parameters())
         if self.compile:

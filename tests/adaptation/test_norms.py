@@ -10,6 +10,7 @@ import torch
 from l2o_env import pairs
 from l2o_env.adaptation import METHODS, UnlabelledImages
 from l2o_env.errors import ConfigError
+from l2o_env.models.adapted.folded_norms import unfold_norms
 from l2o_env.pairs.pair import Pair
 from tests.adaptation.made import CPU, adaptation
 from tests.image_trees import MicroNet, class_folders, save_weights
@@ -30,7 +31,7 @@ def test_statistics_become_the_targets(folders: Pair) -> None:
     weights = [p.clone() for p in run.model.parameters()]
     found = run.run_round()
     images = torch.cat(list(UnlabelledImages.of(folders, CPU).chunks()))
-    stem = run.model.get_submodule("network.stem")
+    stem = unfold_norms(run.model.get_submodule("network.stem"))
     inputs = stem[0](images)  # type: ignore[index]
     torch.testing.assert_close(stem[1].running_mean, inputs.mean((0, 2, 3)))  # type: ignore[index]
     torch.testing.assert_close(stem[1].running_var, inputs.var((0, 2, 3)))  # type: ignore[index]

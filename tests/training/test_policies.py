@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import agents
 from agents.reinforce import Reinforce
-from l2o_env import ConfigError, EnvConfig
+from l2o_env import ConfigError, EnvConfig, pairs
 from l2o_env.action import decode
 from l2o_env.observation import N_FEATURES
 from l2o_env.training import policies
@@ -36,6 +37,7 @@ def test_the_default_policy_comes_along_and_fits_networks_of_any_depth() -> None
     found = policies.find_policy("default")
     folder = policies.shipped("default")
     assert folder is not None and sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
+    assert agents.trained_on(folder) == pairs.names("train")
     config = EnvConfig()
     found.check_env(config)
     for n_layers in (3, 11):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from l2o_env.extras import require
 from l2o_env.models.adapted.backbone import Backbone
+from l2o_env.models.adapted.folded_norms import unfold_norms
 from l2o_env.models.base import Optimizee
 
 
@@ -44,7 +45,7 @@ def plain_network(model: Optimizee, images: Tensor) -> tuple[nn.Module, str]:
     """
     if isinstance(model, Backbone):
         name = next((key for key, module in model.network.named_modules() if module is model.proxy_head), "")
-        network = deepcopy(model.network)
+        network = unfold_norms(deepcopy(model.network))
         if name:
             network.set_submodule(name, deepcopy(model.head))
             if _same(network, model, images):

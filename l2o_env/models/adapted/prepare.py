@@ -16,6 +16,7 @@ from l2o_env.models.adapted.backbone import Backbone, DenseBackbone
 from l2o_env.models.adapted.by_name import auxiliary_heads, builder, is_name
 from l2o_env.models.adapted.checks import check_network
 from l2o_env.models.adapted.feature_layers import feature_layer_of, find_feature_map
+from l2o_env.models.adapted.folded_norms import fold_norms
 from l2o_env.models.adapted.groups import Groups, choose_groups
 from l2o_env.models.adapted.heads import find_head, head_of, n_classes_of
 from l2o_env.models.adapted.network_config import NetworkConfig
@@ -64,6 +65,8 @@ def prepare(config: NetworkConfig, side: int = 0, *, dense: bool = False) -> Pre
     feature_layer = feature_layer_of(proxy, config.feature_layer)
     if side and not feature_layer and not dense:
         feature_layer = find_feature_map(proxy, head, side)
+    if config.batchnorm == "frozen":
+        fold_norms(proxy, head, feature_layer)
     headless = deepcopy(proxy)
     headless.set_submodule(head, nn.Identity())
     adapt = partial(

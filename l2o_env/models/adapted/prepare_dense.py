@@ -14,6 +14,7 @@ from l2o_env.errors import ConfigError, unknown_name
 from l2o_env.models.adapted.by_name import is_name, local_seed
 from l2o_env.models.adapted.fcn8s import FCN8S, FCN8s, FCN8sClassifier, FCN8sProxy, from_vgg
 from l2o_env.models.adapted.feature_layers import feature_layer_of
+from l2o_env.models.adapted.folded_norms import fold_norms
 from l2o_env.models.adapted.groups import Groups, choose_groups
 from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.models.adapted.prepare import Prepared, prepare
@@ -48,7 +49,9 @@ def prepare_dense(config: NetworkConfig, width: float = 1.0, side: int = 0) -> P
     proxy = DenseProxy(*_build(name, below, n_proxy_classes)).requires_grad_(False).eval()
     load_weights(proxy.backbone, trunk, f"{source} for the backbone {below}")
     load_weights(proxy.head, head, f"{source} for the head of {below}")
-    feature_layer_of(proxy.backbone, config.feature_layer)
+    feature_layer = feature_layer_of(proxy.backbone, config.feature_layer)
+    if config.batchnorm == "frozen":
+        fold_norms(proxy.backbone, feature_layer)
     adapt = partial(
         SegmentationNet,
         groups=choose_groups(proxy.backbone, config.groups),

@@ -17,6 +17,7 @@ from l2o_env.guidance.base import feature_map
 from l2o_env.models.adapted.backbone import HIDDEN
 from l2o_env.models.adapted.by_name import builder
 from l2o_env.models.adapted.fcn8s import FCN8sProxy
+from l2o_env.models.adapted.folded_norms import unfold_norms
 from l2o_env.models.adapted.network_config import NetworkConfig
 from l2o_env.models.adapted.prepare_dense import prepare_dense
 from l2o_env.models.base import check_layer_groups, new_generator
@@ -52,11 +53,13 @@ def test_ones_own_network_keeps_its_logits_beside_a_new_head(tmp_path: Path, kin
         images = torch.randn(2, 3, *size, generator=new_generator(0))
         with torch.no_grad():
             expected = own(images)["out"] if kind is MicroSegNet else own(images)
-            assert torch.equal(found.proxy(images), expected)
+            of_proxy = found.proxy(images)
+            torch.testing.assert_close(of_proxy, expected)
+            assert torch.equal(unfold_norms(deepcopy(found.proxy))(images), expected)
             logits, proxy_logits = model(images)
-            assert torch.equal(proxy_logits, expected)
-            features = own.body(own.stem(images))
-            assert torch.equal(feature_map(model, images), features)
+            assert torch.equal(proxy_logits, of_proxy)
+            features = feature_map(model, images)
+            torch.testing.assert_close(features, own.body(own.stem(images)))
             enlarged = F.interpolate(model.head(features), size, mode="bilinear", align_corners=False)
             assert torch.equal(logits, enlarged)
     random = found.make_random_model(3, new_generator(0))
