@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, require_integer
 from l2o_env.evaluation.agent import BaseAgent
 from l2o_env.pairs.from_files.folders import FoldersSettings, MaskFoldersSettings
-from l2o_env.pairs.pair import is_streamed
+from l2o_env.pairs.pair import Pair, is_streamed
 from l2o_env.pairs.spec import spec
 from l2o_env.results.decimals import decimal
 from l2o_env.results.event_log import OVER_UPDATES, LayerLog, TensorBoardLog, training_events
@@ -54,9 +55,10 @@ _FIELDS = tuple(field.name for field in (*fields(FoldersSettings), *fields(MaskF
 class FinetuneArgs:
     """Fine-tunes a network on synthetic images for real ones, with learned rates and the guidance of a proxy.
 
-    Writes the network that was best on held-out synthetic images (safetensors, for plain use, and ONNX with the extra
-    onnx), rates and statistics of each layer (actions.parquet, TensorBoard) and a page (report.html). The same command
-    goes on where it was cut off. Without --source it shows all of this on the embedded pair.
+    Writes the network that was best on held-out synthetic images, by cross-entropy and KL from the proxy (safetensors,
+    for plain use, and ONNX with the extra onnx), rates and statistics of each layer (actions.parquet, TensorBoard) and
+    a page (report.html). The same command goes on where it was cut off. Without --source it shows all of this on the
+    embedded pair.
     """
 
     source: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: the embedded pair)")] = None
@@ -136,9 +138,12 @@ class FinetuneArgs:
             raise ConfigError(f"{error} More --epochs have a larger budget.") from error
         if agent is None:
             agent = default_opponents(config)[self.policy]
-        scale = self.rate_scale
-        if scale is None:
-            scale = OF_PRETRAINED.get(self.policy, 1.0) if is_streamed(pair) else 1.0
+        scale = 1.0 if self.rate_scale is None else self.rate_scale
+        if is_streamed(pair):
+            if self.rate_scale is None:
+                scale = OF_PRETRAINED.get(self.policy, 1.0)
+            if "kl_weight" not in given:
+                config = replace(config, kl_weight=_alike(pair))
         return config, agent if scale == 1 else ScaledPolicy(agent, scale)
 
 
@@ -178,6 +183,14 @@ def finetune(args: FinetuneArgs, reporter: Reporter | None = None) -> int:
     for line in lines:
         reporter.out.print(line, markup=False, soft_wrap=True)
     return 0
+
+
+def _alike(pair: Pair) -> float:
+    """The weight by which the KL counts as the cross-entropy does, each in units of knowing nothing: log(classes).
+
+    A KL over ImageNet's thousand classes would outweigh that of a few, and the best network would be an untouched one.
+    """
+    return round(min(math.log(pair.n_classes) / math.log(max(pair.n_proxy_classes, 2)), 1.0), 3)
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def write_page(
     model = run.venv.episodes.optimizee(0)
     exported = _export(model, pair, folder, reporter)
     results: dict[str, Any] = {**measured, "network": exported}
-    sections = [_measured(measured)]
+    sections = [_measured(measured, run.config.kl_weight)]
     if pair.target is not None:
         results["real_accuracy"] = float(run.venv.evaluate("target")[0])
         sections += _on_real_images(run, pair, model, folder, results, reporter)
@@ -87,12 +87,13 @@ def _settings(run: FineTuning) -> dict[str, Any]:
             vars(run.config).items()}  # fmt: skip
 
 
-def _measured(measured: dict[str, dict[str, float]]) -> Section:
+def _measured(measured: dict[str, dict[str, float]], kl_weight: float) -> Section:
     names = {"val_accuracy": "accuracy", "val_ce": "cross-entropy (nats)", "val_kl": "KL from the proxy (nats)"}
     lines = [["weights", *names.values()]]
     for which, values in measured.items():
         lines.append([which, *(decimal(values[key], 3) for key in names)])
-    text = ["On held-out synthetic images. The best weights, by V = -(CE + KL), are those of everything below."]
+    value = f"V = -(CE + {kl_weight:g} KL)"
+    text = [f"On held-out synthetic images. The best weights, by {value}, are those of everything below."]
     return Section("Validation", text, lines)
 
 

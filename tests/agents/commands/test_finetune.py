@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,9 @@ def test_it_leaves_a_network_for_plain_use_and_a_page(folders: list[str], capsys
     plain.fc = nn.Sequential(nn.Linear(8, 512), nn.ReLU(), nn.Linear(512, n_classes))  # type: ignore[assignment]
     plain.load_state_dict(load_file(run / "network.safetensors"))
     assert 0 <= results["real_accuracy"] <= 1
-    assert results["best"]["value"] >= -(results["last"]["val_ce"] + results["last"]["val_kl"])
+    kl_weight = json.loads((run / "config.json").read_text())["environment"]["kl_weight"]
+    assert kl_weight == round(math.log(2) / math.log(5), 3)  # the task's classes, and the proxy's
+    assert results["best"]["value"] >= -(results["last"]["val_ce"] + kl_weight * results["last"]["val_kl"])
     page = (run / "report.html").read_text()
     for title in ("Validation", "Real images", "What is taken for what", "Where the network looks", "Learning rates"):
         assert f"<h2>{title}</h2>" in page
@@ -75,6 +78,11 @@ def test_it_leaves_a_network_for_plain_use_and_a_page(folders: list[str], capsys
     (logits,) = reference.ReferenceEvaluator(model).run(None, {"images": images.numpy()})
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(logits.copy()), plain.eval()(images), rtol=1e-3, atol=1e-4)
+
+
+def test_the_weight_of_the_kl_can_be_given(folders: list[str], no_page: None) -> None:
+    assert _finetune(*folders, *QUICK, "--env", "kl_weight=2", "--out", "run") == 0
+    assert json.loads(Path("run/config.json").read_text())["environment"]["kl_weight"] == 2
 
 
 @pytest.fixture
