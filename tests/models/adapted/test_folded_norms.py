@@ -121,6 +121,28 @@ def test_what_does_not_follow_or_is_read_stays_apart() -> None:
     assert n_folded(folded(read, "0")) == (0, 1) and n_folded(folded(read, "1", "")) == (1, 1)
 
 
+class Branched(nn.Module):
+    """Reads what lies between convolution and normalisation, where nobody would look for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.fc = nn.Linear(4, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        between = self.stem[0](images)
+        return self.fc((self.stem[1](between) - between).mean((-2, -1)))
+
+
+def test_a_network_that_would_compute_something_else_stays_as_it_is() -> None:
+    weights = with_statistics(Branched()).float().state_dict()
+    found = prepare(NetworkConfig(Branched, weights=weights), 8)
+    assert n_folded(found.proxy) == (0, 1)
+    (plain := Branched().eval()).load_state_dict(weights)
+    assert torch.equal(found.proxy(IMAGES.float()), plain(IMAGES.float()))
+
+
 def test_networks_are_folded_where_statistics_are_frozen() -> None:
     images = IMAGES.float()
     config = NetworkConfig("resnet18", weights=with_statistics(models.resnet18(num_classes=5)).float().state_dict())
