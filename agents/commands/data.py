@@ -57,11 +57,11 @@ def data(args: DataArgs, reporter: Reporter | None = None) -> int:
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"There is no folder {folder}; give folders that packages were unpacked into.")
-    if any(find(style, folders) is None for style in ORIGINS):
-        for line in _packed(folders):
-            reporter.say(line)
     try:
         if args.picture is None or not (root / ORIGINS_FILE).is_file():
+            if any(find(style, folders) is None for style in ORIGINS):
+                for line in _packed(folders):
+                    reporter.say(line)
             with reporter.stage("Reading packages", len(entries()), "images") as update:
                 found = assemble(root, folders, lambda k, n: update(k))
             reporter.out.print(_table(found))

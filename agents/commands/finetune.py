@@ -19,7 +19,7 @@ from l2o_env import pairs as pair_registry
 from l2o_env.action import ACTION_SETTINGS
 from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, require_integer
-from l2o_env.evaluation.agent import BaseAgent
+from l2o_env.evaluation.agent import BaseAgent, name_of
 from l2o_env.pairs.from_files.folders import FoldersSettings, MaskFoldersSettings
 from l2o_env.pairs.pair import Pair, is_streamed
 from l2o_env.pairs.spec import spec
@@ -143,7 +143,7 @@ class FinetuneArgs:
             if self.rate_scale is None:
                 scale = OF_PRETRAINED.get(self.policy, 1.0)
             if "kl_weight" not in given:
-                config = replace(config, kl_weight=_alike(pair))
+                config = replace(config, kl_weight=_fair_kl_weight(pair))
         return config, agent if scale == 1 else ScaledPolicy(agent, scale)
 
 
@@ -172,8 +172,7 @@ def finetune(args: FinetuneArgs, reporter: Reporter | None = None) -> int:
     if (folder.path / CHECKPOINT).is_file():
         run.set_state(read_state(folder.path / CHECKPOINT))
         reporter.say(f"Going on after {run.updates} of {config.budget} updates.")
-    name = getattr(agent, "name", type(agent).__name__)
-    if not _train(run, folder, name, reporter):
+    if not _train(run, folder, name_of(agent), reporter):
         option = f"--out {shlex.quote(str(folder.path))}"
         reporter.say(f"Interrupted after {run.updates} updates; the same command with {option} goes on.")
         return INTERRUPTED
@@ -185,7 +184,7 @@ def finetune(args: FinetuneArgs, reporter: Reporter | None = None) -> int:
     return 0
 
 
-def _alike(pair: Pair) -> float:
+def _fair_kl_weight(pair: Pair) -> float:
     """The weight by which the KL counts as the cross-entropy does, each in units of knowing nothing: log(classes).
 
     A KL over ImageNet's thousand classes would outweigh that of a few, and the best network would be an untouched one.

@@ -85,13 +85,18 @@ class _Completed(BaseAgent):
 
     def __init__(self, agent: AgentLike) -> None:
         self._agent = agent
-        self.name: str = getattr(agent, "name", type(agent).__name__)
+        self.name = name_of(agent)
         for name in ("output", "config_overrides", "check_env", "check_layers", "describe"):
             if hasattr(agent, name):
                 setattr(self, name, getattr(agent, name))
 
     def act(self, observations: NDArray[np.float32], state: Any, deterministic: bool) -> tuple[NDArray[Any], Any]:
         return self._agent.act(observations, state, deterministic)
+
+
+def name_of(agent: AgentLike) -> str:
+    """What an agent is called: its own name, or that of its class."""
+    return getattr(agent, "name", type(agent).__name__)
 
 
 def completed(agent: AgentLike) -> BaseAgent:

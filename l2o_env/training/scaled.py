@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from l2o_env.action import check_action_settings, scaled_settings
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError, shortened
-from l2o_env.evaluation.agent import AgentLike, BaseAgent
+from l2o_env.evaluation.agent import AgentLike, BaseAgent, name_of
 from l2o_env.training.policies import DEFAULT, find_policy
 
 OF_PRETRAINED: Mapping[str, float] = {"default": 0.1, "relative": 0.02}
@@ -41,7 +41,7 @@ class ScaledPolicy(BaseAgent):
         if isinstance(factor, bool) or not isinstance(factor, int | float | np.number) or not 0 < factor < np.inf:
             raise ConfigError(f"The factor of the rates is {shortened(factor, 40)}; expected a number above 0.")
         self._policy, self.factor = find_policy(policy), float(factor)
-        self.name = f"{getattr(self._policy, 'name', type(self._policy).__name__)} x {self.factor:g}"
+        self.name = f"{name_of(self._policy)} x {self.factor:g}"
         self.output = self._policy.output
         self._own_settings = getattr(self._policy, "action_settings", {})
         self.action_settings = scaled_settings(self._own_settings, self.factor)

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from l2o_env.action import ANY_OPTIMIZER
 from l2o_env.errors import ConfigError, require_integer
-from l2o_env.evaluation.agent import AgentLike
+from l2o_env.evaluation.agent import AgentLike, name_of
 from l2o_env.models.adapted.heads import find_head
 from l2o_env.results.event_log import LAYER_TAGS
 from l2o_env.training.clock import WindowClock
@@ -144,7 +144,7 @@ class LearnedRates(LRScheduler):
 
     def __repr__(self) -> str:
         """Who sets the rates, of how many layer groups, and how far the training is."""
-        name = getattr(self._player.agent, "name", type(self._player.agent).__name__)
+        name = name_of(self._player.agent)
         return f"LearnedRates({name!r}, layers={len(self.layers)}, updates={self.updates} of {self.total_updates})"
 
     @property

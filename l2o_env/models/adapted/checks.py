@@ -67,7 +67,7 @@ def check_network(network: nn.Module, head: str, side: int, *, dense: bool = Fal
             f"What goes into the head {head!r} of {name} has no gradient, so that nothing but the head could be "
             "trained; take .detach(), .numpy() and torch.no_grad() out of its forward pass."
         )
-    if not _alike(first.logits, second.logits):
+    if not alike(first.logits, second.logits):
         raise ConfigError(
             f"{name} makes other logits of the same images each time; dropout that works in evaluation too is "
             "usual: F.dropout(x, p, self.training)."
@@ -116,14 +116,15 @@ def _check_alone(name: str, network: nn.Module, head: str, images: Tensor, logit
             f"{name} makes {tuple(alone.shape)} of a single image; expected {(1, *logits.shape[1:])}. A .squeeze() "
             "takes away the dimension of the images, too: name the dimensions, .squeeze(-1) or .flatten(1)."
         )
-    if not _alike(alone, logits[:1]):
+    if not alike(alone, logits[:1]):
         raise ConfigError(
             f"{name} makes other logits of an image alone than beside another; batch normalisation has to keep "
             "statistics (track_running_stats=True)."
         )
 
 
-def _alike(a: Tensor, b: Tensor) -> bool:
+def alike(a: Tensor, b: Tensor) -> bool:
+    """Whether outputs for the same images are the same but for rounding."""
     return bool((a - b).abs().max() <= _ROUNDING * b.abs().max())
 
 

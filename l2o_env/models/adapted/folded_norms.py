@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 _RESNET = "torchvision.models.resnet"
+_OF_SEGMENTATION = "IntermediateLayerGetter"
+"""Torchvision's class for the backbone of a segmentation network."""
 _KNOWN = ("torchvision.", "l2o_env.")
 """Packages whose subclasses of ``nn.Sequential`` run their children in turn, whatever else they do."""
 
@@ -91,23 +93,14 @@ def unfold_norms(network: nn.Module) -> nn.Module:
 def _pairs(network: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolutions and the normalisation that their output goes to, and nothing else."""
     for parent in network.modules():
-        children = dict(parent.named_children())
-        names = list(children)
-        if _in_turn(parent):
-            following = list(pairwise(names))
-        elif type(parent).__module__ == _RESNET:
-            following = [(name, f"bn{name.removeprefix('conv')}") for name in names if name.startswith("conv")]
-        else:
-            continue
-        for first, second in following:
-            convolution, norm = children[first], children.get(second)
-            if type(convolution) is nn.Conv2d and type(norm) is nn.BatchNorm2d:
-                yield convolution, norm
+        if _in_turn(type(parent)):
+            for convolution, norm in pairwise(parent.children()):
+                if type(convolution) is nn.Conv2d and type(norm) is nn.BatchNorm2d:
+                    yield convolution, norm
 
 
-def _in_turn(parent: nn.Module) -> bool:
-    """Whether it runs its children in their order."""
-    kind = type(parent)
-    if not isinstance(parent, nn.Sequential):
-        return kind.__name__ == "IntermediateLayerGetter"  # torchvision's, of a segmentation network's backbone
-    return kind.forward is nn.Sequential.forward or kind.__module__.startswith(_KNOWN)
+def _in_turn(kind: type[nn.Module]) -> bool:
+    """Whether modules of a class run normalisation right after the convolution that stands before it."""
+    if issubclass(kind, nn.Sequential):
+        return kind.forward is nn.Sequential.forward or kind.__module__.startswith(_KNOWN)
+    return kind.__module__ == _RESNET or kind.__name__ == _OF_SEGMENTATION

@@ -14,7 +14,7 @@ from torch import nn
 from l2o_env.errors import ConfigError
 from l2o_env.models.adapted.backbone import Backbone, DenseBackbone, batch_norms
 from l2o_env.models.adapted.by_name import auxiliary_heads, builder, is_name
-from l2o_env.models.adapted.checks import check_network
+from l2o_env.models.adapted.checks import alike, check_network
 from l2o_env.models.adapted.feature_layers import feature_layer_of, find_feature_map
 from l2o_env.models.adapted.folded_norms import fold_norms, unfold_norms
 from l2o_env.models.adapted.groups import Groups, choose_groups
@@ -65,8 +65,10 @@ def prepare(config: NetworkConfig, side: int = 0, *, dense: bool = False) -> Pre
     feature_layer = feature_layer_of(proxy, config.feature_layer)
     if side and not feature_layer and not dense:
         feature_layer = find_feature_map(proxy, head, side)
-    if config.batchnorm == "frozen" and batch_norms(proxy):
-        _fold(proxy, head, feature_layer, side)
+    if config.batchnorm == "frozen":
+        fold_norms(proxy, head, feature_layer)
+        if side and batch_norms(proxy):
+            _unfold_unless_same(proxy, head, side)
     headless = deepcopy(proxy)
     headless.set_submodule(head, nn.Identity())
     adapt = partial(
@@ -84,23 +86,15 @@ def prepare(config: NetworkConfig, side: int = 0, *, dense: bool = False) -> Pre
     )
 
 
-def _fold(network: nn.Module, head: str, feature_layer: str, side: int) -> None:
-    """Folds its batch normalisation; not, if that changes what goes into its head: its layers run in another order."""
-    before = _features(network, head, side)
-    fold_norms(network, head, feature_layer)
-    after = _features(network, head, side)
-    if not torch.allclose(after, before, rtol=0, atol=1e-3 * float(before.abs().max())):
+def _unfold_unless_same(network: nn.Module, head: str, side: int) -> None:
+    """Takes folding back if it changes what goes into the head: layers run in another order than they stand."""
+    features = []
+    for each in (network, unfold_norms(deepcopy(network))):
+        with torch.no_grad(), head_inputs(head_of(each, head)) as found:
+            each(torch.randn(1, 3, side, side, generator=new_generator(0)))
+        features += found
+    if not alike(*features):
         unfold_norms(network)
-
-
-@torch.no_grad()
-def _features(network: nn.Module, head: str, side: int) -> torch.Tensor:
-    """What goes into the head for a random image; nothing where no size is known."""
-    if not side:
-        return torch.zeros(1)
-    with head_inputs(head_of(network, head)) as features:
-        network(torch.randn(1, 3, side, side, generator=new_generator(0)))
-    return features[0]
 
 
 def frozen_parameters(network: nn.Module) -> frozenset[str]:
