@@ -18,7 +18,7 @@ ObservationForm = Literal["layers", "asg"]
 WindowForm = Literal["fixed", "asg", "asg_intended"]
 Curve = Literal["none", "warmup_poly"]
 ActionForm = Literal["log", "relative", "relative_update", "discrete", "log+guidance"]
-RewardName = Literal["proxy_guided", "val_loss", "val_accuracy", "train_loss", "target_oracle"]
+RewardName = Literal["transfer", "proxy_guided", "val_loss", "val_accuracy", "train_loss", "target_oracle"]
 GuidanceName = Literal["kl", "none", "l2sp", "si", "feature", "csg"]
 GuidanceSchedule = Literal["constant", "linear", "cosine", "warmup"]
 Implementation = Literal["auto", "stacked", "looped"]
@@ -53,8 +53,9 @@ class EnvConfig:
     rates, and the weight of the guidance term as one more number)."""
     reward: RewardName = "proxy_guided"
     """What is rewarded."""
-    kl_weight: float = 1.0
-    """Weight w of the validation KL in V = -(CE_val + w KL_val)."""
+    kl_weight: float | Literal["auto"] = "auto"
+    """Weight w of the KL in V. `auto`, by the classes of the pair: ln(classes) / ln(classes of the proxy) beside a
+    cross-entropy (`proxy_guided`), 1 / (3 ln(classes of the proxy)) beside an accuracy (`transfer`)."""
     divergence_penalty: float = 5.0
     """Subtracted from the reward of the step at which an optimizee diverges."""
     divergence_loss: float = 100.0
@@ -233,6 +234,15 @@ def _or_none(rule: _Rule) -> _Rule:
     return lambda key, value: None if value is None else rule(key, value)
 
 
+def _or_auto(rule: _Rule) -> _Rule:
+    def checked(key: str, value: object) -> Any:
+        if isinstance(value, str) and value != "auto":
+            raise ConfigError(f"{key} is {shortened(value)}; expected a number, or 'auto'.")
+        return value if value == "auto" else rule(key, value)
+
+    return checked
+
+
 def _address(key: str, value: object) -> Any:
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{key} is {value!r}; expected 'auto', the address of a Ray cluster, or None.")
@@ -261,7 +271,8 @@ _RULES: dict[str, _Rule] = {
     "workers": _integer(1024),
     "epoch_updates": _or_none(_integer(10**9)),
     **dict.fromkeys(("common_random_numbers", "random_init", "compile", "cuda_graphs"), _flag),
-    **dict.fromkeys(("kl_weight", "divergence_penalty", "guidance_weight", "weight_decay", "l2sp_head"), _WEIGHT),
+    "kl_weight": _or_auto(_WEIGHT),
+    **dict.fromkeys(("divergence_penalty", "guidance_weight", "weight_decay", "l2sp_head"), _WEIGHT),
     **dict.fromkeys(("lr_min", "lr_max", "base_lr", "update_ratio_min", "update_ratio_max"), _POSITIVE),
     **dict.fromkeys(("csg_temperature", "divergence_loss"), _POSITIVE_WEIGHT),
     **dict.fromkeys(("guidance_weight_min", "guidance_weight_max"), _POSITIVE_WEIGHT),

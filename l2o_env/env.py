@@ -53,7 +53,8 @@ class Syn2RealEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
 
     | `reward` | value |
     |---|---|
-    | `"proxy_guided"` | V = -(CE_val + `kl_weight` KL_val) on held-out synthetic images |
+    | `"transfer"` | V = accuracy - w KL, on synthetic images unlike all others; w is `kl_weight` |
+    | `"proxy_guided"` | V = -(CE_val + w KL_val) on held-out synthetic images; w is `kl_weight` |
     | `"val_loss"` | -CE_val |
     | `"val_accuracy"` | accuracy on the held-out synthetic images |
     | `"train_loss"` | -(CE + `guidance_weight` KL) of the window's training batches; the KL only if it guides |

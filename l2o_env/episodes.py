@@ -20,7 +20,7 @@ from l2o_env.guidance.weight import scheduled_weight
 from l2o_env.inner.build import make_population
 from l2o_env.inner.window import Measurements, Start, Window
 from l2o_env.models.base import Optimizee
-from l2o_env.reward import proxy_guided_value, reward, reward_parts
+from l2o_env.reward import kl_weight, reward, reward_parts, value
 from l2o_env.windows import decision_points, next_windows
 
 
@@ -56,6 +56,7 @@ class Episodes:
         self.config, self.n = config, n
         self.population = make_population(config, n)
         self.layout = self.population.layout
+        self._kl_weights = np.array([kl_weight(config, pair) for pair in self.population.pairs])
         self.rates = np.full((n, self.layout.n_layers), config.base_lr)
         self.update_ratio = np.zeros_like(self.rates)  # of the last window; 0 before the first of an episode
         self.guidance_weights = np.full(n, config.guidance_weight)
@@ -133,10 +134,11 @@ class Episodes:
             encoded = np.where(resting[:, None], self.observations, encoded)
         self.observations = encoded
         # 5. What it was worth.
-        parts = reward_parts(before, after, diverged, config)
+        w = self._kl_weights[self._pair_indices()]
+        parts = reward_parts(before, after, diverged, config, w)
         return StepResult(
             observations=encoded.copy(),
-            rewards=np.where(moving, reward(before, after, diverged, config), 0.0),
+            rewards=np.where(moving, reward(before, after, diverged, config, w), 0.0),
             terminated=moving & (diverged | (population.done >= config.budget)),
             infos={**self._infos(seen), **{key: np.where(moving, part, 0.0) for key, part in parts.items()}},
         )
@@ -158,8 +160,12 @@ class Episodes:
 
     def _epochs(self) -> NDArray[np.int64]:
         """Updates of an epoch ``(N,)``."""
-        indices = [0 if start is None else start.pair for start in self.population.starts]
-        return np.array([epoch_updates(self.config, self.population.pairs[index]) for index in indices])
+        found = self.population.pairs
+        return np.array([epoch_updates(self.config, found[index]) for index in self._pair_indices()])
+
+    def _pair_indices(self) -> NDArray[np.int64]:
+        """Index of each optimizee's pair ``(N,)``; 0 for one that was never started."""
+        return np.array([0 if start is None else start.pair for start in self.population.starts])
 
     @property
     def pair_names(self) -> tuple[str, ...]:
@@ -183,7 +189,7 @@ class Episodes:
         infos: dict[str, NDArray] = {
             "lr": self.rates.copy(),
             "guidance_weight": self.guidance_weights * (self.config.guidance != "none"),
-            "value": proxy_guided_value(m, self.config),
+            "value": value(m, self.config, self._kl_weights[self._pair_indices()]),
             # Copies, because the next reward is computed from the measurements.
             "train_ce": m.train_ce.copy(),
             "train_kl": m.train_kl.copy(),
@@ -197,6 +203,8 @@ class Episodes:
         }
         if self.config.reward == "target_oracle":
             infos["target_accuracy"] = m.target_accuracy.copy()
+        if self.config.reward == "transfer":
+            infos |= {"shifted_accuracy": m.shifted_accuracy.copy(), "shifted_kl": m.shifted_kl.copy()}
         return infos
 
     def accuracy(self, split: str) -> NDArray[np.float64]:

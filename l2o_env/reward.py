@@ -2,32 +2,66 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l2o_env.config import EnvConfig
 from l2o_env.inner.window import Measurements
+from l2o_env.pairs.pair import Pair
 
 
-def proxy_guided_value(m: Measurements, config: EnvConfig) -> NDArray[np.float64]:
-    """V = -(CE_val + w KL_val), ``(N,)``, in nats."""
-    return -(m.val_ce + config.kl_weight * m.val_kl)
+def kl_weight(config: EnvConfig, pair: Pair) -> float:
+    """Weight w of the KL in V on a pair: that of the settings, or by its classes.
+
+    A KL from a sure proxy is up to ln(its classes) where nothing of it is left. With ``"auto"`` it counts as a share of
+    that, so that the KL of two classes is not lost and that of ImageNet's thousand does not outweigh all else: as much
+    as a cross-entropy does as a share of ln(classes), and a third as much as an accuracy.
+    """
+    if config.kl_weight != "auto":
+        return config.kl_weight
+    forgotten = math.log(max(pair.n_proxy_classes, 2))
+    return 1 / (3 * forgotten) if config.reward == "transfer" else math.log(pair.n_classes) / forgotten
 
 
-VALUES: dict[str, Callable[[Measurements, EnvConfig], NDArray[np.float64]]] = {
-    "proxy_guided": proxy_guided_value,
-    "val_loss": lambda m, config: -m.val_ce,
-    "val_accuracy": lambda m, config: m.val_accuracy,
-    "train_loss": lambda m, config: -(m.train_ce + config.kl_loss_weight * m.train_kl),
-    "target_oracle": lambda m, config: m.target_accuracy,
+_Weights = NDArray[np.float64] | float
+
+VALUES: dict[str, Callable[[Measurements, EnvConfig, _Weights], NDArray[np.float64]]] = {
+    "transfer": lambda m, config, w: m.shifted_accuracy - w * m.shifted_kl,
+    "proxy_guided": lambda m, config, w: -(m.val_ce + w * m.val_kl),
+    "val_loss": lambda m, config, w: -m.val_ce,
+    "val_accuracy": lambda m, config, w: m.val_accuracy,
+    "train_loss": lambda m, config, w: -(m.train_ce + config.kl_loss_weight * m.train_kl),
+    "target_oracle": lambda m, config, w: m.target_accuracy,
 }
 """The value whose improvement each reward pays. ``target_oracle`` reads target labels: it is not zero-shot."""
 
 
+def judged_by(config: EnvConfig) -> Literal["transfer", "proxy_guided"]:
+    """The reward whose value V is: by that, trainings are judged whatever else is rewarded."""
+    return "transfer" if config.reward == "transfer" else "proxy_guided"
+
+
+def value(m: Measurements, config: EnvConfig, w: _Weights) -> NDArray[np.float64]:
+    """V of N optimizees, ``(N,)``; in nats with ``"proxy_guided"``.
+
+    Args:
+        m: What was measured.
+        config: Settings.
+        w: Weight of the KL, one for all or ``(N,)``; see :func:`kl_weight`.
+    """
+    return VALUES[judged_by(config)](m, config, w)
+
+
 def reward(
-    before: Measurements, after: Measurements, diverged: NDArray[np.bool_], config: EnvConfig
+    before: Measurements,
+    after: Measurements,
+    diverged: NDArray[np.bool_],
+    config: EnvConfig,
+    w: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Improvement of the value over a window, so that the rewards of an episode sum to V_end - V_start.
 
@@ -36,12 +70,13 @@ def reward(
         after: What this window ended with. For a diverged optimizee it describes the last finite weights.
         diverged: ``(N,)``; these get ``-divergence_penalty`` instead.
         config: Settings.
+        w: Weights of the KL ``(N,)``, see :func:`kl_weight`.
 
     Returns:
         Rewards ``(N,)``.
     """
-    value = VALUES[config.reward]
-    return np.where(diverged, -config.divergence_penalty, value(after, config) - value(before, config))
+    worth = VALUES[config.reward]
+    return np.where(diverged, -config.divergence_penalty, worth(after, config, w) - worth(before, config, w))
 
 
 PARTS = ("reward_ce", "reward_kl", "reward_accuracy", "reward_penalty")
@@ -49,7 +84,11 @@ PARTS = ("reward_ce", "reward_kl", "reward_accuracy", "reward_penalty")
 
 
 def reward_parts(
-    before: Measurements, after: Measurements, diverged: NDArray[np.bool_], config: EnvConfig
+    before: Measurements,
+    after: Measurements,
+    diverged: NDArray[np.bool_],
+    config: EnvConfig,
+    w: NDArray[np.float64],
 ) -> dict[str, NDArray[np.float64]]:
     """What :func:`reward` is made of, ``(N,)`` each: a part that a reward does not have is 0.
 
@@ -58,16 +97,20 @@ def reward_parts(
         after: As for :func:`reward`.
         diverged: As for :func:`reward`.
         config: Settings.
+        w: As for :func:`reward`.
 
     Returns:
         By name of ``PARTS``: improvement of the cross-entropy (of validation, or of training for ``"train_loss"``), of
-        the KL term with its weight, of the accuracy (validation or target), and the penalty for divergence.
+        the KL term with its weight, of the accuracy (shifted, validation or target), and the penalty for divergence.
     """
     parts = {name: np.zeros(len(diverged)) for name in PARTS}
     if config.reward in ("proxy_guided", "val_loss"):
         parts["reward_ce"] = before.val_ce - after.val_ce
+    if config.reward == "transfer":
+        parts["reward_accuracy"] = after.shifted_accuracy - before.shifted_accuracy
+        parts["reward_kl"] = w * (before.shifted_kl - after.shifted_kl)
     if config.reward == "proxy_guided":
-        parts["reward_kl"] = config.kl_weight * (before.val_kl - after.val_kl)
+        parts["reward_kl"] = w * (before.val_kl - after.val_kl)
     if config.reward == "train_loss":
         parts["reward_ce"] = before.train_ce - after.train_ce
         parts["reward_kl"] = config.kl_loss_weight * (before.train_kl - after.train_kl)

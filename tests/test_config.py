@@ -76,6 +76,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"guidance_weight": -0.1}, ["guidance_weight is -0.1", ">= 0"]),
     ({"guidance_weight": float("nan")}, ["guidance_weight is nan", ">= 0"]),
     ({"kl_weight": -1}, ["kl_weight is -1", ">= 0"]),
+    ({"kl_weight": "much"}, ["kl_weight is 'much'", "a number, or 'auto'"]),
     ({"divergence_penalty": float("inf")}, ["divergence_penalty is inf", "finite"]),
     ({"weight_decay": "5e-4"}, ["weight_decay is '5e-4'", ">= 0"]),
     ({"momentum": 1.0}, ["momentum is 1.0", "[0, 1)"]),

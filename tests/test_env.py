@@ -84,7 +84,7 @@ def _play(
 def test_a_golden_episode(
     make_env: MakeEnv, implementation: str, optimizer: str | None, rates: list[float], expected: list[float]
 ) -> None:
-    env = make_env(budget=9, implementation=implementation, optimizer=optimizer or EnvConfig().optimizer)
+    env = make_env(budget=9, implementation=implementation, optimizer=optimizer or EnvConfig().optimizer, kl_weight=1)
     assert env.config.optimizer == (optimizer or "adamw")
     rewards, infos = _play(env, rates)
     np.testing.assert_allclose(rewards, expected, atol=1e-5)

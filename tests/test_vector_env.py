@@ -129,6 +129,17 @@ def test_common_random_numbers_also_draw_a_common_pair(make_vec: MakeVec, tinies
     assert {tinies[k] for k in independent.reset(seed=0)[1]["pair"]} == set(tinies)
 
 
+def test_the_kl_counts_by_the_classes_of_each_pair(make_vec: MakeVec, tinies: tuple[str, str]) -> None:
+    venv = make_vec(8, pairs=tinies)
+    first = venv.reset(seed=0)[1]
+    _, rewards, _, _, info = venv.step(_actions(venv, *[CALM] * 8))
+    w = np.log(3) / np.log([venv.episodes.population.pairs[k].n_proxy_classes for k in info["pair"]])
+    assert len(set(w)) == 2
+    np.testing.assert_array_equal(info["value"], -(info["val_ce"] + w * info["val_kl"]))
+    np.testing.assert_allclose(rewards, info["value"] - first["value"], atol=1e-12)
+    np.testing.assert_allclose(info["reward_kl"], w * (first["val_kl"] - info["val_kl"]), atol=1e-12)
+
+
 # --- pairs and resets ------------------------------------------------------------------------------------------------
 
 

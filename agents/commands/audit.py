@@ -20,6 +20,7 @@ from l2o_env.evaluation.resumable import pair_digest
 from l2o_env.inner.stream_data import no_images
 from l2o_env.results.decimals import decimal
 from l2o_env.results.kept_parts import KeptParts
+from l2o_env.reward import kl_weight
 
 from ..base import Agent
 from ..factory import load
@@ -62,8 +63,8 @@ class AuditArgs:
     """Seed of rates and runs."""
     guidance_weight: float = EnvConfig.guidance_weight
     """Weight lambda of the guidance term, per nat."""
-    kl_weights: Annotated[tuple[float, ...], arg(metavar="W ...")] = (0.0, 0.3, 1.0, 2.0)
-    """Weights w of V = -(CE_val + w KL_val) to compare."""
+    kl_weights: Annotated[tuple[float | Literal["auto"], ...], arg(metavar="W ...")] = ("auto", 0.0, 0.3, 1.0, 2.0)
+    """Weights w of V = -(CE_val + w KL_val) to compare; auto is the environment's, by the classes of the pair."""
     env: EnvAssignments = ()
     """Any other setting of the environment, such as budget=600; can be given many times."""
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: print only)")] = None
@@ -87,8 +88,8 @@ class AuditArgs:
         if self.policies and self.among == "random":
             raise ConfigError("--policies are candidates among good ones; give --among good too.")
         for weight in self.kl_weights:
-            if not 0 <= weight < math.inf:
-                raise ConfigError(f"--kl-weights has {weight}; expected finite numbers >= 0.")
+            if weight != "auto" and not 0 <= weight < math.inf:
+                raise ConfigError(f"--kl-weights has {weight}; expected finite numbers >= 0, or auto.")
 
 
 def audit(args: AuditArgs, reporter: Reporter | None = None) -> int:
@@ -150,7 +151,8 @@ def _audited(
         frames = dict(zip(cells, kept.tables(parts, run), strict=True))
     for pair in configs:
         of_pair: dict[str, pd.DataFrame] = {guidance: frames[pair, guidance] for guidance in GUIDANCES}
-        reporter.out.print(table(pair, of_pair, args.kl_weights, good=args.among == "good"))
+        weights = [kl_weight(EnvConfig(kl_weight=w), pair_registry.make(pair)) for w in args.kl_weights]
+        reporter.out.print(table(pair, of_pair, list(dict.fromkeys(weights)), good=args.among == "good"))
     return [frame.assign(pair=pair, guidance=guidance) for (pair, guidance), frame in frames.items()]
 
 

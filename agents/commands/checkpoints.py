@@ -11,6 +11,7 @@ import numpy as np
 from l2o_env.config import EnvConfig
 from l2o_env.evaluation.rollout import episode_seeds, run_episodes
 from l2o_env.results.run_folder import BEST_POLICY, CHECKPOINTS, RunFolder
+from l2o_env.reward import judged_by
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 from ..base import Learner
@@ -36,7 +37,7 @@ class Checkpoints:
         self._folder, self._seeds = folder, episode_seeds(seed, "selection", n_seeds)
         self._due = [-(-episodes * (k + 1) // n) for k in range(n)]
         # V is read from info, whatever is rewarded.
-        self._settings = replace(env, common_random_numbers=False, feature_dropout=0.0, reward="proxy_guided")
+        self._settings = replace(env, common_random_numbers=False, feature_dropout=0.0, reward=judged_by(env))
         self._venv: Syn2RealVectorEnv | None = None
         self._updates_before = 0  # those of a process that was cut off
         self.judged: list[dict[str, Any]] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from l2o_env.config import EnvConfig, resolve_device
 from l2o_env.errors import ConfigError, require_integer
 from l2o_env.evaluation.agent import BaseAgent, name_of
 from l2o_env.pairs.from_files.folders import FoldersSettings, MaskFoldersSettings
-from l2o_env.pairs.pair import Pair, is_streamed
+from l2o_env.pairs.pair import is_streamed
 from l2o_env.pairs.spec import spec
 from l2o_env.results.decimals import decimal
 from l2o_env.results.event_log import OVER_UPDATES, LayerLog, TensorBoardLog, training_events
@@ -139,11 +138,8 @@ class FinetuneArgs:
         if agent is None:
             agent = default_opponents(config)[self.policy]
         scale = 1.0 if self.rate_scale is None else self.rate_scale
-        if is_streamed(pair):
-            if self.rate_scale is None:
-                scale = OF_PRETRAINED.get(self.policy, 1.0)
-            if "kl_weight" not in given:
-                config = replace(config, kl_weight=_fair_kl_weight(pair))
+        if is_streamed(pair) and self.rate_scale is None:
+            scale = OF_PRETRAINED.get(self.policy, 1.0)
         return config, agent if scale == 1 else ScaledPolicy(agent, scale)
 
 
@@ -182,14 +178,6 @@ def finetune(args: FinetuneArgs, reporter: Reporter | None = None) -> int:
     for line in lines:
         reporter.out.print(line, markup=False, soft_wrap=True)
     return 0
-
-
-def _fair_kl_weight(pair: Pair) -> float:
-    """The weight by which the KL counts as the cross-entropy does, each in units of knowing nothing: log(classes).
-
-    A KL over ImageNet's thousand classes would outweigh that of a few, and the best network would be an untouched one.
-    """
-    return round(min(math.log(pair.n_classes) / math.log(max(pair.n_proxy_classes, 2)), 1.0), 3)
 
 
 @contextmanager

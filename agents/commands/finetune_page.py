@@ -25,6 +25,7 @@ from l2o_env.results.classification_plots import confusion, plot_confusion, plot
 from l2o_env.results.decimals import decimal
 from l2o_env.results.page import Figure, Section, render_page
 from l2o_env.results.run_folder import ATTENTION_PICTURE, NETWORK, ONNX, PAGE, PLOTS, RunFolder
+from l2o_env.reward import kl_weight
 from l2o_env.training.fine_tuning import FineTuning
 
 from .attention import one_of_each
@@ -63,7 +64,7 @@ def write_page(
     model = run.venv.episodes.optimizee(0)
     exported = _export(model, pair, folder, reporter)
     results: dict[str, Any] = {**measured, "network": exported}
-    sections = [_measured(measured, run.config.kl_weight)]
+    sections = [_measured(measured, kl_weight(run.config, pair))]
     if pair.target is not None:
         results["real_accuracy"] = float(run.venv.evaluate("target")[0])
         sections += _on_real_images(run, pair, model, folder, results, reporter)
@@ -87,12 +88,12 @@ def _settings(run: FineTuning) -> dict[str, Any]:
             vars(run.config).items()}  # fmt: skip
 
 
-def _measured(measured: dict[str, dict[str, float]], kl_weight: float) -> Section:
+def _measured(measured: dict[str, dict[str, float]], w: float) -> Section:
     names = {"val_accuracy": "accuracy", "val_ce": "cross-entropy (nats)", "val_kl": "KL from the proxy (nats)"}
     lines = [["weights", *names.values()]]
     for which, values in measured.items():
         lines.append([which, *(decimal(values[key], 3) for key in names)])
-    value = f"V = -(CE + {kl_weight:g} KL)"
+    value = f"V = -(CE + {w:.3g} KL)"
     text = [f"On held-out synthetic images. The best weights, by {value}, are those of everything below."]
     return Section("Validation", text, lines)
 

@@ -155,11 +155,13 @@ def _words(settings: Path) -> list[str]:
     """What the columns of the tables are."""
     environment = _setting(settings, "environment")
     weight = environment.get("kl_weight") if isinstance(environment, dict) else None
-    factor = "w · " if weight is None else "" if weight == 1 else f"{weight:g} · "
+    factor = "w · " if weight in (None, "auto") else "" if weight == 1 else f"{weight:g} · "
+    meant = ", with w = ln(classes) / ln(classes of the proxy)" if weight == "auto" else ""
     return [
-        f"V = −(CE + {factor}KL), in nats; higher is better. CE is the cross-entropy of the network's predictions, KL "
-        "how far the outputs of its pretrained head have moved away from those of the frozen proxy, both on held-out "
-        "synthetic images: V needs no label of a real image. V-return is V at the end minus V at the start.",
+        f"V = −(CE + {factor}KL){meant}, in nats; higher is better. CE is the cross-entropy of the network's "
+        "predictions, KL how far the outputs of its pretrained head have moved away from those of the frozen proxy, "
+        "both on held-out synthetic images: V needs no label of a real image. V-return is V at the end minus V at the "
+        "start.",
         "Real accuracy is the share of the target's real images (or what else the pair's metric is) that is right; no "
         "training, reward or selection reads them. Proxy accuracy kept is the accuracy of the pretrained head on its "
         "own task after the fine-tuning. Names of opponents: l2o opponents. All words: docs/glossary.md.",

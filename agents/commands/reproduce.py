@@ -88,7 +88,7 @@ def reproduce(args: ReproduceArgs, reporter: Reporter | None = None) -> int:
     """
     args.check()
     reporter = reporter or Reporter()
-    config = EnvConfig(pairs=(args.pair,), optimizer="sgd", device=str(resolve_device(args.device)))
+    config = EnvConfig(pairs=(args.pair,), optimizer="sgd", kl_weight=1.0, device=str(resolve_device(args.device)))
     frame = measure(REFERENCES[args.pair], config, args.seeds, args.seed, reporter)
     reporter.out.print(table(REFERENCES[args.pair], frame))
     reporter.out.print(f"Rank correlation of our rows with the reference: {ordering(REFERENCES[args.pair], frame):.2f}")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from l2o_env.config import EnvConfig
 from l2o_env.evaluation.agent import AgentLike, Output
 from l2o_env.evaluation.rollout import Outcome, Progress, reporter, run_episodes
+from l2o_env.reward import judged_by
 from l2o_env.vector_env import Syn2RealVectorEnv
 
 
@@ -64,7 +65,7 @@ class Trials:
         self, config: EnvConfig, pair: str, n: int, n_populations: int, progress: Progress | None, text: str
     ) -> None:
         # The rows' seeds pair candidates, and V is read from info; another reward might read the target.
-        settings = replace(config, pairs=(pair,), reward="proxy_guided", common_random_numbers=False)
+        settings = replace(config, pairs=(pair,), reward=judged_by(config), common_random_numbers=False)
         self.venv = Syn2RealVectorEnv(n, **asdict(settings))
         self._progress, self._text, self._n_populations = progress, text, n_populations
         self._done = 0

@@ -31,6 +31,7 @@ class DeviceData:
         self.n_train = len(pair.train)
         self.waited = 0.0
         self._evaluated: dict[str, Split] = {}
+        self._shifted_probs: Tensor | None = None
         self.train_probs = self._proxy_probs(self.train.images)
         self.validation_probs = self._proxy_probs(self.validation.images)
 
@@ -51,11 +52,13 @@ class DeviceData:
         return Batch(self.train.images[index], self.train.labels[index], self.train_probs[index])
 
     def whole(self, name: str) -> Batch:
-        """All images of a split; with the proxy's outputs for the validation images."""
-        if name == "validation":
+        """All images of a split; with the proxy's outputs for the validation and the shifted images."""
+        if name == "validation" or (name == "shifted" and self.pair.shifted is None):
             return Batch(self.validation.images, self.validation.labels, self.validation_probs)
         split = self.evaluation_split(name)
-        return Batch(split.images, split.labels, None)
+        if name == "shifted" and self._shifted_probs is None:
+            self._shifted_probs = self._proxy_probs(split.images)
+        return Batch(split.images, split.labels, self._shifted_probs if name == "shifted" else None)
 
     def chunks(self, name: str) -> Iterator[Batch]:
         """:meth:`whole` in parts."""
@@ -65,12 +68,11 @@ class DeviceData:
             yield Batch(images[part], labels[part], None if probs is None else probs[part])
 
     def evaluation_split(self, name: str) -> Split:
-        """The target or the proxy's test images, moved when they are first asked for."""
+        """The shifted, the target or the proxy's test images, moved when they are first asked for."""
         if name not in self._evaluated:
-            split = getattr(self.pair, name)
+            split = self.pair.split(name)
             if split is None:
                 raise no_images(self.pair, name)
-            if name == "target":
-                self.pair.check_target()
+            assert isinstance(split, Split)
             self._evaluated[name] = self._move(split)
         return self._evaluated[name]

@@ -23,7 +23,7 @@ from l2o_env.models.base import Optimizee, new_generator, without_memory
 from l2o_env.pairs.pair import Pair, is_streamed
 from l2o_env.threads import with_fitting_threads
 
-EVALUATION_SPLITS = ("validation", "target", "proxy_test")
+EVALUATION_SPLITS = ("validation", "shifted", "target", "proxy_test")
 """What optimizees can be evaluated on."""
 STAGES = ("start", "gradients", "update", "evaluate")
 """What a population does, as :attr:`Optimizees.stage` is told."""
@@ -117,8 +117,8 @@ class Optimizees(ABC):
         """Losses and accuracies of all optimizees, each on its own pair.
 
         Args:
-            split: ``"validation"``, ``"target"`` or ``"proxy_test"``. The accuracy on the last is that of the proxy's
-                head. Only ``"validation"`` has a KL term.
+            split: ``"validation"``, ``"shifted"``, ``"target"`` or ``"proxy_test"``. The accuracy on the last is that
+                of the proxy's head. The first two have a KL term.
 
         Raises:
             ConfigError: If there is no such split, or a pair has no images of it.

@@ -226,13 +226,19 @@ class Population(Optimizees):
                 buffer[torch.as_tensor(diverged, device=self.device)] = 0
         train_ce, train_kl, val_ce, val_kl, val_accuracy = host[:, :5].T
         per_layer = host[:, 8:].reshape(self.n, self.n_layers, len(LAYER_FIELDS))
-        target = np.full(self.n, np.nan)
+        none = np.full(self.n, np.nan)
+        target = shifted_accuracy = shifted_kl = none
         if self.config.reward == "target_oracle":
             target = self.evaluate("target").accuracy.double().cpu().numpy()
+        if self.config.reward == "transfer":
+            shifted = self.evaluate("shifted")
+            shifted_accuracy, shifted_kl = torch.stack([shifted.accuracy, shifted.kl]).double().cpu().numpy()
         return Window(
             layers={name: per_layer[..., k] for k, name in enumerate(LAYER_FIELDS)},
             head={name: host[:, 6 + k] for k, name in enumerate(HEAD_FIELDS)},
-            measurements=Measurements(train_ce, train_kl, val_ce, val_kl, val_accuracy, target),
+            measurements=Measurements(
+                train_ce, train_kl, val_ce, val_kl, val_accuracy, target, shifted_accuracy, shifted_kl
+            ),
             diverged=diverged,
         )
 

@@ -85,11 +85,14 @@ class StreamData:
         return Batch(images, labels, self._last[2])
 
     def chunks(self, name: str) -> Iterator[Batch]:
-        """All images of a split in order, in parts; with the proxy's outputs for the validation images."""
-        probs = self._probs(name) if name == "validation" else None
+        """All images of a split in order, in parts; with the proxy's outputs for validation and shifted images."""
+        if name == "shifted" and self.pair.shifted is None:  # not decoded, cached and seen by the proxy once more
+            name = "validation"
+        judged = name in ("validation", "shifted")
+        probs = self._probs(name) if judged else None
         for part, images, labels in self._parts(name):
             found = probs[part] if probs is not None else None
-            if name == "validation" and found is None:
+            if judged and found is None:
                 found = self._proxy_probs(images)
             yield Batch(images, labels, found)
 
@@ -104,11 +107,9 @@ class StreamData:
 
     def _source(self, name: str) -> Feed | Split:
         if name not in self._feeds:
-            split = getattr(self.pair, name)
+            split = self.pair.split(name)
             if split is None:
                 raise no_images(self.pair, name)
-            if name == "target":
-                self.pair.check_target()
             if isinstance(split, Split):
                 self._feeds[name] = Split(split.images.to(self._device, self._dtype), split.labels.to(self._device))
             else:

@@ -60,6 +60,8 @@ class Measurements:
         val_kl: KL(proxy || optimizee) on the held-out synthetic images, in nats.
         val_accuracy: Share of the held-out synthetic images that are classified rightly.
         target_accuracy: The same on the real target; NaN unless the reward is ``"target_oracle"``.
+        shifted_accuracy: The same on the pair's shifted images; NaN unless the reward is ``"transfer"``.
+        shifted_kl: KL(proxy || optimizee) on those, likewise.
     """
 
     train_ce: NDArray[np.float64]
@@ -68,3 +70,5 @@ class Measurements:
     val_kl: NDArray[np.float64]
     val_accuracy: NDArray[np.float64]
     target_accuracy: NDArray[np.float64]
+    shifted_accuracy: NDArray[np.float64]
+    shifted_kl: NDArray[np.float64]

@@ -38,6 +38,8 @@ class Pair:
         n_classes: Classes of the task.
         n_proxy_classes: Classes of the proxy.
         classes: Names of the task's classes, in the order of their indices; empty where numbers are their names.
+        shifted: Makes labelled synthetic images that look like neither training nor validation, for the reward
+            ``"transfer"``; None: validation stands for them.
         importance: What the guidance ``si`` holds the proxy's weights by: Ω by parameter name, from the proxy's own
             training; None where only weights exist (then it is estimated from gradients).
         metric: What "accuracy" is on the task's labels: the share that is right, its mean over the classes
@@ -58,6 +60,7 @@ class Pair:
     n_classes: int
     n_proxy_classes: int
     classes: tuple[str, ...] = ()
+    shifted: Callable[[], Split] | None = None
     importance: Callable[[], dict[str, Tensor]] | None = None
     metric: MetricName = "accuracy"
     flip_average: bool = False
@@ -87,6 +90,20 @@ class Pair:
         splits = {name: getattr(self, name) for name in ("train", "validation", "target", "proxy_test")}
         sizes = ", ".join(f"{name}={0 if split is None else len(split)}" for name, split in splits.items())
         return f"Pair({self.name!r}, n_classes={self.n_classes}, {sizes}, metric={self.metric!r})"
+
+    def split(self, name: str) -> Split | ImageSplit | None:
+        """Images by the name of their split; the shifted ones are made anew, and validation's where there are none.
+
+        Raises:
+            ConfigError: If the shifted or the target images cannot be meant.
+        """
+        if name == "target":
+            self.check_target()
+        if name != "shifted" or self.shifted is None:
+            return getattr(self, "validation" if name == "shifted" else name)
+        made = self.shifted()
+        check_images(made, self.n_classes, f"shifted images of the pair {self.name!r}")
+        return made
 
     def check_target(self) -> None:
         """Raises ``ConfigError`` likewise of the target: before an evaluation, because nothing else reads it."""

@@ -131,4 +131,4 @@ def _measurements(losses: NDArray[np.float64]) -> Measurements:
     """Of one network, by its losses; there are no accuracies."""
     finite, none = np.where(np.isfinite(losses), losses, 0.0)[:, None], np.full(1, np.nan)
     train_ce, train_kl, val_ce, val_kl = finite
-    return Measurements(train_ce, train_kl, val_ce, val_kl, none, none)
+    return Measurements(train_ce, train_kl, val_ce, val_kl, none, none, none, none)

@@ -24,7 +24,7 @@ from l2o_env.models.base import Optimizee
 from l2o_env.models.small import SmallNet, SmallProxy
 from l2o_env.pairs.pair import Pair
 from l2o_env.pairs.proxies.embedded import small_recipe
-from l2o_env.pairs.rendered.backgrounds import Half, backgrounds, lay_ink, upsample
+from l2o_env.pairs.rendered.backgrounds import Half, Images, backgrounds, lay_ink, upsample
 from l2o_env.pairs.rendered.glyphs_config import GlyphsConfig
 from l2o_env.pairs.rendered.streams import Purpose, stream, torch_seed
 from l2o_env.pairs.rendered.uci_digits import N_CLASSES, PROXY_TEST_DIGITS, Digits, divide_by_writer, uci_halves
@@ -45,7 +45,8 @@ def build(name: str, config: GlyphsConfig) -> Pair:
     Returns:
         The pair: 1200 training, 600 validation and 899 target images by default, 300 to test the proxy.
     """
-    return assemble(name, config, *synthetic_splits(config), uci_target(config))
+    pair = assemble(name, config, *synthetic_splits(config), uci_target(config))
+    return replace(pair, shifted=partial(shifted_split, config))
 
 
 def assemble(name: str, config: GlyphsConfig, train: Split, validation: Split, target: Split | None) -> Pair:
@@ -90,6 +91,21 @@ def synthetic_splits(config: GlyphsConfig) -> tuple[Split, Split]:
     return _synthetic_split(config, validation=False), _synthetic_split(config, validation=True)
 
 
+def shifted_split(config: GlyphsConfig) -> Split:
+    """As many images as validation has, of a renderer that training never sees, on backgrounds like real ones.
+
+    Pen strokes (on a pair that trains on strokes, serif fonts), half of them over noise, half over those halves of the
+    photographs that the proxy knows.
+    """
+    rng = np.random.default_rng(stream(config.seed, "shifted"))
+    labels = np.repeat(np.arange(N_CLASSES, dtype=np.int64), config.n_validation_per_class)
+    renderer = "font" if config.renderer == "stroke" else "stroke"
+    ink = _ink(renderer, labels, rng, GlyphsConfig(validation_fonts="serif").fonts(validation=True))
+    noise, photo = backgrounds("noise", len(ink), rng), backgrounds("photo", len(ink), rng, "left")
+    behind = np.where((np.arange(len(ink)) % 2 == 0)[:, None, None, None], photo, noise)
+    return as_split(lay_ink("paint", ink, behind, rng, config.min_contrast), labels)
+
+
 def uci_target(config: GlyphsConfig) -> Split:
     """UCI's digits by the writers of the second half, over the right halves of the photographs."""
     return _real_split(config, uci_halves()[1], 1, "right", "target", np.arange(N_CLASSES))
@@ -103,17 +119,21 @@ def _make_model(proxy: SmallProxy, n_proxy_classes: int, pretrained: bool, gener
 
 def _synthetic_split(config: GlyphsConfig, validation: bool) -> Split:
     """Training or validation images, of other renderers."""
-    from l2o_env.pairs.rendered.renderers import render
-
     rng = np.random.default_rng(stream(config.seed, "validation" if validation else "train"))
     renderer = config.validation_renderer if validation else config.renderer
     per_class = config.n_validation_per_class if validation else config.n_train_per_class
     labels = np.repeat(np.arange(N_CLASSES, dtype=np.int64), per_class)
-    counts = render(renderer, labels, rng, config.fonts(validation) if renderer == "font" else ())
-    ink = upsample((counts / 16.0).astype(np.float32))
+    ink = _ink(renderer, labels, rng, config.fonts(validation) if renderer == "font" else ())
     behind = backgrounds(config.background, len(ink), rng)
     images = lay_ink("paint", ink, behind, rng, config.min_contrast)
     return as_split(images, labels if validation else _noisy(labels, config))
+
+
+def _ink(renderer: str, labels: NDArray[np.int64], rng: np.random.Generator, fonts: tuple[str, ...]) -> Images:
+    """Rendered digits, ``(n, 16, 16)``."""
+    from l2o_env.pairs.rendered.renderers import render
+
+    return upsample((render(renderer, labels, rng, fonts) / 16.0).astype(np.float32))
 
 
 def _noisy(labels: NDArray[np.int64], config: GlyphsConfig) -> NDArray[np.int64]:

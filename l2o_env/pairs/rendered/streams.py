@@ -7,7 +7,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-Purpose = Literal["train", "validation", "target", "proxy_train", "proxy_test", "proxy_weights", "label_noise"]
+Purpose = Literal[
+    "train", "validation", "target", "proxy_train", "proxy_test", "proxy_weights", "label_noise", "shifted"
+]
 """What a stream is for. Its place in this list is its key: append only."""
 
 
