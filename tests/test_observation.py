@@ -44,12 +44,12 @@ def _inputs(layers: dict[str, list[float]] | None = None, after: Measurements | 
     window = Window(
         layers={name: np.array([given[name]], float) for name in LAYER_FIELDS},
         head={"head_mean": np.array([0.5]), "head_std": np.array([2.0])},
-        measurements=after or _measurements(1.5, 0.25, 1.25, 0.5, 0.9, np.nan),
+        measurements=after or _measurements(1.5, 0.25, 1.25, 0.5, 0.9, np.nan, np.nan, np.nan),
         diverged=np.array([False]),
     )
     return Inputs(
         window=window,
-        previous=_measurements(2.0, 0.5, 1.0, 1.5, 0.8, np.nan),
+        previous=_measurements(2.0, 0.5, 1.0, 1.5, 0.8, np.nan, np.nan, np.nan),
         rates=np.array([[0.01, 0.1]]),
         progress=np.array([0.4]),
         layout=Layout.of(TwoLayers()),
@@ -96,7 +96,7 @@ def test_nothing_at_all_is_at_the_lower_bound() -> None:
 def test_whatever_comes_the_observation_is_finite_and_within_its_bounds(value: float) -> None:
     layers = {name: [value, value] for name in LAYER_FIELDS}
     with np.errstate(invalid="ignore"):
-        inputs = _inputs(layers, _measurements(*[value] * 6))
+        inputs = _inputs(layers, _measurements(*[value] * 8))
         found = encode(inputs)[0]
     assert np.isfinite(found).all()
     assert observation_space(2).contains(found)

@@ -73,9 +73,7 @@ def results_table(summary: pd.DataFrame, caption: str | None = None, width: int 
     diverged = f"{counted(n_diverged, 'run')} diverged." if n_diverged else "No run diverged."
     caption = "\n".join(text for text in (diverged, caption, metric_note(map(str, summary["pair"]))) if text)
     n_seeds = int(summary["n_seeds"].max()) if len(summary) else 0
-    table = plain_table(
-        f"Mean ± 95 % confidence interval over {counted(n_seeds, 'seed')};\nV in nats, accuracies in %", caption
-    )
+    table = plain_table(f"Mean ± 95 % confidence interval over {counted(n_seeds, 'seed')};\naccuracies in %", caption)
     table.add_column("pair and policy", no_wrap=True)
     for key in shown:
         table.add_column(_COLUMNS[key].heading, justify="right", no_wrap=True)
@@ -150,9 +148,7 @@ def evaluation_table(lines: list[list[str]], pairs: Iterable[str], width: int = 
             shown, used = [*shown, heading], used + needed
     left_out = [heading for heading in columns if heading not in shown]
     more = f"In summary.md, not here: {', '.join(left_out)}." if left_out else ""
-    title = (
-        "Interquartile mean over pairs and runs, 95 % stratified bootstrap intervals;\nV in nats, accuracies as shares"
-    )
+    title = "Interquartile mean over pairs and runs, 95 % stratified bootstrap intervals;\naccuracies as shares"
     printed = plain_table(title, "\n".join(text for text in (more, metric_note(pairs)) if text))
     printed.add_column("policy", no_wrap=True)
     shown = [heading for heading in columns if heading in shown]
@@ -175,7 +171,7 @@ def paper_table(pair: str, summary: pd.DataFrame) -> Table:
         summary: What :func:`l2o_env.summarise` returned.
     """
     n_seeds = int(summary["n_seeds"].max())
-    title = f"{label(pair)}: mean ± 95 % confidence interval over {n_seeds} seeds; V in nats, accuracies in %"
+    title = f"{label(pair)}: mean ± 95 % confidence interval over {n_seeds} seeds; accuracies in %"
     printed = Table(title=title, caption=metric_note([pair]) or None)
     headings, rows = paper_cells(pair, summary)
     for k, heading in enumerate(headings):

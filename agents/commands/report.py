@@ -138,7 +138,7 @@ def _of_evaluation(path: Path) -> Iterator[Section]:
 def _of_run(path: Path) -> Iterator[Section]:
     settings = path.with_name(CONFIG_FILE)
     summary = summarise(read_table(path, ("policy", "pair", *SUMMARISED, "diverged"), TEXT_COLUMNS, _MEND))
-    lines = [["policy", "pair", "V at the end (nats)", "V-return (nats)", "real accuracy", "proxy accuracy kept"]]
+    lines = [["policy", "pair", "V at the end", "V-return", "real accuracy", "proxy accuracy kept"]]
     lines[0].append("diverged")
     for _, row in summary.iterrows():
         cells = [plus_minus(row[key], row[f"{key}_ci"]) for key in SUMMARISED]
@@ -154,14 +154,22 @@ def _of_run(path: Path) -> Iterator[Section]:
 def _words(settings: Path) -> list[str]:
     """What the columns of the tables are."""
     environment = _setting(settings, "environment")
-    weight = environment.get("kl_weight") if isinstance(environment, dict) else None
+    environment = environment if isinstance(environment, dict) else {}
+    weight, transfer = environment.get("kl_weight"), environment.get("reward") == "transfer"
     factor = "w · " if weight in (None, "auto") else "" if weight == 1 else f"{weight:g} · "
-    meant = ", with w = ln(classes) / ln(classes of the proxy)" if weight == "auto" else ""
+    by_classes = "1 / (3 ln(classes of the proxy))" if transfer else "ln(classes) / ln(classes of the proxy)"
+    meant = f", with w = {by_classes}" if weight == "auto" else ""
+    if transfer:
+        value = f"V = accuracy − {factor}KL{meant}; higher is better. KL is"
+        images = "synthetic images that look like neither those of training nor those of validation"
+    else:
+        value = (
+            f"V = −(CE + {factor}KL){meant}, in nats; higher is better. CE is the cross-entropy of the predictions, KL"
+        )
+        images = "held-out synthetic images"
     return [
-        f"V = −(CE + {factor}KL){meant}, in nats; higher is better. CE is the cross-entropy of the network's "
-        "predictions, KL how far the outputs of its pretrained head have moved away from those of the frozen proxy, "
-        "both on held-out synthetic images: V needs no label of a real image. V-return is V at the end minus V at the "
-        "start.",
+        f"{value} how far the outputs of the network's pretrained head have moved away from those of the frozen proxy, "
+        f"both on {images}: V needs no label of a real image. V-return is V at the end minus V at the start.",
         "Real accuracy is the share of the target's real images (or what else the pair's metric is) that is right; no "
         "training, reward or selection reads them. Proxy accuracy kept is the accuracy of the pretrained head on its "
         "own task after the fine-tuning. Names of opponents: l2o opponents. All words: docs/glossary.md.",

@@ -14,8 +14,8 @@ from l2o_env.evaluation.summary import primary, reference_of
 
 METRICS = {
     "real_accuracy": "real accuracy (share)",
-    "v_end": "V at the end (nats)",
-    "v_return": "V-return (nats)",
+    "v_end": "V at the end",
+    "v_return": "V-return",
     "proxy_accuracy": "proxy accuracy kept (share)",
 }
 """Columns that are scored, with their units."""

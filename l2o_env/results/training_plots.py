@@ -16,7 +16,7 @@ Curve = tuple[Sequence[float], Sequence[float]]
 """Episodes so far, and a value at each."""
 _MARKERS = "osD^vP*X<>"
 """Of pairs; together with their colours they tell 100 apart."""
-UNITS = {"val_accuracy": "share", "target_oracle": "share"}
+UNITS = {"transfer": "accuracy less w KL", "val_accuracy": "share", "target_oracle": "share"}
 """Units of the returns of rewards; of others it is nats."""
 _DRAWN = {"value_mean": "V at the end of episodes", "return_mean": "return of episodes"}
 """What can be drawn of an update, in words."""
@@ -50,7 +50,7 @@ def plot_learning_curve(
         OSError: If the picture cannot be written; nothing is left behind then.
     """
     episodes = np.array([record["episode"] for record in records], float)
-    key = _key(records) if reward == "proxy_guided" else "return_mean"
+    key = _key(records) if reward in ("proxy_guided", "transfer") else "return_mean"
     values, pairs, comparable = _values(records, key), _pairs(records), shows_gains(records)
     values = gains(values, pairs) if comparable else values
     figure = new_figure(8.0, 4.2, layout="constrained")
@@ -95,7 +95,7 @@ def plot_learning_curves(trainings: Mapping[str, Sequence[Mapping[str, Any]]], p
         episodes = [record["episode"] for record in records[width - 1 :]]
         axis.plot(episodes, running_mean(values, width)[width - 1 :], **line_style(i), lw=1.7, label=in_legend(name))
     count_episodes(axis)
-    axis.set_ylabel("gain since the start of training:\nV at the end of episodes (nats), running mean")
+    axis.set_ylabel("gain since the start of training:\nV at the end of episodes, running mean")
     axis.set_title("What trainings gained; differences between the pairs are taken out", fontsize=10)
     axis.grid(alpha=0.3, lw=0.5)
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)

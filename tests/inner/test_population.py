@@ -487,7 +487,7 @@ class Unreadable:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("target", [Unreadable(), None], ids=["unreadable", "none"])
-@pytest.mark.parametrize("reward", ["proxy_guided", "val_loss", "val_accuracy", "train_loss"])
+@pytest.mark.parametrize("reward", ["transfer", "proxy_guided", "val_loss", "val_accuracy", "train_loss"])
 def test_the_target_is_never_read(kind: type[Population], target: Any, reward: str) -> None:
     pair = dataclasses.replace(TINIES[0], target=target)
     population = kind([pair], 1, _config(reward=reward))
@@ -497,6 +497,24 @@ def test_the_target_is_never_read(kind: type[Population], target: Any, reward: s
     population.evaluate("proxy_test")
     with pytest.raises((AssertionError, ConfigError), match=r"target's labels was read|no labelled target images"):
         population.evaluate("target")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_transfer_reads_the_shifted_images(kind: type[Population]) -> None:
+    images, labels = TINIES[0].train.images[:21], TINIES[0].train.labels[:21]
+    pair = dataclasses.replace(TINIES[0], shifted=lambda: pairs.Split(images, labels))
+    population = kind([pair, TINIES[1]], 2, _config(reward="transfer"))
+    population.start({0: Start(0, 1, 2), 1: Start(1, 1, 2)})
+    found = population.run(np.stack([RATES, RATES]), np.array([7, 7])).measurements
+    with torch.no_grad():
+        logits, proxy_logits = population.optimizee(0)(images)
+        kl = kl_divergence(proxy_logits, pair.proxy(images).softmax(1))
+    assert found.shifted_accuracy[0] == pytest.approx((logits.argmax(1) == labels).double().mean().item())
+    assert found.shifted_kl[0] == pytest.approx(kl.item(), rel=1e-5)
+    assert (found.shifted_accuracy[1], found.shifted_kl[1]) == (found.val_accuracy[1], found.val_kl[1])
+    plain = kind([pair], 1, _config())
+    plain.start({0: Start(0, 1, 2)})
+    assert np.isnan(plain.run(RATES[None], np.array([7])).measurements.shifted_kl[0])
 
 
 def test_the_oracle_reads_the_target() -> None:

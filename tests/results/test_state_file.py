@@ -31,7 +31,7 @@ STATE: dict[str, Any] = {
         np.array(3),
     ],
     "tensors": [torch.ones(2, dtype=torch.bfloat16), torch.tensor(7), torch.arange(4).view(2, 2).T],
-    "kinds": [_Point(1, 2), Measurements(*(np.full(2, float(k)) for k in range(6)))],
+    "kinds": [_Point(1, 2), Measurements(*(np.full(2, float(k)) for k in range(8)))],
     "lists that look like others": [["tensor", "0"], ["dict", 1], ["list"]],
 }
 KINDS = (_Point, Measurements)

@@ -14,7 +14,7 @@ from l2o_env.training.state_files import read_state, write_state
 
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
-    measurements = Measurements(*(np.full(1, float(k)) for k in range(6)))
+    measurements = Measurements(*(np.full(1, float(k)) for k in range(8)))
     state = {
         "starts": [Start(0, 2**61, 5), None],
         "previous": measurements,
@@ -27,7 +27,7 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     found = read_state(tmp_path / "state")
     assert found["starts"] == state["starts"]
     assert isinstance(found["starts"][0], Start)
-    assert [float(x[0]) for x in vars(found["previous"]).values()] == [0, 1, 2, 3, 4, 5]
+    assert [float(x[0]) for x in vars(found["previous"]).values()] == list(range(8))
     assert found[1] == state[1]
     assert found["tensors"]["half"].dtype == torch.bfloat16
     assert found["tensors"]["none"].shape == (0, 3)

@@ -29,6 +29,18 @@ def test_the_seed_alone_determines_the_images(name: str, untrained: list[int]) -
         assert not torch.equal(getattr(first, part).images, getattr(other, part).images), part
 
 
+def test_shifted_images_are_of_another_renderer_on_other_backgrounds(untrained: list[int]) -> None:
+    fonts, strokes, again = (pairs.make(name, **SMALL) for name in ("glyphs-digits", "glyphs-stroke", "glyphs-serif"))
+    shifted = fonts.split("shifted")
+    assert isinstance(shifted, pairs.Split)
+    assert _same(shifted, again.split("shifted"))  # whatever a pair trains on
+    assert torch.equal(shifted.labels, fonts.validation.labels)
+    assert not torch.equal(shifted.images, strokes.split("shifted").images)
+    # A flat background has no variance in the corners, where there is no ink.
+    corners = torch.stack([shifted.images[:, :, y, x] for y in (0, 15) for x in (0, 15)])
+    assert (corners.std(0).amax(1) > 0).all()
+
+
 def test_validation_does_not_depend_on_how_many_training_images_there_are(untrained: list[int]) -> None:
     few = pairs.make("glyphs-digits", **SMALL)
     many = pairs.make("glyphs-digits", **{**SMALL, "n_train_per_class": 5})
