@@ -51,7 +51,7 @@ class EnvConfig:
     """Action form: `log` (absolute rates), `relative` (to the current rates), `relative_update` (how far a window is to
     move a layer's weights, relative to their norm), `discrete` (factors of `base_lr`), or `log+guidance` (absolute
     rates, and the weight of the guidance term as one more number)."""
-    reward: RewardName = "proxy_guided"
+    reward: RewardName = "transfer"
     """What is rewarded."""
     kl_weight: float | Literal["auto"] = "auto"
     """Weight w of the KL in V. `auto`, by the classes of the pair: ln(classes) / ln(classes of the proxy) beside a
