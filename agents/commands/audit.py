@@ -64,7 +64,8 @@ class AuditArgs:
     guidance_weight: float = EnvConfig.guidance_weight
     """Weight lambda of the guidance term, per nat."""
     kl_weights: Annotated[tuple[float | Literal["auto"], ...], arg(metavar="W ...")] = ("auto", 0.0, 0.3, 1.0, 2.0)
-    """Weights w of V = -(CE_val + w KL_val) to compare; auto is the environment's, by the classes of the pair."""
+    """Weights w of V = -(CE_val + w KL_val) to compare beside the value of the reward transfer; auto: by the classes
+    of the pair."""
     env: EnvAssignments = ()
     """Any other setting of the environment, such as budget=600; can be given many times."""
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: print only)")] = None
@@ -108,7 +109,7 @@ def audit(args: AuditArgs, reporter: Reporter | None = None) -> int:
         "guidance_weight": args.guidance_weight,
         "device": device_of(args.device, args.gpus_per_worker),
     }
-    settings = options | environment_settings(args.env, (*options, "pairs", "guidance", "kl_weight"))
+    settings = options | environment_settings(args.env, (*options, "pairs", "guidance", "kl_weight", "reward"))
     for pair in args.pairs:
         require_target(pair)
     policies = [_named(folder) for run in args.policies for folder in _checkpoints(find_policy(run))]
@@ -151,8 +152,11 @@ def _audited(
         frames = dict(zip(cells, kept.tables(parts, run), strict=True))
     for pair in configs:
         of_pair: dict[str, pd.DataFrame] = {guidance: frames[pair, guidance] for guidance in GUIDANCES}
-        weights = [kl_weight(EnvConfig(kl_weight=w), pair_registry.make(pair)) for w in args.kl_weights]
-        reporter.out.print(table(pair, of_pair, list(dict.fromkeys(weights)), good=args.among == "good"))
+        built = pair_registry.make(pair)
+        of_weights = [EnvConfig(reward="proxy_guided", kl_weight=w) for w in args.kl_weights]
+        weights = list(dict.fromkeys(kl_weight(config, built) for config in of_weights))
+        transfer = kl_weight(EnvConfig(reward="transfer"), built)
+        reporter.out.print(table(pair, of_pair, weights, transfer, good=args.among == "good"))
     return [frame.assign(pair=pair, guidance=guidance) for (pair, guidance), frame in frames.items()]
 
 
@@ -163,10 +167,17 @@ def require_target(name: str) -> None:
         raise no_images(pair, "target")
 
 
-def values(frame: pd.DataFrame, kl_weights: Sequence[float]) -> dict[str, pd.Series]:
-    """What V could be, over the runs of a frame of :func:`random_runs`: -(CE_val + w KL_val), validation accuracy."""
+def values(frame: pd.DataFrame, kl_weights: Sequence[float], transfer_weight: float) -> dict[str, pd.Series]:
+    """What V could be, over the runs of a frame of :func:`random_runs`.
+
+    Args:
+        frame: The runs.
+        kl_weights: Weights w of -(CE_val + w KL_val).
+        transfer_weight: That of the reward ``"transfer"``.
+    """
+    transfer = frame["shifted_accuracy"] - transfer_weight * frame["shifted_kl"]
     of_weights = {f"-(CE_val + {w:g} KL_val)": -(frame["val_ce"] + w * frame["val_kl"]) for w in kl_weights}
-    return {**of_weights, "validation accuracy": frame["validation_accuracy"]}
+    return {"transfer": transfer, **of_weights, "validation accuracy": frame["validation_accuracy"]}
 
 
 def rank_correlation(value: pd.Series, accuracy: pd.Series) -> float:
@@ -183,13 +194,16 @@ def top_loss(value: pd.Series, accuracy: pd.Series, k: int = TOP) -> float:
     return float(accuracy.nlargest(k).mean() - accuracy[value.nlargest(k).index].mean())
 
 
-def table(pair: str, runs: dict[str, pd.DataFrame], kl_weights: Sequence[float], *, good: bool = False) -> Table:
+def table(
+    pair: str, runs: dict[str, pd.DataFrame], kl_weights: Sequence[float], transfer_weight: float, *, good: bool = False
+) -> Table:
     """The printed table of a pair: one row per value, columns for each guidance.
 
     Args:
         pair: The pair's name.
         runs: What :func:`random_runs` or :func:`good_runs` returned, by guidance.
-        kl_weights: Weights w of V to compare.
+        kl_weights: See :func:`values`, like the next.
+        transfer_weight: Likewise.
         good: Whether each value is judged by the runs of its own best fifth alone.
     """
     from rich.table import Table
@@ -208,7 +222,7 @@ def table(pair: str, runs: dict[str, pd.DataFrame], kl_weights: Sequence[float],
         printed.add_column(f"top {k} below best", justify="right")
     rows: dict[str, list[str]] = {}
     for frame in runs.values():
-        for name, value in values(frame, kl_weights).items():
+        for name, value in values(frame, kl_weights, transfer_weight).items():
             chosen = value.nlargest(-(-len(value) // BEST_SHARE)) if good else value
             accuracy = frame["real_accuracy"][chosen.index]
             cells = [

@@ -28,6 +28,7 @@ GOOD_SEEDS = 2
 SHAPE_NAMES: tuple[ShapeName, ...] = get_args(ShapeName)
 _TILT = (0.06, 2.0)
 """Rate of the first layer group, as a share of the head's."""
+_MEASURED = ("val_ce", "val_kl", "shifted_accuracy", "shifted_kl")
 _JITTER = 0.2
 """Standard deviation of a layer's rate around that line, in decades."""
 
@@ -42,8 +43,8 @@ def random_runs(config: EnvConfig, n: int, seed: int, progress: Progress | None 
         progress: Called after each step.
 
     Returns:
-        One row per run: ``val_ce``, ``val_kl`` (nats), ``validation_accuracy``, ``real_accuracy``, ``diverged``, and
-        ``lr_<layer>``.
+        One row per run: ``val_ce``, ``val_kl``, ``shifted_kl`` (nats), ``shifted_accuracy``, ``validation_accuracy``,
+        ``real_accuracy``, ``diverged``, and ``lr_<layer>``.
     """
     venv = _population(config, n)
     rng = np.random.default_rng(seed_sequence(seed, "audit rates"))
@@ -117,7 +118,7 @@ def _schedules(config: EnvConfig, n: int, n_layers: int, seed: int) -> list[PerL
 
 
 def _population(config: EnvConfig, n: int) -> Syn2RealVectorEnv:
-    settings = replace(config, pairs=config.pairs[:1], common_random_numbers=False)
+    settings = replace(config, pairs=config.pairs[:1], common_random_numbers=False, reward="transfer")
     return Syn2RealVectorEnv(min(n, MAX_OPTIMIZEES), **asdict(settings))
 
 
@@ -131,7 +132,7 @@ def _runs(
     frames = []
     for k, start in enumerate(range(0, n, size)):
         rows = np.minimum(np.arange(start, start + size), n - 1)  # the last population is filled up with the last run
-        end: dict[str, NDArray[Any]] = {key: np.zeros(size) for key in ("val_ce", "val_kl")}
+        end: dict[str, NDArray[Any]] = {key: np.zeros(size) for key in _MEASURED}
 
         def note(step: Step, k: int = k, end: dict[str, NDArray[Any]] = end) -> None:
             for key, values in end.items():

@@ -28,6 +28,8 @@ def _frame() -> pd.DataFrame:
         {
             "val_ce": [0.1, 0.2, 0.3, 0.4],
             "val_kl": [0.9, 0.5, 0.2, 0.0],
+            "shifted_accuracy": [0.5, 0.6, 0.7, 0.8],
+            "shifted_kl": [0.9, 0.6, 0.3, 0.0],
             "validation_accuracy": [0.9, 0.8, 0.7, 0.6],
             "real_accuracy": [0.1, 0.2, 0.3, 0.4],
         }
@@ -36,14 +38,16 @@ def _frame() -> pd.DataFrame:
 
 def test_rank_correlations_by_hand() -> None:
     accuracy = _frame()["real_accuracy"]
-    found = values(_frame(), (0.0, 0.3, 1.0))
+    found = values(_frame(), (0.0, 0.3, 1.0), 0.5)
     assert list(found) == [
+        "transfer",
         "-(CE_val + 0 KL_val)",
         "-(CE_val + 0.3 KL_val)",
         "-(CE_val + 1 KL_val)",
         "validation accuracy",
     ]
-    ce, mixed, both, validation = found.values()
+    transfer, ce, mixed, both, validation = found.values()
+    assert transfer.tolist() == pytest.approx([0.05, 0.3, 0.55, 0.8])
     assert mixed.tolist() == pytest.approx([-0.37, -0.35, -0.36, -0.4])
     assert [rank_correlation(value, accuracy) for value in (ce, both)] == [-1.0, 1.0]
     assert rank_correlation(mixed, accuracy) == pytest.approx(-0.4)
@@ -73,7 +77,7 @@ def test_good_runs_are_means_over_seeds(tiny: str) -> None:
     assert len(found) == 40 + 6 + 2
     assert {"schedule 0", "adamw-cosine", "prodigy", "learned", "own"} <= set(found.index)
     assert found["real_accuracy"].between(0, 1).all() and (found["diverged"] == 0).all()
-    venv = Syn2RealVectorEnv(2, **asdict(config))
+    venv = Syn2RealVectorEnv(2, **{**asdict(config), "reward": "proxy_guided", "kl_weight": 1.0})
     for agent in policies:
         alone = run_episodes(venv, agent, seeds=episode_seeds(3, "audit good", 2), splits=("target",))
         value = -(found.loc[agent.name, "val_ce"] + found.loc[agent.name, "val_kl"])
@@ -85,12 +89,12 @@ def test_among_good_ones_each_value_is_judged_by_its_own_best(tiny: str) -> None
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
         {"val_ce": rng.uniform(size=50), "val_kl": rng.uniform(size=50), "diverged": 0.0, "validation_accuracy": 0.5}
-    )
+    ).assign(shifted_accuracy=0.5, shifted_kl=0.0)
     frame["real_accuracy"] = np.where(frame["val_ce"].rank() <= 10, -frame["val_ce"], frame["val_ce"])
-    found = table(tiny, {"kl": frame}, [0.0], good=True)
+    found = table(tiny, {"kl": frame}, [0.0], 0.2, good=True)
     cells = [list(column.cells) for column in found.columns]
-    assert (cells[0][0], cells[1][0], cells[2][0]) == ("-(CE_val + 0 KL_val)", "1.00", "0.000")
-    assert cells[1][1] == "-"  # one validation accuracy for all
+    assert (cells[0][1], cells[1][1], cells[2][1]) == ("-(CE_val + 0 KL_val)", "1.00", "0.000")
+    assert cells[1][2] == "-"  # one validation accuracy for all
     assert "the best fifth by V of 50 good candidates" in str(found.title)
 
 
@@ -160,7 +164,9 @@ def test_bad_options_of_the_audit_are_one_line(options: str, told: str, capsys: 
 def test_of_few_runs_the_better_half_is_asked_for() -> None:
     scores = np.linspace(0.1, 0.8, 8)
     frame = pd.DataFrame({"val_ce": scores, "val_kl": 0.0, "validation_accuracy": scores[::-1]})
-    frame = frame.assign(real_accuracy=scores, diverged=0)  # the lower V, the better: the worst that can be
-    printed = table("tiny", {"kl": frame}, [1.0])
+    frame = frame.assign(
+        real_accuracy=scores, diverged=0, shifted_accuracy=-scores, shifted_kl=0.0
+    )  # the lower V, the better: the worst that can be
+    printed = table("tiny", {"kl": frame}, [1.0], 0.2)
     assert [str(column.header) for column in printed.columns][-1] == "top 4 below best"
     assert next(iter(printed.columns[-1].cells)) == "0.400"
