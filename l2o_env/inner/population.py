@@ -231,7 +231,8 @@ class Population(Optimizees):
         if self.config.reward == "target_oracle":
             target = self.evaluate("target").accuracy.double().cpu().numpy()
         if self.config.reward == "transfer":
-            shifted = self.evaluate("shifted")
+            # Validation stands for what pairs do not have, and is not made twice.
+            shifted = self.evaluate("shifted") if any(pair.shifted for pair in self.pairs) else validation
             shifted_accuracy, shifted_kl = torch.stack([shifted.accuracy, shifted.kl]).double().cpu().numpy()
         return Window(
             layers={name: per_layer[..., k] for k, name in enumerate(LAYER_FIELDS)},
