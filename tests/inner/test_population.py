@@ -512,7 +512,7 @@ def test_transfer_reads_the_shifted_images(kind: type[Population]) -> None:
     assert found.shifted_accuracy[0] == pytest.approx((logits.argmax(1) == labels).double().mean().item())
     assert found.shifted_kl[0] == pytest.approx(kl.item(), rel=1e-5)
     assert (found.shifted_accuracy[1], found.shifted_kl[1]) == (found.val_accuracy[1], found.val_kl[1])
-    plain = kind([pair], 1, _config())
+    plain = kind([pair], 1, _config(reward="proxy_guided"))
     plain.start({0: Start(0, 1, 2)})
     assert np.isnan(plain.run(RATES[None], np.array([7])).measurements.shifted_kl[0])
 
