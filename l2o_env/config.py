@@ -55,7 +55,7 @@ class EnvConfig:
     """What is rewarded."""
     kl_weight: float | Literal["auto"] = "auto"
     """Weight w of the KL in V. `auto`, by the classes of the pair: ln(classes) / ln(classes of the proxy) beside a
-    cross-entropy (`proxy_guided`), 1 / (3 ln(classes of the proxy)) beside an accuracy (`transfer`)."""
+    cross-entropy (`proxy_guided`), 1 / (4 ln(classes of the proxy)) beside an accuracy (`transfer`)."""
     divergence_penalty: float = 5.0
     """Subtracted from the reward of the step at which an optimizee diverges."""
     divergence_loss: float = 100.0

@@ -19,12 +19,12 @@ def kl_weight(config: EnvConfig, pair: Pair) -> float:
 
     A KL from a sure proxy is up to ln(its classes) where nothing of it is left. With ``"auto"`` it counts as a share of
     that, so that the KL of two classes is not lost and that of ImageNet's thousand does not outweigh all else: as much
-    as a cross-entropy does as a share of ln(classes), and a third as much as an accuracy.
+    as a cross-entropy does as a share of ln(classes), and a quarter as much as an accuracy.
     """
     if config.kl_weight != "auto":
         return config.kl_weight
     forgotten = math.log(max(pair.n_proxy_classes, 2))
-    return 1 / (3 * forgotten) if config.reward == "transfer" else math.log(pair.n_classes) / forgotten
+    return 1 / (4 * forgotten) if config.reward == "transfer" else math.log(pair.n_classes) / forgotten
 
 
 _Weights = NDArray[np.float64] | float

@@ -140,5 +140,5 @@ def test_the_kl_counts_as_the_cross_entropy_does(classes: int, proxy_classes: in
     pair = cast(Pair, SimpleNamespace(n_classes=classes, n_proxy_classes=proxy_classes))
     assert kl_weight(EnvConfig(reward="proxy_guided"), pair) == pytest.approx(expected)
     beside_accuracy = kl_weight(EnvConfig(reward="transfer"), pair)
-    assert beside_accuracy * 3 * math.log(classes) == pytest.approx(expected)
+    assert beside_accuracy * 4 * math.log(classes) == pytest.approx(expected)
     assert kl_weight(EnvConfig(reward="transfer", kl_weight=0.25), pair) == 0.25

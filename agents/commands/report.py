@@ -157,7 +157,7 @@ def _words(settings: Path) -> list[str]:
     environment = environment if isinstance(environment, dict) else {}
     weight, transfer = environment.get("kl_weight"), environment.get("reward") == "transfer"
     factor = "w · " if weight in (None, "auto") else "" if weight == 1 else f"{weight:g} · "
-    by_classes = "1 / (3 ln(classes of the proxy))" if transfer else "ln(classes) / ln(classes of the proxy)"
+    by_classes = "1 / (4 ln(classes of the proxy))" if transfer else "ln(classes) / ln(classes of the proxy)"
     meant = f", with w = {by_classes}" if weight == "auto" else ""
     if transfer:
         value = f"V = accuracy − {factor}KL{meant}; higher is better. KL is"
