@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from l2o_env.config import EnvConfig
 from l2o_env.evaluation.attention import look
 from l2o_env.evaluation.attention_picture import plot_attention
 from l2o_env.extras import MissingExtraError
@@ -25,7 +26,7 @@ from l2o_env.results.classification_plots import confusion, plot_confusion, plot
 from l2o_env.results.decimals import decimal
 from l2o_env.results.page import Figure, Section, render_page
 from l2o_env.results.run_folder import ATTENTION_PICTURE, NETWORK, ONNX, PAGE, PLOTS, RunFolder
-from l2o_env.reward import kl_weight
+from l2o_env.reward import judged_by, kl_weight
 from l2o_env.training.fine_tuning import FineTuning
 
 from .attention import one_of_each
@@ -64,7 +65,7 @@ def write_page(
     model = run.venv.episodes.optimizee(0)
     exported = _export(model, pair, folder, reporter)
     results: dict[str, Any] = {**measured, "network": exported}
-    sections = [_measured(measured, kl_weight(run.config, pair))]
+    sections = [_measured(measured, pair, run.config)]
     if pair.target is not None:
         results["real_accuracy"] = float(run.venv.evaluate("target")[0])
         sections += _on_real_images(run, pair, model, folder, results, reporter)
@@ -88,13 +89,15 @@ def _settings(run: FineTuning) -> dict[str, Any]:
             vars(run.config).items()}  # fmt: skip
 
 
-def _measured(measured: dict[str, dict[str, float]], w: float) -> Section:
+def _measured(measured: dict[str, dict[str, float]], pair: Pair, config: EnvConfig) -> Section:
     names = {"val_accuracy": "accuracy", "val_ce": "cross-entropy (nats)", "val_kl": "KL from the proxy (nats)"}
     lines = [["weights", *names.values()]]
     for which, values in measured.items():
         lines.append([which, *(decimal(values[key], 3) for key in names)])
-    value = f"V = -(CE + {w:.3g} KL)"
-    text = [f"On held-out synthetic images. The best weights, by {value}, are those of everything below."]
+    w, transfer = kl_weight(config, pair), judged_by(config) == "transfer"
+    value = f"V = accuracy - {w:.3g} KL" if transfer else f"V = -(CE + {w:.3g} KL)"
+    where = " on synthetic images unlike these" if transfer and pair.shifted else ""
+    text = [f"On held-out synthetic images. The best weights, by {value}{where}, are those of everything below."]
     return Section("Validation", text, lines)
 
 

@@ -16,7 +16,7 @@ Curve = tuple[Sequence[float], Sequence[float]]
 """Episodes so far, and a value at each."""
 _MARKERS = "osD^vP*X<>"
 """Of pairs; together with their colours they tell 100 apart."""
-UNITS = {"transfer": "accuracy less w KL", "val_accuracy": "share", "target_oracle": "share"}
+UNITS = {"transfer": "share", "val_accuracy": "share", "target_oracle": "share"}
 """Units of the returns of rewards; of others it is nats."""
 _DRAWN = {"value_mean": "V at the end of episodes", "return_mean": "return of episodes"}
 """What can be drawn of an update, in words."""

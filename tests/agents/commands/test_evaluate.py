@@ -24,6 +24,7 @@ from l2o_env.errors import ConfigError
 from l2o_env.evaluation import parts
 from l2o_env.evaluation.evaluate import evaluate
 from l2o_env.evaluation.summary import TIDY_COLUMNS
+from l2o_env.results.decimals import decimal
 from l2o_env.results.event_log import TensorBoardLog
 from l2o_env.tasks import TASKS, Task
 from tests.agents.commands.jobs import CONFIG, FEW, run_folder
@@ -94,7 +95,7 @@ def test_one_command_from_runs_to_table_and_pictures(tmp_path: Path, capsys: pyt
     assert "| P(better than uniform) |" in summary
     row = next(line for line in summary.splitlines() if line.startswith("| best-constant"))
     mean = scipy.stats.trim_mean(frame[frame["policy"] == "best-constant"]["v_return"], 0.25)
-    assert f"| {mean:.3f} [" in row
+    assert f"| {decimal(mean, 3)} [" in row
     assert "Evaluating: " in told.err
 
 

@@ -53,7 +53,7 @@ def test_the_page_is_self_contained(page: Path, recorded_run: Path) -> None:
     assert reader.tags.count("img") == len(CAPTIONS)
     for wanted in ("a <run> & more", "Results", "tiny-4", "uniform", *CAPTIONS.values(), "</pre><script>"):
         assert wanted in reader.text, wanted
-    assert "V = −(CE + KL), in nats" in reader.text
+    assert "V = accuracy − w · KL, with w = 1 / (4 ln(classes of the proxy)); higher" in reader.text
     assert "The policy: trained on tiny. Held out, never seen in training: tiny-4." in reader.text
     assert page.read_text(encoding="utf-8").count('class="marked"') == 2  # the best on each pair
     results = (recorded_run / "results.csv").read_text().splitlines()
