@@ -175,7 +175,7 @@ def test_any_rates_are_taken_as_they_are_or_refused(rates: np.ndarray) -> None:
 @QUICK
 @given(
     arrays(np.float64, (len(LAYER_FIELDS), 2), elements=st.floats(width=32)),
-    arrays(np.float64, 6, elements=st.floats(width=32)),
+    arrays(np.float64, 8, elements=st.floats(width=32)),
 )
 def test_any_measurement_is_observed_within_the_bounds(layers: np.ndarray, losses: np.ndarray) -> None:
     with np.errstate(all="ignore"):
