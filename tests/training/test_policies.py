@@ -33,9 +33,10 @@ def test_a_name_is_that_of_a_policy_that_comes_along(tmp_path: Path, monkeypatch
         policies.find_policy("default")
 
 
-def test_the_default_policy_comes_along_and_fits_networks_of_any_depth() -> None:
-    found = policies.find_policy("default")
-    folder = policies.shipped("default")
+@pytest.mark.parametrize("name", ["default", "transfer"])
+def test_policies_that_come_along_fit_networks_of_any_depth(name: str) -> None:
+    found = policies.find_policy(name)
+    folder = policies.shipped(name)
     assert folder is not None and sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
     assert agents.trained_on(folder) == pairs.names("train")
     config = EnvConfig()
