@@ -21,6 +21,7 @@ from l2o_env.errors import ConfigError
 from l2o_env.guidance import Context, make_guidance
 from l2o_env.guidance.weight import GuidanceWeight
 from l2o_env.inner.device_data import DeviceData
+from l2o_env.inner.metrics import Evaluation
 from l2o_env.inner.optimizees import Optimizees
 from l2o_env.inner.statistics import (
     HEAD_FIELDS,
@@ -215,28 +216,29 @@ class Population(Optimizees):
         limit = self.config.divergence_loss
         bad = ~(finite & (validation.ce <= limit) & (validation.kl <= limit))
         torch.where(bad[:, None], window_start, self.weights, out=self.weights)
+        # Validation stands for shifted images that pairs do not have, and is not made twice.
+        shifted = Evaluation(*(torch.full_like(ce, torch.nan) for _ in range(3)))
+        if self.config.reward == "transfer":
+            shifted = self.evaluate("shifted") if any(pair.shifted for pair in self.pairs) else validation
         # 3. The one read-back.
-        losses = torch.stack([ce, kl, validation.ce, validation.kl, validation.accuracy], dim=-1)
+        losses = torch.stack([ce, kl, *validation, shifted.accuracy, shifted.kl], dim=-1)
+        n_losses = losses.shape[-1]
         layers = torch.stack([getattr(statistics, name) for name in LAYER_FIELDS], dim=-1).flatten(1)
         head = torch.stack([getattr(statistics, name) for name in HEAD_FIELDS], dim=-1)
         host = torch.cat([losses, bad[:, None].to(losses), head, layers], dim=-1).double().cpu().numpy()
-        diverged = host[:, 5] > 0
+        diverged = host[:, n_losses] > 0
         if diverged.any():  # its past gradients would make an optimizee's next update diverge too
             for buffer in self.state.values():
                 buffer[torch.as_tensor(diverged, device=self.device)] = 0
-        train_ce, train_kl, val_ce, val_kl, val_accuracy = host[:, :5].T
-        per_layer = host[:, 8:].reshape(self.n, self.n_layers, len(LAYER_FIELDS))
-        none = np.full(self.n, np.nan)
-        target = shifted_accuracy = shifted_kl = none
+        train_ce, train_kl, val_ce, val_kl, val_accuracy, shifted_accuracy, shifted_kl = host[:, :n_losses].T
+        n_before = n_losses + 1 + len(HEAD_FIELDS)
+        per_layer = host[:, n_before:].reshape(self.n, self.n_layers, len(LAYER_FIELDS))
+        target = np.full(self.n, np.nan)
         if self.config.reward == "target_oracle":
             target = self.evaluate("target").accuracy.double().cpu().numpy()
-        if self.config.reward == "transfer":
-            # Validation stands for what pairs do not have, and is not made twice.
-            shifted = self.evaluate("shifted") if any(pair.shifted for pair in self.pairs) else validation
-            shifted_accuracy, shifted_kl = torch.stack([shifted.accuracy, shifted.kl]).double().cpu().numpy()
         return Window(
             layers={name: per_layer[..., k] for k, name in enumerate(LAYER_FIELDS)},
-            head={name: host[:, 6 + k] for k, name in enumerate(HEAD_FIELDS)},
+            head={name: host[:, n_losses + 1 + k] for k, name in enumerate(HEAD_FIELDS)},
             measurements=Measurements(
                 train_ce, train_kl, val_ce, val_kl, val_accuracy, target, shifted_accuracy, shifted_kl
             ),

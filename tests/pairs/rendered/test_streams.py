@@ -23,6 +23,7 @@ def test_each_purpose_and_each_seed_has_a_stream_of_its_own() -> None:
 
 
 def test_streams_stay_what_they_were() -> None:
-    assert PURPOSES == ("train", "validation", "target", "proxy_train", "proxy_test", "proxy_weights", "label_noise")
+    first = ("train", "validation", "target", "proxy_train", "proxy_test", "proxy_weights", "label_noise", "shifted")
+    assert first == PURPOSES
     expected = np.random.SeedSequence(7, spawn_key=(2,))
     assert stream(7, "target").generate_state(3).tolist() == expected.generate_state(3).tolist()
