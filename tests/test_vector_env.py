@@ -130,7 +130,7 @@ def test_common_random_numbers_also_draw_a_common_pair(make_vec: MakeVec, tinies
 
 
 def test_the_kl_counts_by_the_classes_of_each_pair(make_vec: MakeVec, tinies: tuple[str, str]) -> None:
-    venv = make_vec(8, pairs=tinies)
+    venv = make_vec(8, pairs=tinies, reward="proxy_guided")
     first = venv.reset(seed=0)[1]
     _, rewards, _, _, info = venv.step(_actions(venv, *[CALM] * 8))
     w = np.log(3) / np.log([venv.episodes.population.pairs[k].n_proxy_classes for k in info["pair"]])
