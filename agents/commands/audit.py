@@ -176,7 +176,7 @@ def values(frame: pd.DataFrame, kl_weights: Sequence[float], transfer_weight: fl
         transfer_weight: That of the reward ``"transfer"``.
     """
     transfer = frame["shifted_accuracy"] - transfer_weight * frame["shifted_kl"]
-    of_weights = {f"-(CE_val + {w:g} KL_val)": -(frame["val_ce"] + w * frame["val_kl"]) for w in kl_weights}
+    of_weights = {f"-(CE_val + {w:.4g} KL_val)": -(frame["val_ce"] + w * frame["val_kl"]) for w in kl_weights}
     return {"transfer": transfer, **of_weights, "validation accuracy": frame["validation_accuracy"]}
 
 
