@@ -25,8 +25,8 @@ from ..options import environment_settings
 from ..policy_folders import MEND, POLICY_FOLDERS, policy_folder, trained_on
 
 FREE_SETTINGS = (
-    *ACTION_SETTINGS, "pairs", "reward", "divergence_penalty", "common_random_numbers", "implementation", "device",
-    "cuda_graphs", "feature_dropout", *IN_PROCESS,
+    *ACTION_SETTINGS, "pairs", "reward", "kl_weight", "divergence_penalty", "common_random_numbers", "implementation",
+    "device", "cuda_graphs", "feature_dropout", *IN_PROCESS,
 )  # fmt: skip
 """Settings in which runs may differ and still be compared: the others define the fine-tuning runs themselves."""
 

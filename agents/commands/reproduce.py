@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
@@ -88,7 +88,8 @@ def reproduce(args: ReproduceArgs, reporter: Reporter | None = None) -> int:
     """
     args.check()
     reporter = reporter or Reporter()
-    config = EnvConfig(pairs=(args.pair,), optimizer="sgd", kl_weight=1.0, device=str(resolve_device(args.device)))
+    of_value: dict[str, Any] = {"reward": "proxy_guided", "kl_weight": 1.0}  # as the reference figures have V
+    config = EnvConfig(pairs=(args.pair,), optimizer="sgd", device=str(resolve_device(args.device)), **of_value)
     frame = measure(REFERENCES[args.pair], config, args.seeds, args.seed, reporter)
     reporter.out.print(table(REFERENCES[args.pair], frame))
     reporter.out.print(f"Rank correlation of our rows with the reference: {ordering(REFERENCES[args.pair], frame):.2f}")

@@ -34,6 +34,15 @@ def test_how_runs_were_divided_does_not_keep_them_from_being_compared(tmp_path: 
     assert (config.workers, config.budget) == (1, 4)
 
 
+def test_policies_are_judged_alike_whatever_they_were_rewarded_for(tmp_path: Path) -> None:
+    trained = [replace(CONFIG, reward="proxy_guided", kl_weight=w) for w in (1.0, 2.0)]
+    runs = [find_policy(str(run_folder(tmp_path / str(k), config))) for k, config in enumerate(trained)]
+    config = common_settings(runs, {"device": "cpu"})
+    assert (config.reward, config.kl_weight) == ("transfer", "auto")
+    config = common_settings(runs, {"reward": "proxy_guided", "kl_weight": 1.0})
+    assert (config.reward, config.kl_weight) == ("proxy_guided", 1.0)
+
+
 def test_a_policy_that_comes_along_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policies, "POLICIES", tmp_path)
     Reinforce(EnvConfig()).save(tmp_path / "mine")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -31,8 +33,15 @@ def test_reproduce_prints_reference_and_ours(
         Reference(Schedule("large", 0.2), "none", (0.999, 0.0)),
     )
     monkeypatch.setitem(reproduce.REFERENCES, tiny, rows)
-    monkeypatch.setattr(reproduce, "EnvConfig", lambda **kwargs: EnvConfig(budget=4, window=2, **kwargs))
+    made: list[EnvConfig] = []
+
+    def config(**kwargs: Any) -> EnvConfig:
+        made.append(EnvConfig(budget=4, window=2, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(reproduce, "EnvConfig", config)
     assert train_policy.main(["reproduce", tiny, "--seeds", "8", "--device", "cpu"]) == 0
+    assert [(each.reward, each.kl_weight) for each in made] == [("proxy_guided", 1.0)]
     printed = capsys.readouterr().out
     assert "0.999 ± 0.000" in printed
     assert "-1.200 ± 0.100" in printed
