@@ -194,7 +194,8 @@ class _Run:
                 self.records.append(record)
                 log({**record, **layers.take(), "time/data_wait": venv.episodes.data_wait})
                 self.updates = venv.episodes.updates_made
-                told = f"return {decimal(record['return_mean'], 3)} {UNITS.get(plan.env.reward, 'nats')}"
+                unit = "" if plan.env.reward in UNITS else " nats"
+                told = f"return {decimal(record['return_mean'], 3)}{unit}"
                 update(min(record["episode"], plan.episodes), told)
                 self.checkpoints(self.agent)
 
