@@ -140,7 +140,7 @@ class Episodes:
             observations=encoded.copy(),
             rewards=np.where(moving, reward(before, after, diverged, config, w), 0.0),
             terminated=moving & (diverged | (population.done >= config.budget)),
-            infos={**self._infos(seen), **{key: np.where(moving, part, 0.0) for key, part in parts.items()}},
+            infos={**self._infos(seen, w), **{key: np.where(moving, part, 0.0) for key, part in parts.items()}},
         )
 
     def _run(self, lengths: NDArray[np.int64], fresh: NDArray[np.bool_]) -> Window:
@@ -165,7 +165,7 @@ class Episodes:
 
     def _pair_indices(self) -> NDArray[np.int64]:
         """Index of each optimizee's pair ``(N,)``; 0 for one that was never started."""
-        return np.array([0 if start is None else start.pair for start in self.population.starts])
+        return np.array([0 if start is None else start.pair for start in self.population.starts], np.int64)
 
     @property
     def pair_names(self) -> tuple[str, ...]:
@@ -183,13 +183,12 @@ class Episodes:
         """Steps of an episode on a pair of the settings, by its index, unless it diverges."""
         return n_steps(self.config, self.population.pairs[pair])
 
-    def _infos(self, window: Window) -> dict[str, NDArray]:
+    def _infos(self, window: Window, w: NDArray[np.float64]) -> dict[str, NDArray]:
         m = window.measurements
-        starts = [start for start in self.population.starts if start is not None]
         infos: dict[str, NDArray] = {
             "lr": self.rates.copy(),
             "guidance_weight": self.guidance_weights * (self.config.guidance != "none"),
-            "value": value(m, self.config, self._kl_weights[self._pair_indices()]),
+            "value": value(m, self.config, w),
             # Copies, because the next reward is computed from the measurements.
             "train_ce": m.train_ce.copy(),
             "train_kl": m.train_kl.copy(),
@@ -198,7 +197,7 @@ class Episodes:
             "val_accuracy": m.val_accuracy.copy(),
             "updates": self.population.done.copy(),
             "diverged": window.diverged,
-            "pair": np.array([start.pair for start in starts], np.int64),
+            "pair": self._pair_indices(),
             **window.layers,
         }
         if self.config.reward == "target_oracle":

@@ -179,7 +179,7 @@ def _twice(names: Iterable[Any]) -> Any:
 def pair_digest(pair: Pair) -> str:
     """SHA-256 of a pair's images (of files: names, sizes and times), labels and proxy."""
     digest = hashlib.sha256()
-    for split in (pair.train, pair.validation, pair.target, pair.proxy_test, pair.shifted and pair.shifted()):
+    for split in (pair.train, pair.validation, pair.target, pair.proxy_test, pair.shifted and pair.split("shifted")):
         if isinstance(split, ImageSplit):
             digest.update(split.fingerprint().encode())
         for tensor in (split.images, split.labels) if isinstance(split, Split) else ():

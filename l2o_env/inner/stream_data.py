@@ -129,7 +129,7 @@ class StreamData:
         return kept[key]
 
     def _compute_probs(self, name: str) -> Tensor | None:
-        n, found = len(getattr(self.pair, name)), []
+        n, found = len(self.pair.split(name) or ()), []
         for _, images, _ in self._parts(name):
             found.append(self._proxy_probs(images))
             if found[0][0].nbytes * n > PROXY_BYTES:

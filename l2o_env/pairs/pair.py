@@ -92,15 +92,19 @@ class Pair:
         return f"Pair({self.name!r}, n_classes={self.n_classes}, {sizes}, metric={self.metric!r})"
 
     def split(self, name: str) -> Split | ImageSplit | None:
-        """Images by the name of their split; the shifted ones are made anew, and validation's where there are none.
+        """Images by the name of their split; the shifted ones are made once, and validation's where there are none.
 
         Raises:
             ConfigError: If the shifted or the target images cannot be meant.
         """
         if name == "target":
             self.check_target()
-        if name != "shifted" or self.shifted is None:
-            return getattr(self, "validation" if name == "shifted" else name)
+        return self._shifted if name == "shifted" else getattr(self, name)
+
+    @cached_property
+    def _shifted(self) -> Split | ImageSplit:
+        if self.shifted is None:
+            return self.validation
         made = self.shifted()
         check_images(made, self.n_classes, f"shifted images of the pair {self.name!r}")
         return made

@@ -25,6 +25,7 @@ from l2o_env.inner.looped import LoopedPopulation
 from l2o_env.inner.metrics import Evaluation
 from l2o_env.inner.population import Population, batch_order
 from l2o_env.inner.stacked import StackedPopulation
+from l2o_env.inner.stream_data import StreamData
 from l2o_env.inner.window import Start, Window
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.models.layout import Layout
@@ -515,6 +516,24 @@ def test_transfer_reads_the_shifted_images(kind: type[Population]) -> None:
     plain = kind([pair], 1, _config(reward="proxy_guided"))
     plain.start({0: Start(0, 1, 2)})
     assert np.isnan(plain.run(RATES[None], np.array([7])).measurements.shifted_kl[0])
+
+
+def test_shifted_images_of_streamed_pairs_come_with_the_proxys_outputs() -> None:
+    made: list[int] = []
+
+    def shifted() -> pairs.Split:
+        made.append(1)
+        return TINIES[1].validation
+
+    pair = dataclasses.replace(TINIES[0], shifted=shifted)
+    for _ in range(2):  # two populations, which make them once
+        (batch,) = StreamData(pair, torch.device("cpu"), torch.float32).chunks("shifted")
+        assert torch.equal(batch.images, TINIES[1].validation.images)
+        assert batch.probs is not None
+        torch.testing.assert_close(batch.probs, pair.proxy(batch.images).softmax(1))
+    assert made == [1]
+    (batch,) = StreamData(TINIES[0], torch.device("cpu"), torch.float32).chunks("shifted")
+    assert torch.equal(batch.images, TINIES[0].validation.images)
 
 
 def test_the_oracle_reads_the_target() -> None:
