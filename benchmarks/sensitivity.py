@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import tyro
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from tyro.conf import Positional, arg
 
@@ -29,11 +29,12 @@ from l2o_env.inner.population import batch_order
 from l2o_env.models.base import Optimizee, new_generator
 from l2o_env.optimizers import RULES
 from l2o_env.pairs.pair import Pair
-from l2o_env.pairs.splits import Split, in_memory
+from l2o_env.pairs.splits import ImageSplit, Split, in_memory
+from l2o_env.reward import kl_weight
 from l2o_env.training.clock import WINDOWS
 
-MEASURED = ("value", "validation accuracy", "real accuracy")
-"""V in nats, and accuracies."""
+MEASURED = ("V", "validation accuracy", "real accuracy")
+"""V of the default reward, and accuracies."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def train(policy: str | AgentLike, pair: Pair, case: Case, seed: int, batch_seed
     config = EnvConfig(budget=case.updates, window=1, batch_size=case.batch_size)
     for index in batch_order(len(data), config, batch_seed).long():
         if case.validated and rates.due:
-            rates.validated(*validate(model, pair, rates)[:2])
+            rates.validated(*validate(model, pair, rates))
         images, labels = data.images[index], data.labels[index]
         loss = rates.observe(F.cross_entropy(model(images)[0], labels))
         (loss + rates.guidance(images) if case.guided else loss).backward()
@@ -125,10 +126,9 @@ def train(policy: str | AgentLike, pair: Pair, case: Case, seed: int, batch_seed
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
         optimizer.zero_grad()
-    ce, kl, accuracy = validate(model, pair, rates)
-    real = _accuracy(model, in_memory(pair.target))
+    found = _value(model, pair, rates), _accuracy(model, pair.validation), _accuracy(model, pair.target)
     rates.close()
-    return -(ce + kl), accuracy, real
+    return found
 
 
 def _head_of(proxy: nn.Module) -> str:
@@ -137,17 +137,23 @@ def _head_of(proxy: nn.Module) -> str:
 
 
 @torch.no_grad()
-def validate(model: Optimizee, pair: Pair, rates: LearnedRates) -> tuple[float, float, float]:
-    """Cross-entropy, divergence and accuracy on the held-out synthetic images."""
+def validate(model: Optimizee, pair: Pair, rates: LearnedRates) -> tuple[float, float]:
+    """Cross-entropy and divergence on the held-out synthetic images."""
     data = in_memory(pair.validation)
-    logits: Tensor = model(data.images)[0]
-    kl = rates.divergence(data.images)
-    accuracy = (logits.argmax(1) == data.labels).float().mean()
-    return float(F.cross_entropy(logits, data.labels)), float(kl), float(accuracy)
+    return float(F.cross_entropy(model(data.images)[0], data.labels)), float(rates.divergence(data.images))
 
 
 @torch.no_grad()
-def _accuracy(model: Optimizee, data: Split) -> float:
+def _value(model: Optimizee, pair: Pair, rates: LearnedRates) -> float:
+    """V of the reward ``transfer``, from the loop's own accuracy and divergence."""
+    shifted = pair.split("shifted")
+    accuracy = _accuracy(model, shifted)  # whose pass forward is that of the divergence
+    return accuracy - kl_weight(EnvConfig(), pair) * float(rates.divergence(in_memory(shifted).images))
+
+
+@torch.no_grad()
+def _accuracy(model: Optimizee, split: Split | ImageSplit | None) -> float:
+    data = in_memory(split)
     return float((model(data.images)[0].argmax(1) == data.labels).float().mean())
 
 

@@ -329,8 +329,7 @@ def test_how_much_a_policy_depends_on(tiny: str, tmp_path: Path, capsys: pytest.
 
 def test_the_loop_of_the_table_is_the_environments(tiny: str) -> None:
     agent, settings = policy(), {"pairs": "tiny", "budget": 20, "window": 1, "batch_size": 8, "device": "cpu"}
-    value: dict[str, Any] = {"reward": "proxy_guided", "kl_weight": 1.0}
-    venv = Syn2RealVectorEnv(1, implementation="looped", optimizer="adamw", **settings, **value)
+    venv = Syn2RealVectorEnv(1, implementation="looped", optimizer="adamw", **settings)
     outcome = run_episodes(venv, agent, seeds=[0])
     start = venv.episodes.population.starts[0]
     assert start is not None
