@@ -116,7 +116,7 @@ def test_the_loops_train_with_learned_rates(tmp_path: Path, monkeypatch: pytest.
     pytest.importorskip("transformers")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(policies, "POLICIES", tmp_path / "policies")  # one that was not trained
-    policy().save(tmp_path / "policies" / "default")
+    policy().save(tmp_path / "policies" / "transfer")
     drawn = partial(torchvision.models.resnet18, weights=None)
     monkeypatch.setattr(torchvision.models, "resnet18", lambda weights: drawn())
     images, labels = torch.randn(16, 3, 32, 32), torch.arange(16) % 12

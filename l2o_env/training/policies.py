@@ -13,7 +13,9 @@ from l2o_env.evaluation.agent import AgentLike, BaseAgent, completed
 POLICIES = Path(__file__).parent / "policies"
 """Folder of the policies that come along, one folder each."""
 DEFAULT = "default"
-"""The policy that is taken where none is named."""
+"""What the policy is called that is taken where none is named."""
+_TAKEN = "transfer"
+"""Which of them that is."""
 LOADER = "factory:load"
 """What reads a policy's folder, in the package of agents. That stands above this room, so that it is named, as
 Gymnasium's ids name what they make, and found when a folder is to be read; whoever gives an agent needs no more."""
@@ -34,7 +36,7 @@ def find_policy(policy: str | Path | AgentLike) -> BaseAgent:
     folder = shipped(policy) if isinstance(policy, str) else None
     if folder is None and policy == DEFAULT:
         raise ConfigError(
-            f"This installation comes without the policy {DEFAULT!r} (there is no {POLICIES / DEFAULT}); give the "
+            f"This installation comes without the policy {DEFAULT!r} (there is no {POLICIES / _TAKEN}); give the "
             "folder of a run of `l2o train`, such as policy='runs/mine'."
         )
     module, _, name = LOADER.partition(":")
@@ -44,5 +46,5 @@ def find_policy(policy: str | Path | AgentLike) -> BaseAgent:
 
 def shipped(name: str) -> Path | None:
     """The folder of a policy that comes along; None if there is none of that name."""
-    folder = POLICIES / name
+    folder = POLICIES / (_TAKEN if name == DEFAULT else name)
     return folder if name and Path(name).name == name and folder.is_dir() else None

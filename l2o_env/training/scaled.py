@@ -16,10 +16,10 @@ from l2o_env.errors import ConfigError, shortened
 from l2o_env.evaluation.agent import AgentLike, BaseAgent, name_of
 from l2o_env.training.policies import DEFAULT, find_policy
 
-OF_PRETRAINED: Mapping[str, float] = {"default": 0.1, "transfer": 0.1, "relative": 0.02}
-"""The factor for policies that come along, by their names, on networks pretrained on photographs. The rates of the
-first two lie around 1e-3 of AdamW, where such networks are usually fine-tuned at 1e-4; the third moves layers by 5 % in
-a window, where such networks are moved by 2 % in twenty."""
+OF_PRETRAINED: Mapping[str, float] = {DEFAULT: 0.1, "transfer": 0.1, "proxy_guided": 0.1, "relative": 0.02}
+"""The factor for policies that come along, by their names, on networks pretrained on photographs. Rates lie around
+1e-3 of AdamW, where such networks are usually fine-tuned at 1e-4; ``relative`` moves layers by 5 % in a window, where
+such networks are moved by 2 % in twenty."""
 
 
 class ScaledPolicy(BaseAgent):

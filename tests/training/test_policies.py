@@ -33,7 +33,11 @@ def test_a_name_is_that_of_a_policy_that_comes_along(tmp_path: Path, monkeypatch
         policies.find_policy("default")
 
 
-@pytest.mark.parametrize("name", ["default", "transfer"])
+def test_the_default_is_one_of_them() -> None:
+    assert policies.shipped("default") == policies.shipped("transfer") == policies.POLICIES / "transfer"
+
+
+@pytest.mark.parametrize("name", ["transfer", "proxy_guided"])
 def test_policies_that_come_along_fit_networks_of_any_depth(name: str) -> None:
     found = policies.find_policy(name)
     folder = policies.shipped(name)
