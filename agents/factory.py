@@ -55,7 +55,7 @@ def load(folder: str | Path, selection: Selection = "last") -> Agent:
     Nothing that the files hold is executed.
 
     Args:
-        folder: A run folder, or a folder that an agent was saved to.
+        folder: A run folder, a folder that an agent was saved to, or the name of a policy that comes along.
         selection: Which policy of a run folder to take: the ``"last"`` one, or the ``"best"`` by V on the training
             pairs. Not read for other folders.
 

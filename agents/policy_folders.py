@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from l2o_env.errors import ConfigError, reading, unknown_name
 from l2o_env.results.run_folder import BEST_POLICY, CONFIG_FILE, POLICY
 from l2o_env.safe_json import as_object, read_object
+from l2o_env.training.policies import names, shipped
 
 from .opponents.rate_setter import SCHEDULE_FILE
 from .policy_files import DESCRIPTION
@@ -22,16 +23,19 @@ highest V on the held-out synthetic images of the training pairs."""
 
 
 def policy_folder(folder: str | Path, selection: Selection = "last") -> Path:
-    """The folder that holds the agent's files, of a run folder or of such a folder itself.
+    """The folder that holds the agent's files: of a run folder, of such a folder itself, or of a policy by its name.
 
     Raises:
         ConfigError: If there is none.
     """
     if selection not in POLICY_FOLDERS:
         raise unknown_name("selection", selection, get_args(Selection))
-    folder = Path(folder).expanduser()
+    folder = (shipped(folder) if isinstance(folder, str) else None) or Path(folder).expanduser()
     if not folder.is_dir():
-        raise ConfigError(f"There is no folder {folder}; give the folder of a run, or of a saved policy.")
+        raise ConfigError(
+            f"There is no folder {folder}; give the folder of a run, or of a saved policy, or the name of one that "
+            f"comes along: {', '.join(names())}."
+        )
     for candidate in (folder, folder / POLICY_FOLDERS[selection]):
         if (candidate / DESCRIPTION).is_file() or (candidate / SCHEDULE_FILE).is_file():
             return candidate

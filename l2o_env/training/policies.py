@@ -44,6 +44,11 @@ def find_policy(policy: str | Path | AgentLike) -> BaseAgent:
     return load(policy if folder is None else folder)
 
 
+def names() -> tuple[str, ...]:
+    """What policies that come along are called."""
+    return tuple(sorted((DEFAULT, *(folder.name for folder in POLICIES.glob("*/")))))
+
+
 def shipped(name: str) -> Path | None:
     """The folder of a policy that comes along; None if there is none of that name."""
     folder = POLICIES / (_TAKEN if name == DEFAULT else name)

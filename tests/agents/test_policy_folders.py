@@ -13,6 +13,7 @@ from agents.policy_folders import policy_folder
 from agents.reinforce import Reinforce
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
+from l2o_env.training.policies import POLICIES
 
 CONFIG = EnvConfig(pairs=("tiny",))
 
@@ -31,6 +32,9 @@ def test_the_folder_of_a_selection(run: Path, tmp_path: Path) -> None:
     assert policy_folder(run) == run / "policy" and policy_folder(run, "best") == run / "policy-best"
     Schedule("s", 0.1).save(tmp_path / "schedule")
     assert policy_folder(tmp_path / "schedule") == tmp_path / "schedule"
+    assert policy_folder("default") == POLICIES / "transfer"
+    with pytest.raises(ConfigError, match="comes along: default, proxy_guided, relative, transfer"):
+        policy_folder("defualt")
 
 
 def test_the_pairs_of_training(run: Path, tmp_path: Path) -> None:
