@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from l2o_env.errors import ConfigError, reading, unknown_name
 from l2o_env.results.run_folder import BEST_POLICY, CONFIG_FILE, POLICY
 from l2o_env.safe_json import as_object, read_object
-from l2o_env.training.policies import names, shipped
+from l2o_env.training.policies import located, names
 
 from .opponents.rate_setter import SCHEDULE_FILE
 from .policy_files import DESCRIPTION
@@ -30,7 +30,7 @@ def policy_folder(folder: str | Path, selection: Selection = "last") -> Path:
     """
     if selection not in POLICY_FOLDERS:
         raise unknown_name("selection", selection, get_args(Selection))
-    folder = (shipped(folder) if isinstance(folder, str) else None) or Path(folder).expanduser()
+    folder = located(folder)
     if not folder.is_dir():
         raise ConfigError(
             f"There is no folder {folder}; give the folder of a run, or of a saved policy, or the name of one that "
@@ -53,7 +53,7 @@ def trained_on(folder: str | Path) -> tuple[str, ...]:
     """Names of the pairs that the policy of a run folder was trained on, as its ``config.json`` says.
 
     Args:
-        folder: A run folder, or the policy folder inside one.
+        folder: A run folder, the policy folder inside one, or the name of a policy that comes along.
 
     Returns:
         The names; empty where no run folder is around the policy.
@@ -61,7 +61,7 @@ def trained_on(folder: str | Path) -> tuple[str, ...]:
     Raises:
         ConfigError: If ``config.json`` is damaged.
     """
-    folder = Path(folder).expanduser()
+    folder = located(folder)
     for candidate in (folder, folder.parent):
         if (candidate / CONFIG_FILE).is_file():
             config = read_object(candidate / CONFIG_FILE, MEND)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-DOCUMENT = (Path(__file__).parents[1] / "docs" / "distributed.md").read_text(encoding="utf-8")
+from tests.documents import ROOT, blocks
+
+DOCUMENT = (ROOT / "docs" / "distributed.md").read_text(encoding="utf-8")
 COMMANDS = {
     "scontrol": 'printf "node1\\nnode2\\nnode3\\nnode4\\n"',
     "srun": '"$@"',
@@ -24,8 +26,7 @@ COMMANDS = {
 """Stand-ins for what a SLURM job calls."""
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", DOCUMENT, flags=re.DOTALL)
+_blocks = partial(blocks, DOCUMENT)
 
 
 def _with(field: str) -> dict[str, Any]:

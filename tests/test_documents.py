@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +11,8 @@ from agents.commands.command_line import read
 from agents.commands.evaluate_options import EvaluateArgs
 from agents.commands.train_options import TrainArgs
 from agents.options import environment_settings
+from tests.documents import DOCUMENTS, blocks
 
-ROOT = Path(__file__).parent.parent
 _OPEN = re.compile(r"\$|…|\.\.\.|\b[A-Z_]{3,}\b")
 """What is left open in a command: variables of a shell, and names for the reader to fill in."""
 
@@ -21,13 +20,9 @@ _OPEN = re.compile(r"\$|…|\.\.\.|\b[A-Z_]{3,}\b")
 def _commands(name: str) -> list[tuple[str, list[str]]]:
     """Those of ``l2o NAME`` in the documents that are complete, and where they stand."""
     found = []
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8").replace("\\\n", " ")
-        lines = [
-            line.split("&&")[-1]
-            for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-            for line in block.split("\n")
-        ]
+        lines = [line.split("&&")[-1] for block in blocks(text, "sh") for line in block.split("\n")]
         lines += re.findall(r"`(l2o [^`]+)`", text.replace("\n", " "))
         for line in lines:
             words = shlex.split(line, comments=True)

@@ -10,9 +10,9 @@ import pytest
 
 import agents
 import l2o_env
+from tests.documents import DOCUMENTS, ROOT
 
-ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*.py"))]
+TEXTS = [*DOCUMENTS, *sorted((ROOT / "examples").glob("*.py"))]
 FACES = (
     "l2o_agents", "l2o_agents.algorithms", "l2o_agents.asg", "l2o_agents.main", "l2o_agents.opponents",
     "l2o_agents.reinforce", "l2o_agents.sb3", "l2o_env", "l2o_env.cluster", "l2o_env.pairs",
@@ -43,7 +43,7 @@ def test_the_public_names_are_these_and_exist(face: object) -> None:
         face.nothing_of_this_name  # type: ignore[attr-defined]  # noqa: B018
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", TEXTS, ids=lambda path: path.name)
 def test_documents_use_nothing_deeper(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     imported = re.findall(r"^\s*from ((?:l2o_env|l2o_agents)[\w.]*) import (.+)$", text, re.MULTILINE)

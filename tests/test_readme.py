@@ -21,16 +21,15 @@ import agents
 import train_policy
 from l2o_env import pairs
 from l2o_env.training import policies
+from tests.documents import ROOT, blocks
 from tests.image_trees import QUICK, class_folders, save_weights
 from tests.tiny import tiny_pair
 from tests.training.loops import policy
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+_blocks = partial(blocks, README)
 
 
 def test_the_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

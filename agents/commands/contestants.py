@@ -16,7 +16,7 @@ from l2o_env.evaluation.agent import settings_for
 from l2o_env.evaluation.contestant import Contestant, Mode, SelectionRule, folder_digest
 from l2o_env.results.run_folder import CHECKPOINTS, CONFIG_FILE
 from l2o_env.safe_json import as_object, read_object
-from l2o_env.training.policies import shipped
+from l2o_env.training.policies import located
 
 from ..base import Agent
 from ..factory import load
@@ -64,7 +64,7 @@ def find_policy(argument: str) -> TrainedPolicy:
     """
     name, separator, path = argument.partition("=")
     path = path if separator else argument
-    folder = shipped(path) or Path(path).expanduser()
+    folder = located(path)
     checkpoints: dict[str, Path] = {}
     for selection in POLICY_FOLDERS:
         if selection == "last" or (folder / POLICY_FOLDERS[selection]).is_dir():

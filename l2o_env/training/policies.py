@@ -33,15 +33,19 @@ def find_policy(policy: str | Path | AgentLike) -> BaseAgent:
     """
     if not isinstance(policy, str | Path):
         return completed(policy)
-    folder = shipped(policy) if isinstance(policy, str) else None
-    if folder is None and policy == DEFAULT:
+    if policy == DEFAULT and shipped(DEFAULT) is None:
         raise ConfigError(
             f"This installation comes without the policy {DEFAULT!r} (there is no {POLICIES / _TAKEN}); give the "
             "folder of a run of `l2o train`, such as policy='runs/mine'."
         )
     module, _, name = LOADER.partition(":")
     load: Callable[[str | Path], BaseAgent] = getattr(import_module(f"{agents_name()}.{module}"), name)
-    return load(policy if folder is None else folder)
+    return load(policy)
+
+
+def located(policy: str | Path) -> Path:
+    """The folder that is meant: that of a policy that comes along, if it is the name of one, or this one."""
+    return (shipped(policy) if isinstance(policy, str) else None) or Path(policy).expanduser()
 
 
 def names() -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import agents
 from agents.opponents import Schedule
 from agents.policy_folders import policy_folder
 from agents.reinforce import Reinforce
+from l2o_env import pairs
 from l2o_env.config import EnvConfig
 from l2o_env.errors import ConfigError
 from l2o_env.training.policies import POLICIES
@@ -35,6 +36,7 @@ def test_the_folder_of_a_selection(run: Path, tmp_path: Path) -> None:
     assert policy_folder("default") == POLICIES / "transfer"
     with pytest.raises(ConfigError, match="comes along: default, proxy_guided, relative, transfer"):
         policy_folder("defualt")
+    assert agents.trained_on("default") == pairs.names("train")
 
 
 def test_the_pairs_of_training(run: Path, tmp_path: Path) -> None:
